@@ -1,0 +1,283 @@
+"""NV attention of one layer on PyTorch's fused kernel, exact and without any N x N tensor.
+
+Shapes: B batch, H query heads, G key/value heads (H is a multiple of G), Q queries, N tokens, d head width,
+P model width. Source: nv-attention, "The fast, exact evaluation"; the published formula without the query norm.
+
+The mixture is folded into the head dimension. A token's row is
+
+    key    [ k_n                | c_n / scale | 0 ]      value  [ v_n | cos_n, sin_n (rotary) | 0 ]
+    query  [ q_m                | 1           | s_m ]
+
+and the prior's is key [0 | 0 | 1], value [v_0 | 0 | 1] with s_m = (q_m . k_0 / r + c_0) / scale, so the one
+softmax sees every score, a(m, 0) comes back as the last value column, and a query that is protected from
+the prior has s_m far below everything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from nvib.families import Site, per_head
+from nvib.posterior import LayerPosterior
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """All that one layer needs under one setting, computed once.
+
+    token_share: f1 [P] or None when tokens have no variance; prior_key, prior_value [G, d] float32 and
+    prior_bias (c_0) are None or 0 without the prior; token_query, prior_query: M1, M0 [H, d, d], the query
+    part of the value in head space, or None when it is zero. width: of the folded rows.
+    """
+
+    site: Site
+    posterior: LayerPosterior
+    protected: int
+    token_share: torch.Tensor | None
+    prior_key: torch.Tensor | None
+    prior_value: torch.Tensor | None
+    prior_bias: torch.Tensor | None
+    token_query: torch.Tensor | None
+    prior_query: torch.Tensor | None
+    width: int
+    parts: int
+
+    @property
+    def has_prior(self) -> bool:
+        return self.prior_key is not None
+
+    @property
+    def turns_back(self) -> bool:
+        """Whether the cosines and sines of the key positions are averaged along (rotary, with variance)."""
+        return self.site.rotary and self.token_query is not None
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """The rotary tables of the current positions: cos and sin [B, Q, d]."""
+
+    cos: torch.Tensor
+    sin: torch.Tensor
+
+    def turn_back(self, x: torch.Tensor) -> torch.Tensor:
+        """Undo the rotation of x: [B, H, Q, d]."""
+        return x * self.cos.unsqueeze(1) - _rotate_half(x) * self.sin.unsqueeze(1)
+
+
+def _rotate_half(x: torch.Tensor) -> torch.Tensor:
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat((-second, first), dim=-1)
+
+
+def plan_layer(site: Site, posterior: LayerPosterior, protected: int) -> LayerPlan:
+    """Project the prior and collapse the query part of the value to head space: once per layer and setting."""
+    dtype, d = site.key.weight.dtype, site.head_width
+    key_weight, value_weight = (per_head(m.weight.detach().float(), d) for m in (site.key, site.value))
+    parts = 1 if dtype in (torch.float32, torch.float64) else 3
+    plan = LayerPlan(site, posterior, protected, None, None, None, None, None, None, 0, parts)
+    if posterior.tau.sigma > 0:
+        share = posterior.share(posterior.token_variance)
+        query = _query_part(key_weight, value_weight, 1 - share, site.groups).to(dtype)
+        plan = replace(plan, token_share=share.to(dtype), token_query=query)
+    if posterior.tau.has_prior:
+        share = posterior.share(posterior.prior.var)
+        mean = share * posterior.prior.mean
+        plan = replace(
+            plan,
+            prior_key=_project(site.key, mean, d),
+            prior_value=_project(site.value, mean, d),
+            prior_bias=posterior.prior_bias().float(),
+            prior_query=_query_part(key_weight, value_weight, 1 - share, site.groups).to(dtype),
+        )
+    key_width = d + parts * (1 + plan.has_prior)
+    value_width = d + d * plan.turns_back + plan.has_prior
+    return replace(plan, width=-(-max(key_width, value_width) // 8) * 8)
+
+
+def _query_part(keys: torch.Tensor, values: torch.Tensor, weight: torch.Tensor, groups: int) -> torch.Tensor:
+    """W_K diag(weight) W_V^T a head, repeated for the query heads that share it: [H, d, d]."""
+    return torch.einsum("gdp,p,gep->gde", keys, weight, values).repeat_interleave(groups, dim=0)
+
+
+def _project(linear: nn.Linear, mean: torch.Tensor, d: int) -> torch.Tensor:
+    bias = None if linear.bias is None else linear.bias.float()
+    return nn.functional.linear(mean, linear.weight.float(), bias).view(-1, d)
+
+
+def fold(
+    plan: LayerPlan, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor, rotation: Rotation | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token rows for the kernel: key and value [B, G, N, d], bias c_n [B, N] -> two of [B, G, N, width]."""
+    d = key.shape[-1]
+    keys = key.new_zeros(*key.shape[:-1], plan.width)
+    keys[..., :d] = key
+    scaled = (bias * plan.site.noise).unsqueeze(1).unsqueeze(-1)
+    keys[..., d : d + plan.parts] = _split(scaled, plan.parts, key.dtype)
+    values = value.new_zeros(*value.shape[:-1], plan.width)
+    values[..., :d] = value
+    if plan.turns_back and rotation is not None:
+        half = d // 2
+        values[..., d : d + half] = rotation.cos[:, None, :, :half]
+        values[..., d + half : 2 * d] = rotation.sin[:, None, :, :half]
+    return keys, values
+
+
+def _split(x: torch.Tensor, parts: int, dtype: torch.dtype) -> torch.Tensor:
+    """x [..., 1] as a sum of numbers of a narrower type, so that no bias is rounded: [..., parts]."""
+    pieces, rest = [], x.float()
+    for _ in range(parts):
+        pieces.append(rest.to(dtype))
+        rest = rest - pieces[-1].float()
+    return torch.cat(pieces, dim=-1)
+
+
+@dataclass(frozen=True)
+class Folded:
+    """One layer's scores in kernel form: query [B, H, Q, width], key and value [B, G, N(+1), width].
+
+    With the prior its row comes first. position_free is the query without rotation: [B, H, Q, d].
+    mask: bool [B or 1, 1, Q, N(+1)], True where a query sees a component, or None with `causal`.
+    """
+
+    plan: LayerPlan
+    query: torch.Tensor
+    key: torch.Tensor
+    value: torch.Tensor
+    position_free: torch.Tensor
+    mask: torch.Tensor | None
+    causal: bool
+
+
+def assemble(
+    plan: LayerPlan,
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    mask: torch.Tensor | None,
+    causal: bool,
+    rotation: Rotation | None,
+) -> Folded:
+    """Fold the query and put the prior's row in front of the tokens'.
+
+    query: [B, H, Q, d] as the model hands it over (rotated); keys, values: from `fold`; mask: bool
+    [B, 1, Q, N] or None; causal: with no mask, whether queries see only their past.
+    """
+    d = query.shape[-1]
+    position_free = rotation.turn_back(query) if rotation is not None else query
+    folded = query.new_zeros(*query.shape[:-1], plan.width)
+    folded[..., :d] = query
+    folded[..., d : d + plan.parts] = 1
+    if plan.has_prior:
+        score = prior_score(plan, position_free, mask, keys.shape[2], causal) * plan.site.noise
+        first = d + plan.parts
+        folded[..., first : first + plan.parts] = _split(score.unsqueeze(-1), plan.parts, query.dtype)
+        keys, values = _prior_first(plan, keys, values, d)
+        if mask is not None:
+            mask = nn.functional.pad(mask, (1, 0), value=True)
+    return Folded(plan, folded, keys, values, position_free, mask, causal)
+
+
+def prior_score(
+    plan: LayerPlan, query: torch.Tensor, mask: torch.Tensor | None, tokens: int, causal: bool
+) -> torch.Tensor:
+    """score(m, 0) = q_m . k_0 / r + c_0, far below everything for protected queries: [B, H, Q], float32."""
+    assert plan.prior_key is not None and plan.prior_bias is not None
+    key = plan.prior_key.repeat_interleave(plan.site.groups, dim=0)
+    score = torch.einsum("bhqd,hd->bhq", query.float(), key) / plan.site.noise + plan.prior_bias
+    if plan.protected and plan.site.kind == "decoder":
+        seen = _visible(mask, query.shape[2], tokens, causal, query.device)
+        hidden = torch.finfo(query.dtype).min / (4 * plan.site.noise)
+        score = score.masked_fill((seen >= 1) & (seen <= plan.protected), hidden)
+    return score
+
+
+def _visible(
+    mask: torch.Tensor | None, queries: int, tokens: int, causal: bool, device: torch.device
+) -> torch.Tensor:
+    """How many tokens each query sees, itself included: its position, padding left out. [B or 1, 1, Q]."""
+    if mask is not None:
+        return mask.sum(-1)
+    first = tokens - queries + 1 if causal else tokens
+    step = 1 if causal else 0
+    return (torch.arange(queries, device=device) * step + first).view(1, 1, -1)
+
+
+def _prior_first(
+    plan: LayerPlan, keys: torch.Tensor, values: torch.Tensor, d: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    assert plan.prior_value is not None
+    batch, heads, _, width = keys.shape
+    key = keys.new_zeros(heads, 1, width)
+    key[..., d + plan.parts : d + 2 * plan.parts] = 1
+    value = values.new_zeros(heads, 1, width)
+    value[..., 0, :d] = plan.prior_value.to(values.dtype)
+    value[..., _prior_column(plan, d)] = 1
+    rows = (batch, heads, 1, width)
+    return torch.cat((key.expand(rows), keys), dim=2), torch.cat((value.expand(rows), values), dim=2)
+
+
+def _prior_column(plan: LayerPlan, d: int) -> int:
+    return 2 * d if plan.turns_back else d
+
+
+def attend(folded: Folded) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The layer's output [B, H, Q, d] and the prior's mass a(m, 0) [B, H, Q], None without the prior."""
+    plan, query, d = folded.plan, folded.position_free, folded.position_free.shape[-1]
+    mixed = _kernel(folded)
+    out = mixed[..., :d]
+    mass = mixed[..., _prior_column(plan, d)] if plan.has_prior else None
+    if plan.turns_back:
+        half = d // 2
+        cos, sin = mixed[..., d : d + half].repeat(1, 1, 1, 2), mixed[..., d + half : 2 * d].repeat(1, 1, 1, 2)
+        rotated = folded.query[..., :d]
+        out = out + (rotated * cos - _rotate_half(rotated) * sin) @ plan.token_query
+    elif plan.token_query is not None:
+        share = 1 if mass is None else 1 - mass.unsqueeze(-1)
+        out = out + share * (query @ plan.token_query)
+    if mass is not None:
+        out = out + mass.unsqueeze(-1) * (query @ plan.prior_query)
+    return out, mass
+
+
+def _kernel(folded: Folded) -> torch.Tensor:
+    query, causal = folded.query, folded.causal and folded.query.shape[2] > 1 and folded.mask is None
+    lead = int(causal and folded.plan.has_prior)
+    if lead:  # one idle query makes "the prior plus the past" a square causal problem, which needs no mask
+        query = nn.functional.pad(query, (0, 0, 1, 0))
+    out = nn.functional.scaled_dot_product_attention(
+        query,
+        folded.key,
+        folded.value,
+        attn_mask=folded.mask,
+        is_causal=causal,
+        scale=1.0 / folded.plan.site.noise,
+        enable_gqa=query.shape[1] != folded.key.shape[1],
+    )
+    return out[:, :, lead:]
+
+
+def weights(folded: Folded) -> torch.Tensor:
+    """Attention weights a(m, n) [B, H, Q, N + 1] in float32, the prior in column 0 (zeros when removed)."""
+    attention = plain_weights(
+        folded.query, folded.key, folded.mask, folded.causal, 1.0 / folded.plan.site.noise
+    )
+    return attention if folded.plan.has_prior else nn.functional.pad(attention, (1, 0))
+
+
+def plain_weights(
+    query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None, causal: bool, scale: float
+) -> torch.Tensor:
+    """softmax(q k^T scale) over the visible keys: [B, H, Q, K] in float32. mask: bool, or added if float."""
+    key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
+    scores = query.float() @ key.float().transpose(2, 3) * scale
+    if mask is None and causal:
+        shape = scores.shape[-2:]
+        mask = torch.ones(shape, dtype=torch.bool, device=key.device).tril(shape[1] - shape[0])
+    if mask is not None and mask.dtype == torch.bool:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    elif mask is not None:
+        scores = scores + mask
+    return scores.softmax(-1)

@@ -1,0 +1,289 @@
+"""Reinterpret a transformers model: NV attention through the library's own dispatch, and out again.
+
+Hooks on the key and value projections see the hidden states that enter the layer; a registered attention
+function evaluates the mixture. The setting travels in a context variable, never on the model, and what the
+hooks hand to the function stays in the thread that runs the forward.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import eager_mask, sdpa_mask
+
+from nvib import attention
+from nvib.attention import LayerPlan, Rotation
+from nvib.cache import NVCache, cache_for
+from nvib.capture import current_capture
+from nvib.errors import NVError
+from nvib.families import Site, sites
+from nvib.posterior import LayerPosterior
+from nvib.prior import Prior
+from nvib.settings import Regularisation
+
+PLANS_KEPT = 8
+_ACTIVE: ContextVar[dict[Any, Regularisation]] = ContextVar("nvib_active", default={})  # noqa: B039 (never mutated)
+_OWNERS: WeakKeyDictionary[nn.Module, tuple[Reinterpretation, Site]] = WeakKeyDictionary()
+_LOCK = threading.RLock()
+
+
+class Reinterpretation:
+    """A model whose attention can be regularised for the length of a call. Made by `reinterpret`."""
+
+    def __init__(self, model: nn.Module, prior: Prior) -> None:
+        self.model = model
+        self.prior = prior
+        self.sites = sites(model)
+        prior.check(model)
+        self._plans: OrderedDict[Regularisation, dict[nn.Module, LayerPlan]] = OrderedDict()
+        self._passing = threading.local()
+
+    @contextmanager
+    def regularised(self, regularisation: Regularisation) -> Iterator[None]:
+        """Evaluate this model's attention as NV attention inside the context. Safe in threads; nests."""
+        if not isinstance(regularisation, Regularisation):
+            raise NVError(f"regularised() needs an nvib.Regularisation, not {type(regularisation).__name__}.")
+        self._check_layers(regularisation)
+        token = _ACTIVE.set({**_ACTIVE.get(), self: regularisation})
+        try:
+            yield
+        finally:
+            _ACTIVE.reset(token)
+
+    @torch.no_grad()
+    def generate(self, **inputs: Any) -> Any:
+        """model.generate with a cache that knows the prior: greedy, sampled or with beams.
+
+        Raises NVError for a cache or an assistant that cannot carry pseudo-counts.
+        """
+        if inputs.get("assistant_model") is not None:
+            raise NVError("Assisted generation is not supported under NV attention; leave out assistant_model.")
+        if inputs.get("cache_implementation") not in (None, "dynamic"):
+            name = inputs["cache_implementation"]
+            raise NVError(f"cache_implementation={name!r} cannot carry pseudo-counts; leave it out.")
+        regularisation = _ACTIVE.get().get(self)
+        if regularisation and inputs.get("use_cache", True) and inputs.get("past_key_values") is None:
+            inputs["past_key_values"] = cache_for(self.model, self._extend, regularisation)
+        return self.model.generate(**inputs)  # type: ignore[operator]
+
+    def plans(self, regularisation: Regularisation) -> dict[nn.Module, LayerPlan]:
+        """The evaluation plan of every regularised layer, by attention module; kept for the latest settings."""
+        with _LOCK:
+            if regularisation in self._plans:
+                self._plans.move_to_end(regularisation)
+                return self._plans[regularisation]
+        plans = {
+            site.module: self._plan(site, regularisation)
+            for site in self.sites
+            if regularisation.selects(site.kind, site.layer)
+        }
+        with _LOCK:
+            self._plans[regularisation] = plans
+            while len(self._plans) > PLANS_KEPT:
+                self._plans.popitem(last=False)
+        return plans
+
+    def _plan(self, site: Site, setting: Regularisation) -> LayerPlan:
+        prior = self.prior.of(site.kind, site.layer)
+        device = site.key.weight.device
+        posterior = LayerPosterior.of(prior, setting, site.kind, site.noise, device)
+        return attention.plan_layer(site, posterior, setting.protected)
+
+    def _check_layers(self, regularisation: Regularisation) -> None:
+        for kind, chosen in (regularisation.layers or {}).items():
+            count = sum(site.kind == kind for site in self.sites)
+            beyond = [layer for layer in chosen if layer >= count]
+            if beyond:
+                raise NVError(f"Layer {beyond[0]} of {kind!r} does not exist: this model has {count} there.")
+
+    # What follows runs inside the model's forward.
+
+    def _active_plan(self, site: Site) -> LayerPlan | None:
+        regularisation = _ACTIVE.get().get(self)
+        return self.plans(regularisation).get(site.module) if regularisation else None
+
+    def _note_rotation(self, site: Site, args: tuple, kwargs: dict) -> None:
+        if self._active_plan(site) is not None:
+            cos, sin = kwargs["position_embeddings"] if "position_embeddings" in kwargs else args[1]
+            self._passing.rotation = Rotation(cos, sin)
+
+    def _before_key(self, site: Site, x: torch.Tensor) -> torch.Tensor | None:
+        plan = self._active_plan(site)
+        if plan is None:
+            return None
+        self._passing.bias = (site, plan.posterior.token_bias(x))
+        seen = current_capture()
+        if seen is not None:
+            seen.log_alpha[site.kind, site.layer] = plan.posterior.log_pseudo_counts(x)
+        return _kernel_input(plan, x)
+
+    def _before_value(self, site: Site, x: torch.Tensor) -> torch.Tensor | None:
+        plan = self._active_plan(site)
+        return None if plan is None else _kernel_input(plan, x)
+
+    def _extend(
+        self, kind: str, layer: int, regularisation: Regularisation, key: torch.Tensor, value: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What a cache that knows the prior stores for new tokens: their folded rows."""
+        active = _ACTIVE.get().get(self)
+        if active != regularisation:
+            raise NVError("This cache was made under another regularisation; start it anew with nv.generate.")
+        site = next(s for s in self.sites if (s.kind, s.layer) == (kind, layer))
+        plan = self._active_plan(site)
+        if plan is None:
+            return key, value
+        return attention.fold(plan, key, value, self._take_bias(plan, key), self._rotation(plan))
+
+    def _take_bias(self, plan: LayerPlan, key: torch.Tensor) -> torch.Tensor:
+        site, bias = self._passing.__dict__.pop("bias", (None, None))
+        if site is not plan.site or bias.shape[1] != key.shape[2]:
+            raise NVError(
+                "The key-value cache holds tokens whose pseudo-counts are unknown; "
+                "use nv.generate, or pass no past_key_values to a regularised call."
+            )
+        return bias
+
+    def _rotation(self, plan: LayerPlan) -> Rotation | None:
+        return self._passing.rotation if plan.site.rotary else None
+
+    def _attend(
+        self,
+        plan: LayerPlan,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        mask: torch.Tensor | None,
+        causal: bool,
+        want_weights: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        rotation = self._rotation(plan)
+        if key.shape[-1] == query.shape[-1]:  # not from a cache that knows the prior
+            key, value = attention.fold(plan, key, value, self._take_bias(plan, key), rotation)
+        folded = attention.assemble(plan, query, key, value, mask, causal, rotation)
+        out, mass = attention.attend(folded)
+        seen, place = current_capture(), (plan.site.kind, plan.site.layer)
+        kept = seen is not None and seen.wants(*place)
+        attended = attention.weights(folded) if want_weights or kept else None
+        if seen is not None:
+            seen.prior_mass[place] = torch.zeros_like(out[..., 0]) if mass is None else mass
+            if kept and attended is not None:
+                seen.attention[place] = attended
+        return out.transpose(1, 2).contiguous(), attended
+
+
+def _kernel_input(plan: LayerPlan, x: torch.Tensor) -> torch.Tensor:
+    means = plan.posterior.means(x)
+    return means if plan.token_share is None else means * plan.token_share
+
+
+def _baseline(name: str, module: nn.Module) -> Any:
+    """The untouched model's own attention function."""
+    eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
+    return AttentionInterface().get_interface(name, eager)
+
+
+def _attention_function(baseline: str) -> Any:
+    """The attention function to register: NV attention where a setting is active, the baseline elsewhere."""
+
+    def nv_attention(
+        module: nn.Module,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        owner, site = _OWNERS[module]
+        active = _ACTIVE.get().get(owner)
+        plan = owner._active_plan(site)
+        want_weights = bool(kwargs.get("output_attentions"))
+        causal = attention_mask is None and bool(getattr(module, "is_causal", False)) and query.shape[2] > 1
+        if plan is not None:
+            return owner._attend(plan, query, key, value, attention_mask, causal, want_weights)
+        kwargs.pop("output_attentions", None)
+        out, attended = _baseline(baseline, module)(module, query, key, value, attention_mask, **kwargs)
+        seen = current_capture()
+        kept = seen is not None and seen.wants(site.kind, site.layer)
+        if want_weights or kept:
+            attended = attention.plain_weights(query, key, attention_mask, causal, kwargs["scaling"])
+        if seen is not None and kept:
+            seen.attention[site.kind, site.layer] = nn.functional.pad(attended, (1, 0))
+        if active is not None and attended is not None:
+            attended = nn.functional.pad(attended, (1, 0))
+        return out, attended
+
+    return nv_attention
+
+
+def _mask_function(baseline: Any) -> Any:
+    """The mask to register under the same name: boolean where a setting is active, else the baseline's own."""
+
+    def mask(*args: Any, **kwargs: Any) -> torch.Tensor | None:
+        return (sdpa_mask if _ACTIVE.get() else baseline)(*args, **kwargs)
+
+    return mask
+
+
+NAMES = {"sdpa": "nvib_sdpa", "eager": "nvib_eager"}
+for _baseline_name, _mask in (("sdpa", sdpa_mask), ("eager", eager_mask)):
+    AttentionInterface.register(NAMES[_baseline_name], _attention_function(_baseline_name))
+    AttentionMaskInterface.register(NAMES[_baseline_name], _mask_function(_mask))
+
+
+@contextmanager
+def untouched() -> Iterator[None]:
+    """Every model is its own baseline inside this context, whatever setting is active around it."""
+    token = _ACTIVE.set({})
+    try:
+        yield
+    finally:
+        _ACTIVE.reset(token)
+
+
+@contextmanager
+def reinterpret(model: nn.Module, prior: Prior) -> Iterator[Reinterpretation]:
+    """Make a supported transformers model ready for NV attention; leaving removes everything.
+
+    Inside, the model is its untouched self except within `nv.regularised(...)`. Raises NVError for an
+    unsupported architecture, a prior that does not fit, or a model that is reinterpreted already.
+    """
+    nv = Reinterpretation(model, prior)
+    with _LOCK:
+        if any(site.module in _OWNERS for site in nv.sites):
+            raise NVError(f"This {type(model).__name__} is reinterpreted already; use the nv of that context.")
+        before = model.config._attn_implementation  # type: ignore[union-attr]
+        if before not in NAMES:
+            raise NVError(f"The attention implementation {before!r} is not supported; load with 'sdpa' or 'eager'.")
+        handles = [handle for site in nv.sites for handle in _install(nv, site)]
+        model.set_attn_implementation(NAMES[before])  # type: ignore[operator]
+    try:
+        yield nv
+    finally:
+        with _LOCK:
+            for handle in handles:
+                handle.remove()
+            for site in nv.sites:
+                _OWNERS.pop(site.module, None)
+            model.set_attn_implementation(before)  # type: ignore[operator]
+
+
+def _install(nv: Reinterpretation, site: Site) -> list[Any]:
+    _OWNERS[site.module] = (nv, site)
+    handles = [
+        site.key.register_forward_pre_hook(lambda _m, args: nv._before_key(site, args[0])),
+        site.value.register_forward_pre_hook(lambda _m, args: nv._before_value(site, args[0])),
+    ]
+    if site.rotary:
+        note = lambda _m, args, kwargs: nv._note_rotation(site, args, kwargs)  # noqa: E731
+        handles.append(site.module.register_forward_pre_hook(note, with_kwargs=True))
+    return handles

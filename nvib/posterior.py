@@ -1,0 +1,94 @@
+"""The posterior of one pretrained attention layer: a mixture of Gaussians with Dirichlet pseudo-counts.
+
+Source: arXiv:2312.00662 (identity initialisation and the three temperatures), arXiv:2207.13529.
+Component 0 is the prior, components 1..N are the tokens:
+
+             mean mu                            variance          log pseudo-count log alpha
+    prior    mu_p                               var_p             log_alpha_p
+    token n  tau_mu x_n + (1 - tau_mu) mu_p     var_p tau_sigma^2 |x_n|^2 / 2r + tau_alpha s_p
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from nvib.prior import LayerPrior
+from nvib.settings import Regularisation, Temperature
+
+
+@dataclass(frozen=True)
+class LayerPosterior:
+    """The rule that turns one layer's hidden states into mixture components.
+
+    prior: the layer's prior, already scaled and shifted (float32, on the layer's device); tau: the layer's
+    temperature; noise: r, the noise variance of the query-denoising kernel. Vectors have width P.
+    """
+
+    prior: LayerPrior
+    tau: Temperature
+    noise: float
+
+    @classmethod
+    def of(
+        cls, prior: LayerPrior, setting: Regularisation, kind: str, noise: float, device: torch.device
+    ) -> LayerPosterior:
+        """The posterior rule of one layer under one setting."""
+        scaled = prior.scaled(
+            setting.prior_mean_scale, setting.prior_variance_scale, setting.pseudo_count_shift
+        )
+        moved = LayerPrior(
+            *(v.to(device) for v in (scaled.mean, scaled.var, scaled.log_alpha, scaled.log_alpha_std))
+        )
+        return cls(moved, setting.temperature(kind), noise)
+
+    @property
+    def token_variance(self) -> torch.Tensor:
+        """var_n, the same for every token of the layer: [P]."""
+        return self.prior.var * self.tau.sigma**2
+
+    def share(self, variance: torch.Tensor) -> torch.Tensor:
+        """f = r / (r + var), what the kernel keeps of a component's mean: [P]."""
+        return self.noise / (self.noise + variance)
+
+    def means(self, x: torch.Tensor) -> torch.Tensor:
+        """mu_n of the tokens: [..., N, P]."""
+        if self.tau.mu == 1.0:
+            return x
+        return self.tau.mu * x + (1.0 - self.tau.mu) * self.prior.mean.to(x.dtype)
+
+    def log_pseudo_counts(self, x: torch.Tensor) -> torch.Tensor:
+        """log alpha_n of the tokens: [..., N], in nats, float32.
+
+        With the prior removed (tau_alpha = +inf) the shift that all tokens share is left out.
+        """
+        norm = x.float().square().sum(-1) / (2 * self.noise)
+        return norm + self.tau.alpha * self.prior.log_alpha_std if self.tau.has_prior else norm
+
+    def token_bias(self, x: torch.Tensor) -> torch.Tensor:
+        """c_n + P/2 log r of the tokens: [..., N], float32.
+
+        log alpha_n and -1/2 sum mu_n^2 / S cancel almost exactly; they are subtracted on paper:
+        x^2/r - mu^2/S = x^2 var/(r S) + (x - mu)(x + mu)/S, so that nothing large is ever rounded.
+        """
+        total = self.noise + self.token_variance
+        x = x.float()
+        bias = (x.square() * (self.token_variance / (2 * self.noise * total))).sum(-1)
+        if self.tau.mu != 1.0:
+            moved = (1.0 - self.tau.mu) * (x - self.prior.mean)
+            bias = bias + (moved * (2 * x - moved) / (2 * total)).sum(-1)
+        return bias + self._token_shift()
+
+    def prior_bias(self) -> torch.Tensor:
+        """c_0 + P/2 log r of the prior component: [1], float64."""
+        mean, var = self.prior.mean.double(), self.prior.var.double()
+        norm = (mean.square() / (self.noise + var)).sum() / 2
+        return self.prior.log_alpha.double() - norm - torch.log1p(var / self.noise).sum() / 2
+
+    def _token_shift(self) -> torch.Tensor | float:
+        """What all tokens share; it matters only beside the prior, and would be infinite without."""
+        if not self.tau.has_prior:
+            return 0.0
+        log_variance = torch.log1p(self.token_variance.double() / self.noise).sum() / 2
+        return (self.tau.alpha * self.prior.log_alpha_std.double() - log_variance).float()

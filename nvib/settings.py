@@ -1,0 +1,107 @@
+"""What is regularised, and how strongly: the frozen settings that travel with a call."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+KINDS = ("encoder", "cross", "decoder")
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """The three temperatures of one kind of attention; the default is identity.
+
+    alpha: standard deviations of log pseudo-count above the prior's; +inf removes the prior component.
+    sigma: share of the prior's standard deviation that each token gets, >= 0.
+    mu: share of the token kept in its mean, 0 to 1; the rest is the prior's mean.
+    Raises ValueError for a value out of range.
+    """
+
+    alpha: float = math.inf
+    sigma: float = 0.0
+    mu: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("alpha", "sigma", "mu"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ValueError(f"Temperature {name}={value!r} is not a number; pass a number.")
+            object.__setattr__(self, name, float(value))
+        if math.isnan(self.alpha) or self.alpha == -math.inf:
+            raise ValueError(f"Temperature alpha={self.alpha} is out of range; pass a finite number or +inf.")
+        if not (0.0 <= self.sigma < math.inf):
+            raise ValueError(f"Temperature sigma={self.sigma} is out of range; pass a finite number >= 0.")
+        if not (0.0 <= self.mu <= 1.0):
+            raise ValueError(f"Temperature mu={self.mu} is out of range; pass a number from 0 to 1.")
+
+    @property
+    def has_prior(self) -> bool:
+        """Whether the prior component takes part: at alpha = +inf it is removed."""
+        return math.isfinite(self.alpha)
+
+    @property
+    def is_identity(self) -> bool:
+        return self == Temperature()
+
+
+IDENTITY = Temperature()
+
+
+@dataclass(frozen=True)
+class Regularisation:
+    """One setting of a whole model: a temperature for each kind of attention, the layers, the prior's scales.
+
+    layers: None for all, or {"decoder": {0, 1}, ...}; a kind that is not named is left alone.
+    protected: leading query positions of causal self-attention that do not see the prior (attention sinks).
+    prior_mean_scale, prior_variance_scale: factors on the empirical prior; pseudo_count_shift: nats added to
+    the prior's log pseudo-count. Raises ValueError for a value out of range.
+    """
+
+    encoder: Temperature = IDENTITY
+    cross: Temperature = IDENTITY
+    decoder: Temperature = IDENTITY
+    layers: Mapping[str, Collection[int]] | None = field(default=None, hash=False)
+    protected: int = 0
+    prior_mean_scale: float = 1.0
+    prior_variance_scale: float = 1.0
+    pseudo_count_shift: float = 0.0
+
+    def __post_init__(self) -> None:
+        for kind in KINDS:
+            if not isinstance(getattr(self, kind), Temperature):
+                raise ValueError(f"Regularisation {kind}={getattr(self, kind)!r} is not a Temperature; pass one.")
+        if isinstance(self.protected, bool) or not isinstance(self.protected, int) or self.protected < 0:
+            raise ValueError(f"Regularisation protected={self.protected!r} must be a whole number >= 0.")
+        for name in ("prior_mean_scale", "pseudo_count_shift"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"Regularisation {name}={getattr(self, name)} must be a finite number.")
+        if not (0.0 < self.prior_variance_scale < math.inf):
+            value = self.prior_variance_scale
+            raise ValueError(f"Regularisation prior_variance_scale={value} must be a finite number > 0.")
+        if self.layers is not None:
+            object.__setattr__(self, "layers", _frozen_layers(self.layers))
+
+    def temperature(self, kind: str) -> Temperature:
+        """The temperature of one kind of attention ("encoder", "cross", "decoder")."""
+        return getattr(self, kind)
+
+    def selects(self, kind: str, layer: int) -> bool:
+        """Whether this layer is regularised at all."""
+        return self.layers is None or layer in self.layers.get(kind, ())
+
+    @property
+    def is_identity(self) -> bool:
+        return all(self.temperature(kind).is_identity for kind in KINDS)
+
+
+def _frozen_layers(layers: Mapping[str, Collection[int]]) -> dict[str, frozenset[int]]:
+    frozen = {}
+    for kind, chosen in layers.items():
+        if kind not in KINDS:
+            raise ValueError(f"Regularisation layers names {kind!r}; the kinds are {', '.join(KINDS)}.")
+        if any(isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in chosen):
+            raise ValueError(f"Regularisation layers[{kind!r}]={chosen!r} must hold layer numbers >= 0.")
+        frozen[kind] = frozenset(chosen)
+    return frozen
