@@ -25,34 +25,45 @@ from nvib.posterior import LayerPosterior
 
 
 @dataclass(frozen=True)
+class PriorPlan:
+    """The prior component of one layer, projected: key, value [G, d] and bias c_0 [1] in float32.
+
+    query: M0 [H, d, d], the query part of its value in head space.
+    """
+
+    key: torch.Tensor
+    value: torch.Tensor
+    bias: torch.Tensor
+    query: torch.Tensor
+
+
+@dataclass(frozen=True)
 class LayerPlan:
     """All that one layer needs under one setting, computed once.
 
-    token_share: f1 [P] or None when tokens have no variance; prior_key, prior_value [G, d] float32 and
-    prior_bias (c_0) are None or 0 without the prior; token_query, prior_query: M1, M0 [H, d, d], the query
-    part of the value in head space, or None when it is zero. width: of the folded rows.
+    prior: None when the component is removed. token_share: f1 [P], and token_query: M1 [H, d, d], the query
+    part of a token's value in head space; both None when tokens have no variance. width: of the folded rows;
+    parts: how many channels carry a bias, so that half precision does not round it.
     """
 
     site: Site
     posterior: LayerPosterior
     protected: int
+    prior: PriorPlan | None
     token_share: torch.Tensor | None
-    prior_key: torch.Tensor | None
-    prior_value: torch.Tensor | None
-    prior_bias: torch.Tensor | None
     token_query: torch.Tensor | None
-    prior_query: torch.Tensor | None
     width: int
     parts: int
-
-    @property
-    def has_prior(self) -> bool:
-        return self.prior_key is not None
 
     @property
     def turns_back(self) -> bool:
         """Whether the cosines and sines of the key positions are averaged along (rotary, with variance)."""
         return self.site.rotary and self.token_query is not None
+
+    @property
+    def prior_column(self) -> int:
+        """The value column in which the prior's mass comes back."""
+        return self.site.head_width * (2 if self.turns_back else 1)
 
 
 @dataclass(frozen=True)
@@ -75,31 +86,33 @@ def _rotate_half(x: torch.Tensor) -> torch.Tensor:
 def plan_layer(site: Site, posterior: LayerPosterior, protected: int) -> LayerPlan:
     """Project the prior and collapse the query part of the value to head space: once per layer and setting."""
     dtype, d = site.key.weight.dtype, site.head_width
-    key_weight, value_weight = (per_head(m.weight.detach().float(), d) for m in (site.key, site.value))
     parts = 1 if dtype in (torch.float32, torch.float64) else 3
-    plan = LayerPlan(site, posterior, protected, None, None, None, None, None, None, 0, parts)
+    share = query = None
     if posterior.tau.sigma > 0:
-        share = posterior.share(posterior.token_variance)
-        query = _query_part(key_weight, value_weight, 1 - share, site.groups).to(dtype)
-        plan = replace(plan, token_share=share.to(dtype), token_query=query)
-    if posterior.tau.has_prior:
-        share = posterior.share(posterior.prior.var)
-        mean = share * posterior.prior.mean
-        plan = replace(
-            plan,
-            prior_key=_project(site.key, mean, d),
-            prior_value=_project(site.value, mean, d),
-            prior_bias=posterior.prior_bias().float(),
-            prior_query=_query_part(key_weight, value_weight, 1 - share, site.groups).to(dtype),
-        )
-    key_width = d + parts * (1 + plan.has_prior)
-    value_width = d + d * plan.turns_back + plan.has_prior
+        kept = posterior.share(posterior.token_variance)
+        share, query = kept.to(dtype), _query_part(site, 1 - kept).to(dtype)
+    prior = _plan_prior(site, posterior) if posterior.tau.has_prior else None
+    plan = LayerPlan(site, posterior, protected, prior, share, query, 0, parts)
+    key_width = d + parts * (1 if prior is None else 2)
+    value_width = plan.prior_column + (prior is not None)
     return replace(plan, width=-(-max(key_width, value_width) // 8) * 8)
 
 
-def _query_part(keys: torch.Tensor, values: torch.Tensor, weight: torch.Tensor, groups: int) -> torch.Tensor:
+def _plan_prior(site: Site, posterior: LayerPosterior) -> PriorPlan:
+    share = posterior.share(posterior.prior.var)
+    mean = share * posterior.prior.mean
+    return PriorPlan(
+        key=_project(site.key, mean, site.head_width),
+        value=_project(site.value, mean, site.head_width),
+        bias=posterior.prior_bias().float(),
+        query=_query_part(site, 1 - share).to(site.key.weight.dtype),
+    )
+
+
+def _query_part(site: Site, weight: torch.Tensor) -> torch.Tensor:
     """W_K diag(weight) W_V^T a head, repeated for the query heads that share it: [H, d, d]."""
-    return torch.einsum("gdp,p,gep->gde", keys, weight, values).repeat_interleave(groups, dim=0)
+    keys, values = (per_head(m.weight.detach().float(), site.head_width) for m in (site.key, site.value))
+    return torch.einsum("gdp,p,gep->gde", keys, weight, values).repeat_interleave(site.groups, dim=0)
 
 
 def _project(linear: nn.Linear, mean: torch.Tensor, d: int) -> torch.Tensor:
@@ -170,23 +183,27 @@ def assemble(
     folded = query.new_zeros(*query.shape[:-1], plan.width)
     folded[..., :d] = query
     folded[..., d : d + plan.parts] = 1
-    if plan.has_prior:
-        score = prior_score(plan, position_free, mask, keys.shape[2], causal) * plan.site.noise
+    if plan.prior is not None:
+        score = prior_score(plan, plan.prior, position_free, mask, keys.shape[2], causal) * plan.site.noise
         first = d + plan.parts
         folded[..., first : first + plan.parts] = _split(score.unsqueeze(-1), plan.parts, query.dtype)
-        keys, values = _prior_first(plan, keys, values, d)
+        keys, values = _prior_first(plan, plan.prior, keys, values)
         if mask is not None:
             mask = nn.functional.pad(mask, (1, 0), value=True)
     return Folded(plan, folded, keys, values, position_free, mask, causal)
 
 
 def prior_score(
-    plan: LayerPlan, query: torch.Tensor, mask: torch.Tensor | None, tokens: int, causal: bool
+    plan: LayerPlan,
+    prior: PriorPlan,
+    query: torch.Tensor,
+    mask: torch.Tensor | None,
+    tokens: int,
+    causal: bool,
 ) -> torch.Tensor:
     """score(m, 0) = q_m . k_0 / r + c_0, far below everything for protected queries: [B, H, Q], float32."""
-    assert plan.prior_key is not None and plan.prior_bias is not None
-    key = plan.prior_key.repeat_interleave(plan.site.groups, dim=0)
-    score = torch.einsum("bhqd,hd->bhq", query.float(), key) / plan.site.noise + plan.prior_bias
+    key = prior.key.repeat_interleave(plan.site.groups, dim=0)
+    score = torch.einsum("bhqd,hd->bhq", query.float(), key) / plan.site.noise + prior.bias
     if plan.protected and plan.site.kind == "decoder":
         seen = _visible(mask, query.shape[2], tokens, causal, query.device)
         hidden = torch.finfo(query.dtype).min / (4 * plan.site.noise)
@@ -194,9 +211,7 @@ def prior_score(
     return score
 
 
-def _visible(
-    mask: torch.Tensor | None, queries: int, tokens: int, causal: bool, device: torch.device
-) -> torch.Tensor:
+def _visible(mask: torch.Tensor | None, queries: int, tokens: int, causal: bool, device: torch.device) -> torch.Tensor:
     """How many tokens each query sees, itself included: its position, padding left out. [B or 1, 1, Q]."""
     if mask is not None:
         return mask.sum(-1)
@@ -206,45 +221,44 @@ def _visible(
 
 
 def _prior_first(
-    plan: LayerPlan, keys: torch.Tensor, values: torch.Tensor, d: int
+    plan: LayerPlan, prior: PriorPlan, keys: torch.Tensor, values: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    assert plan.prior_value is not None
     batch, heads, _, width = keys.shape
-    key = keys.new_zeros(heads, 1, width)
+    d = plan.site.head_width
+    key, value = keys.new_zeros(heads, 1, width), values.new_zeros(heads, 1, width)
     key[..., d + plan.parts : d + 2 * plan.parts] = 1
-    value = values.new_zeros(heads, 1, width)
-    value[..., 0, :d] = plan.prior_value.to(values.dtype)
-    value[..., _prior_column(plan, d)] = 1
+    value[..., 0, :d] = prior.value.to(values.dtype)
+    value[..., plan.prior_column] = 1
     rows = (batch, heads, 1, width)
     return torch.cat((key.expand(rows), keys), dim=2), torch.cat((value.expand(rows), values), dim=2)
 
 
-def _prior_column(plan: LayerPlan, d: int) -> int:
-    return 2 * d if plan.turns_back else d
-
-
 def attend(folded: Folded) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The layer's output [B, H, Q, d] and the prior's mass a(m, 0) [B, H, Q], None without the prior."""
-    plan, query, d = folded.plan, folded.position_free, folded.position_free.shape[-1]
+    plan, query = folded.plan, folded.position_free
     mixed = _kernel(folded)
-    out = mixed[..., :d]
-    mass = mixed[..., _prior_column(plan, d)] if plan.has_prior else None
-    if plan.turns_back:
-        half = d // 2
-        cos, sin = mixed[..., d : d + half].repeat(1, 1, 1, 2), mixed[..., d + half : 2 * d].repeat(1, 1, 1, 2)
-        rotated = folded.query[..., :d]
-        out = out + (rotated * cos - _rotate_half(rotated) * sin) @ plan.token_query
-    elif plan.token_query is not None:
-        share = 1 if mass is None else 1 - mass.unsqueeze(-1)
-        out = out + share * (query @ plan.token_query)
-    if mass is not None:
-        out = out + mass.unsqueeze(-1) * (query @ plan.prior_query)
-    return out, mass
+    out = mixed[..., : plan.site.head_width]
+    mass = None if plan.prior is None else mixed[..., plan.prior_column].unsqueeze(-1)
+    if plan.token_query is not None:
+        out = out + _attended_query(folded, mixed, mass) @ plan.token_query
+    if plan.prior is None or mass is None:
+        return out, None
+    return out + mass * (query @ plan.prior.query), mass.squeeze(-1)
+
+
+def _attended_query(folded: Folded, mixed: torch.Tensor, mass: torch.Tensor | None) -> torch.Tensor:
+    """sum_n a(m, n) R_n^T R_m q_m over the tokens: [B, H, Q, d]; without rotation (1 - a(m, 0)) q_m."""
+    if not folded.plan.turns_back:
+        return folded.position_free if mass is None else (1 - mass) * folded.position_free
+    d = folded.plan.site.head_width
+    cos, sin = (part.repeat(1, 1, 1, 2) for part in mixed[..., d : 2 * d].chunk(2, dim=-1))
+    rotated = folded.query[..., :d]
+    return rotated * cos - _rotate_half(rotated) * sin
 
 
 def _kernel(folded: Folded) -> torch.Tensor:
     query, causal = folded.query, folded.causal and folded.query.shape[2] > 1 and folded.mask is None
-    lead = int(causal and folded.plan.has_prior)
+    lead = int(causal and folded.plan.prior is not None)
     if lead:  # one idle query makes "the prior plus the past" a square causal problem, which needs no mask
         query = nn.functional.pad(query, (0, 0, 1, 0))
     out = nn.functional.scaled_dot_product_attention(
@@ -261,10 +275,8 @@ def _kernel(folded: Folded) -> torch.Tensor:
 
 def weights(folded: Folded) -> torch.Tensor:
     """Attention weights a(m, n) [B, H, Q, N + 1] in float32, the prior in column 0 (zeros when removed)."""
-    attention = plain_weights(
-        folded.query, folded.key, folded.mask, folded.causal, 1.0 / folded.plan.site.noise
-    )
-    return attention if folded.plan.has_prior else nn.functional.pad(attention, (1, 0))
+    attention = plain_weights(folded.query, folded.key, folded.mask, folded.causal, 1.0 / folded.plan.site.noise)
+    return attention if folded.plan.prior is not None else nn.functional.pad(attention, (1, 0))
 
 
 def plain_weights(

@@ -3,54 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
-from transformers import DynamicCache, EncoderDecoderCache
-
-from nvib.settings import Regularisation
+from transformers import DynamicCache, EncoderDecoderCache, PreTrainedConfig
 
 Rows = tuple[torch.Tensor, torch.Tensor]
-Fold = Callable[[int, torch.Tensor, torch.Tensor], Rows]
+Fold = Callable[[str, int, torch.Tensor, torch.Tensor], Rows]
 
 
 class NVCache(DynamicCache):
-    """transformers' dynamic cache whose keys carry c_n, and whose values carry the key's rotation."""
+    """transformers' dynamic cache whose keys carry c_n, and whose values carry the key's rotation.
 
-    def __init__(self, config: object, fold: Fold) -> None:
+    fold: (kind, layer, key, value [B, G, N, d]) -> the rows [B, G, N, width] to keep.
+    """
+
+    def __init__(self, config: PreTrainedConfig, kind: str, fold: Fold) -> None:
         super().__init__(config=config)
-        self._fold = fold
+        self._kind, self._fold = kind, fold
 
     def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: object, **kwargs: object
+        self,
+        key_states: torch.Tensor,
+        value_states: torch.Tensor,
+        layer_idx: int,
+        *args: Any,
+        **kwargs: Any,
     ) -> Rows:
-        """Append new tokens: key and value [B, G, N, d] become rows [B, G, N, width] for the kernel."""
-        rows = self._fold(layer_idx, key_states, value_states)
+        """Append new tokens, folded for the kernel."""
+        rows = self._fold(self._kind, layer_idx, key_states, value_states)
         return super().update(*rows, layer_idx, *args, **kwargs)
 
 
-def cache_for(
-    model: nn.Module,
-    extend: Callable[[str, int, Regularisation, torch.Tensor, torch.Tensor], Rows],
-    regularisation: Regularisation,
-) -> DynamicCache | EncoderDecoderCache:
-    """An empty cache for one generation under one regularisation."""
-    config = model.config.get_text_config(decoder=True)  # type: ignore[union-attr]
-
-    def of(kind: str) -> NVCache:
-        fold = partial(_fold_layer, extend, kind, regularisation)
-        return NVCache(config, fold)
-
-    return EncoderDecoderCache(of("decoder"), of("cross")) if model.config.is_encoder_decoder else of("decoder")
-
-
-def _fold_layer(
-    extend: Callable[..., Rows],
-    kind: str,
-    regularisation: Regularisation,
-    layer: int,
-    key: torch.Tensor,
-    value: torch.Tensor,
-) -> Rows:
-    return extend(kind, layer, regularisation, key, value)
+def cache_for(model: nn.Module, fold: Fold) -> DynamicCache | EncoderDecoderCache:
+    """An empty cache for one generation under one setting."""
+    config = model.config.get_text_config(decoder=True)  # type: ignore[union-attr, operator]
+    decoder = NVCache(config, "decoder", fold)
+    if not model.config.is_encoder_decoder:  # type: ignore[union-attr]
+        return decoder
+    return EncoderDecoderCache(decoder, NVCache(config, "cross", fold))

@@ -47,12 +47,12 @@ class Site:
     @property
     def noise(self) -> float:
         """r, the noise variance of the query-denoising kernel: sqrt(head width) in a scaled dot product."""
-        return 1.0 / self.module.scaling
+        return 1.0 / float(self.module.scaling)  # type: ignore[arg-type]
 
     @property
     def head_width(self) -> int:
         """d, the width of one head."""
-        return getattr(self.module, "head_dim", None) or self.module.attention_head_size
+        return int(getattr(self.module, "head_dim", None) or self.module.attention_head_size)  # type: ignore[arg-type]
 
     @property
     def groups(self) -> int:
@@ -85,7 +85,14 @@ def sites(model: nn.Module) -> list[Site]:
             continue
         kind = _kind(path, module, model, family)
         found.append(
-            Site(kind, counts[kind], module, getattr(module, family.key), getattr(module, family.value), family.rotary)
+            Site(
+                kind,
+                counts[kind],
+                module,
+                getattr(module, family.key),
+                getattr(module, family.value),
+                family.rotary,
+            )
         )
         counts[kind] += 1
     if not found:
@@ -96,7 +103,7 @@ def sites(model: nn.Module) -> list[Site]:
 def _kind(path: str, module: nn.Module, model: nn.Module, family: Family) -> str:
     if family.cross and family.cross in path:
         return "cross"
-    if model.config.is_encoder_decoder:
+    if model.config.is_encoder_decoder:  # type: ignore[union-attr]
         return "decoder" if "decoder." in path else "encoder"
     return "decoder" if getattr(module, "is_causal", False) else "encoder"
 

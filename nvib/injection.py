@@ -13,7 +13,8 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -23,7 +24,7 @@ from transformers.masking_utils import eager_mask, sdpa_mask
 
 from nvib import attention
 from nvib.attention import LayerPlan, Rotation
-from nvib.cache import NVCache, cache_for
+from nvib.cache import cache_for
 from nvib.capture import current_capture
 from nvib.errors import NVError
 from nvib.families import Site, sites
@@ -31,8 +32,16 @@ from nvib.posterior import LayerPosterior
 from nvib.prior import Prior
 from nvib.settings import Regularisation
 
+
+class Setting(NamedTuple):
+    """What is active for one model in one context."""
+
+    regularisation: Regularisation
+    prior: Prior
+
+
 PLANS_KEPT = 8
-_ACTIVE: ContextVar[dict[Any, Regularisation]] = ContextVar("nvib_active", default={})  # noqa: B039 (never mutated)
+_ACTIVE: ContextVar[dict[Any, Setting]] = ContextVar("nvib_active", default={})  # noqa: B039 (never mutated)
 _OWNERS: WeakKeyDictionary[nn.Module, tuple[Reinterpretation, Site]] = WeakKeyDictionary()
 _LOCK = threading.RLock()
 
@@ -45,16 +54,21 @@ class Reinterpretation:
         self.prior = prior
         self.sites = sites(model)
         prior.check(model)
-        self._plans: OrderedDict[Regularisation, dict[nn.Module, LayerPlan]] = OrderedDict()
+        self._plans: OrderedDict[Setting, dict[nn.Module, LayerPlan]] = OrderedDict()
         self._passing = threading.local()
 
     @contextmanager
-    def regularised(self, regularisation: Regularisation) -> Iterator[None]:
-        """Evaluate this model's attention as NV attention inside the context. Safe in threads; nests."""
+    def regularised(self, regularisation: Regularisation, prior: Prior | None = None) -> Iterator[None]:
+        """Evaluate this model's attention as NV attention inside the context. Safe in threads; nests.
+
+        prior: for this context only, instead of the one given to `reinterpret`.
+        """
         if not isinstance(regularisation, Regularisation):
             raise NVError(f"regularised() needs an nvib.Regularisation, not {type(regularisation).__name__}.")
         self._check_layers(regularisation)
-        token = _ACTIVE.set({**_ACTIVE.get(), self: regularisation})
+        if prior is not None:
+            prior.check(self.model)
+        token = _ACTIVE.set({**_ACTIVE.get(), self: Setting(regularisation, prior or self.prior)})
         try:
             yield
         finally:
@@ -71,33 +85,33 @@ class Reinterpretation:
         if inputs.get("cache_implementation") not in (None, "dynamic"):
             name = inputs["cache_implementation"]
             raise NVError(f"cache_implementation={name!r} cannot carry pseudo-counts; leave it out.")
-        regularisation = _ACTIVE.get().get(self)
-        if regularisation and inputs.get("use_cache", True) and inputs.get("past_key_values") is None:
-            inputs["past_key_values"] = cache_for(self.model, self._extend, regularisation)
+        setting = _ACTIVE.get().get(self)
+        if setting and inputs.get("use_cache", True) and inputs.get("past_key_values") is None:
+            inputs["past_key_values"] = cache_for(self.model, partial(self._extend, setting))
         return self.model.generate(**inputs)  # type: ignore[operator]
 
-    def plans(self, regularisation: Regularisation) -> dict[nn.Module, LayerPlan]:
+    def plans(self, setting: Setting) -> dict[nn.Module, LayerPlan]:
         """The evaluation plan of every regularised layer, by attention module; kept for the latest settings."""
         with _LOCK:
-            if regularisation in self._plans:
-                self._plans.move_to_end(regularisation)
-                return self._plans[regularisation]
-        plans = {
-            site.module: self._plan(site, regularisation)
-            for site in self.sites
-            if regularisation.selects(site.kind, site.layer)
-        }
+            if setting in self._plans:
+                self._plans.move_to_end(setting)
+                return self._plans[setting]
+        with torch.inference_mode(False), torch.no_grad():  # kept tensors must serve later calls of any mode
+            plans = {
+                site.module: self._plan(site, setting)
+                for site in self.sites
+                if setting.regularisation.selects(site.kind, site.layer)
+            }
         with _LOCK:
-            self._plans[regularisation] = plans
+            self._plans[setting] = plans
             while len(self._plans) > PLANS_KEPT:
                 self._plans.popitem(last=False)
         return plans
 
-    def _plan(self, site: Site, setting: Regularisation) -> LayerPlan:
-        prior = self.prior.of(site.kind, site.layer)
-        device = site.key.weight.device
-        posterior = LayerPosterior.of(prior, setting, site.kind, site.noise, device)
-        return attention.plan_layer(site, posterior, setting.protected)
+    def _plan(self, site: Site, setting: Setting) -> LayerPlan:
+        prior, device = setting.prior.of(site.kind, site.layer), site.key.weight.device
+        posterior = LayerPosterior.of(prior, setting.regularisation, site.kind, site.noise, device)
+        return attention.plan_layer(site, posterior, setting.regularisation.protected)
 
     def _check_layers(self, regularisation: Regularisation) -> None:
         for kind, chosen in (regularisation.layers or {}).items():
@@ -109,8 +123,8 @@ class Reinterpretation:
     # What follows runs inside the model's forward.
 
     def _active_plan(self, site: Site) -> LayerPlan | None:
-        regularisation = _ACTIVE.get().get(self)
-        return self.plans(regularisation).get(site.module) if regularisation else None
+        setting = _ACTIVE.get().get(self)
+        return self.plans(setting).get(site.module) if setting else None
 
     def _note_rotation(self, site: Site, args: tuple, kwargs: dict) -> None:
         if self._active_plan(site) is not None:
@@ -132,11 +146,10 @@ class Reinterpretation:
         return None if plan is None else _kernel_input(plan, x)
 
     def _extend(
-        self, kind: str, layer: int, regularisation: Regularisation, key: torch.Tensor, value: torch.Tensor
+        self, made_under: Setting, kind: str, layer: int, key: torch.Tensor, value: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """What a cache that knows the prior stores for new tokens: their folded rows."""
-        active = _ACTIVE.get().get(self)
-        if active != regularisation:
+        if _ACTIVE.get().get(self) != made_under:
             raise NVError("This cache was made under another regularisation; start it anew with nv.generate.")
         site = next(s for s in self.sites if (s.kind, s.layer) == (kind, layer))
         plan = self._active_plan(site)
@@ -188,8 +201,15 @@ def _kernel_input(plan: LayerPlan, x: torch.Tensor) -> torch.Tensor:
 
 def _baseline(name: str, module: nn.Module) -> Any:
     """The untouched model's own attention function."""
-    eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
+    eager: Any = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
     return AttentionInterface().get_interface(name, eager)
+
+
+def _additive(mask: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
+    """A boolean mask as the eager function adds it: 0 where visible, the least number elsewhere."""
+    if mask is None or mask.dtype != torch.bool:
+        return mask
+    return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)
 
 
 def _attention_function(baseline: str) -> Any:
@@ -211,7 +231,8 @@ def _attention_function(baseline: str) -> Any:
         if plan is not None:
             return owner._attend(plan, query, key, value, attention_mask, causal, want_weights)
         kwargs.pop("output_attentions", None)
-        out, attended = _baseline(baseline, module)(module, query, key, value, attention_mask, **kwargs)
+        mask = _additive(attention_mask, query.dtype) if baseline == "eager" else attention_mask
+        out, attended = _baseline(baseline, module)(module, query, key, value, mask, **kwargs)
         seen = current_capture()
         kept = seen is not None and seen.wants(site.kind, site.layer)
         if want_weights or kept:
@@ -261,7 +282,7 @@ def reinterpret(model: nn.Module, prior: Prior) -> Iterator[Reinterpretation]:
     with _LOCK:
         if any(site.module in _OWNERS for site in nv.sites):
             raise NVError(f"This {type(model).__name__} is reinterpreted already; use the nv of that context.")
-        before = model.config._attn_implementation  # type: ignore[union-attr]
+        before: str = model.config._attn_implementation  # type: ignore[union-attr, assignment]
         if before not in NAMES:
             raise NVError(f"The attention implementation {before!r} is not supported; load with 'sdpa' or 'eager'.")
         handles = [handle for site in nv.sites for handle in _install(nv, site)]

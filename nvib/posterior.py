@@ -35,12 +35,8 @@ class LayerPosterior:
         cls, prior: LayerPrior, setting: Regularisation, kind: str, noise: float, device: torch.device
     ) -> LayerPosterior:
         """The posterior rule of one layer under one setting."""
-        scaled = prior.scaled(
-            setting.prior_mean_scale, setting.prior_variance_scale, setting.pseudo_count_shift
-        )
-        moved = LayerPrior(
-            *(v.to(device) for v in (scaled.mean, scaled.var, scaled.log_alpha, scaled.log_alpha_std))
-        )
+        scaled = prior.scaled(setting.prior_mean_scale, setting.prior_variance_scale, setting.pseudo_count_shift)
+        moved = LayerPrior(*(v.to(device) for v in (scaled.mean, scaled.var, scaled.log_alpha, scaled.log_alpha_std)))
         return cls(moved, setting.temperature(kind), noise)
 
     @property

@@ -38,7 +38,7 @@ class LayerPrior:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prior:
     """The priors of a model: one per encoder and decoder layer, one shared by all cross-attention layers.
 
@@ -61,9 +61,7 @@ class Prior:
         return {f"{name}.{f}": getattr(layer, f) for name, layer in self.layers.items() for f in FIELDS}
 
     @classmethod
-    def from_state_dict(
-        cls, tensors: Mapping[str, torch.Tensor], provenance: Mapping[str, str] | None = None
-    ) -> Prior:
+    def from_state_dict(cls, tensors: Mapping[str, torch.Tensor], provenance: Mapping[str, str] | None = None) -> Prior:
         """The inverse of state_dict. Raises NVError for an incomplete, misshapen or non-finite entry."""
         names = dict.fromkeys(key.rpartition(".")[0] for key in tensors)
         layers = {name: _layer_from(name, tensors) for name in names}
@@ -235,9 +233,7 @@ def _watching(places: list[Site]) -> Iterator[list[tuple[Site, torch.Tensor]]]:
             handle.remove()
 
 
-def _real_tokens(
-    batch: Mapping[str, torch.Tensor], inputs: list[tuple[Site, torch.Tensor]]
-) -> dict[str, torch.Tensor]:
+def _real_tokens(batch: Mapping[str, torch.Tensor], inputs: list[tuple[Site, torch.Tensor]]) -> dict[str, torch.Tensor]:
     """Which positions are text, not padding, by kind of attention: bool [B, N]."""
     masks = {site.kind: torch.ones(x.shape[:2], dtype=torch.bool) for site, x in inputs}
     decoder_only = set(masks) == {"decoder"}

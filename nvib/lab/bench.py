@@ -1,0 +1,173 @@
+"""A loaded model on the bench: reinterpreted once, with the priors that its visitors have asked for."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+
+from nvib import models
+from nvib.errors import NVError
+from nvib.families import family_of, kinds
+from nvib.injection import Reinterpretation, reinterpret
+from nvib.lab.scenario import Scenario
+from nvib.prior import Prior, estimate_prior, standard_normal_prior
+
+MAX_TOKENS = 512
+MAX_ROWS = 32
+MAX_CHARACTERS = 20_000
+PRIORS_KEPT = 8
+Batch = dict[str, torch.Tensor]
+
+
+class Bench:
+    """One model, ready to be observed by many visitors at once; nothing on it depends on a visitor.
+
+    Raises NVError when the name cannot be loaded or the architecture is not supported.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        device: str = "cpu",
+        dtype: str = "float32",
+        progress: Callable[[float, str], None] | None = None,
+    ) -> None:
+        self.loaded = models.load(name, device, dtype, progress=progress)
+        self.model = self.loaded.model
+        family_of(self.model)
+        self.kinds = kinds(self.model)
+        self._priors: OrderedDict[str, Prior] = OrderedDict()
+        self._lock = threading.Lock()
+        self._open = ExitStack()
+        first = self.loaded.prior or standard_normal_prior(self.model)
+        self.nv: Reinterpretation = self._open.enter_context(reinterpret(self.model, first))
+        self.layers = {kind: sum(s.kind == kind for s in self.nv.sites) for kind in self.kinds}
+
+    def close(self) -> None:
+        """Take NV attention out of the model again."""
+        self._open.close()
+
+    @property
+    def task(self) -> str:
+        """What the model's output is: "next token", "generated text" or "similarity"."""
+        if self.kinds == ("encoder",):
+            return "similarity"
+        return "next token" if self.kinds == ("decoder",) else "generated text"
+
+    @property
+    def heads(self) -> int:
+        config = self.model.config
+        return getattr(config, "num_attention_heads", None) or config.encoder_attention_heads
+
+    # Text
+
+    def rows(self, text: str) -> list[str]:
+        """The separate inputs in a text: lines for encoders, words for graphemes to phonemes, else the whole."""
+        if len(text) > MAX_CHARACTERS:
+            raise NVError(f"The text has {len(text):,} characters; shorten it to {MAX_CHARACTERS:,} or fewer.")
+        if self.loaded.name == "g2p":
+            rows, unit = text.split(), "words"
+        elif self.task == "similarity":
+            rows, unit = [line.strip() for line in text.splitlines() if line.strip()], "lines"
+        else:
+            rows, unit = [text] if text.strip() else [], "texts"
+        if not rows:
+            raise NVError("The text is empty; type one, or choose an example.")
+        if len(rows) > MAX_ROWS:
+            raise NVError(f"The text has {len(rows)} {unit}; shorten it to {MAX_ROWS} {unit} or fewer.")
+        return rows
+
+    def encode(self, rows: Sequence[str]) -> Batch:
+        """Token ids and attention mask [rows, tokens] on the model's device, padded on the tokenizer's side."""
+        batch = self.loaded.tokenizer(list(rows), return_tensors="pt", padding=len(rows) > 1)
+        batch = {name: batch[name] for name in ("input_ids", "attention_mask") if name in batch}
+        longest, cap = batch["input_ids"].shape[1], self.longest
+        if longest > cap:
+            worst = max(rows, key=len)
+            raise NVError(f"“{worst[:24]}…” is {longest:,} tokens long; this page takes {cap} at most: shorten it.")
+        if longest == 0:
+            raise NVError("The text has no tokens for this model; type letters.")
+        return {name: tensor.to(self.model.device) for name, tensor in batch.items()}
+
+    @property
+    def longest(self) -> int:
+        """The most tokens a text may have here: the page's cap, or the model's own limit."""
+        return min(MAX_TOKENS, getattr(self.model.config, "max_position_embeddings", MAX_TOKENS))
+
+    # Prior
+
+    def prior(self, scenario: Scenario, progress: Callable[[int], None] | None = None) -> Prior:
+        """The prior that a scenario names; estimated ones are kept. Raises NVError when there is none."""
+        if scenario.prior == "shipped":
+            if self.loaded.prior is None:
+                raise NVError(
+                    f"{self.loaded.name} has no shipped prior; give text to estimate one from, "
+                    "or choose the standard normal."
+                )
+            return self.loaded.prior
+        key = scenario.prior + "\n" + (scenario.prior_text if scenario.prior == "text" else "")
+        with self._lock:
+            kept = self._priors.get(key)
+        if kept is None:  # estimated without the lock: nobody waits for another visitor's text
+            make = self._estimate if scenario.prior == "text" else self._standard_normal
+            kept = make(scenario.prior_text, progress)
+        with self._lock:
+            kept = self._priors.setdefault(key, kept)
+            self._priors.move_to_end(key)
+            while len(self._priors) > PRIORS_KEPT:
+                self._priors.popitem(last=False)
+        return kept
+
+    def _standard_normal(self, _text: str, _progress: Callable[[int], None] | None) -> Prior:
+        return standard_normal_prior(self.model)
+
+    def _estimate(self, text: str, progress: Callable[[int], None] | None) -> Prior:
+        lines = text.split() if self.loaded.name == "g2p" else [s for s in text.splitlines() if s.strip()]
+        if not lines:
+            raise NVError("The prior's text is empty; paste text of the model's own domain, a paragraph a line.")
+        if len(text) > 50 * MAX_CHARACTERS:
+            raise NVError(f"The prior's text has {len(text):,} characters; {50 * MAX_CHARACTERS:,} are enough.")
+        batches = (self.training_batch(lines[i : i + 8]) for i in range(0, len(lines), 8))
+        return estimate_prior(self.model, batches, provenance={"corpus": "the visitor's text"}, progress=progress)
+
+    def training_batch(self, texts: Sequence[str], targets: Sequence[str] | None = None) -> Batch:
+        """Inputs for estimate_prior; an encoder-decoder without targets reads its own greedy output."""
+        tokenizer = self.loaded.tokenizer
+        encoded = tokenizer(list(texts), return_tensors="pt", padding=True, truncation=True, max_length=self.longest)
+        batch = {name: encoded[name].to(self.model.device) for name in ("input_ids", "attention_mask")}
+        if self.task == "generated text":
+            ids = self.target_ids(targets) if targets else self.generate(batch)
+            batch["decoder_input_ids"] = ids[:, :-1]
+            batch["decoder_attention_mask"] = self.target_mask(ids)[:, :-1]
+        return batch
+
+    # Encoder-decoder targets
+
+    @torch.no_grad()
+    def generate(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Greedy output ids [rows, 1 + tokens], start token first, under whatever setting is active."""
+        room = getattr(self.model.config, "max_position_embeddings", 128)
+        return self.nv.generate(**batch, do_sample=False, num_beams=1, max_new_tokens=min(64, room - 2))
+
+    def target_ids(self, texts: Sequence[str]) -> torch.Tensor:
+        """Decoder ids of given outputs, start token first and end token last: [rows, tokens]."""
+        tokenizer, config = self.loaded.target_tokenizer, self.model.config
+        ids = tokenizer(list(texts), return_tensors="pt", padding=True)["input_ids"]
+        start = torch.full((len(ids), 1), config.decoder_start_token_id)
+        ids = ids if bool((ids[:, :1] == start).all()) else torch.cat((start, ids), dim=1)
+        return ids.to(self.model.device)
+
+    def target_mask(self, ids: torch.Tensor) -> torch.Tensor:
+        """Which decoder positions hold output, up to and with the end token: [rows, tokens], 0 or 1."""
+        ended = (ids[:, 1:] == self.model.config.eos_token_id).long().cumsum(1)
+        before = torch.cat((torch.zeros_like(ids[:, :2]), ended[:, :-1]), dim=1)[:, : ids.shape[1]]
+        return (before == 0).long()
+
+    def describe(self) -> dict[str, Any]:
+        """Device and number type, for the page."""
+        return {"device": str(self.model.device), "dtype": str(self.model.dtype).removeprefix("torch.")}

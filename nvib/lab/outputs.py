@@ -1,0 +1,120 @@
+"""What the model says, untouched and regularised: next token, generated text, or similarity of sentences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from nvib.lab.bench import Batch, Bench
+from nvib.lab.tokens import labels
+
+SHOWN = 8
+
+
+@dataclass(frozen=True)
+class NextToken:
+    """The next token after a text. tokens: the most probable under either model; probabilities [tokens] of each.
+
+    kl: KL(baseline || NV) and js: Jensen-Shannon divergence of the whole vocabulary, in nats.
+    """
+
+    tokens: list[str]
+    baseline: np.ndarray
+    regularised: np.ndarray
+    kl: float
+    js: float
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Greedy output of each row, and log p (nats) of the baseline's output forced through both models."""
+
+    sources: list[str]
+    baseline: list[str]
+    regularised: list[str]
+    baseline_log_prob: np.ndarray
+    regularised_log_prob: np.ndarray
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """Cosine similarity of the rows' mean-pooled embeddings [rows, rows]; moved: cosine of each to its baseline."""
+
+    baseline: np.ndarray
+    regularised: np.ndarray
+    moved: np.ndarray
+
+
+Output = NextToken | Generated | Similarity
+
+
+def of(
+    bench: Bench,
+    inputs: Batch,
+    baseline: Any,
+    regularised: Any,
+    generated: tuple[torch.Tensor, torch.Tensor] | None,
+) -> Output:
+    """The output pair that fits the model's task, from both forwards on the same inputs."""
+    if bench.task == "similarity":
+        return similarity(inputs, baseline.last_hidden_state, regularised.last_hidden_state)
+    if generated is None:
+        return next_token(bench, baseline.logits[0, -1], regularised.logits[0, -1])
+    return _generated(bench, inputs, baseline.logits, regularised.logits, generated)
+
+
+def next_token(bench: Bench, baseline: torch.Tensor, regularised: torch.Tensor) -> NextToken:
+    """Two logit vectors [V] as probabilities of the most likely tokens, and their divergences."""
+    p, q = (logits.double().log_softmax(-1) for logits in (baseline, regularised))
+    middle = torch.logaddexp(p, q) - np.log(2.0)
+    top = list(dict.fromkeys(torch.cat((p.topk(SHOWN).indices, q.topk(SHOWN).indices)).tolist()))
+    top = sorted(top, key=lambda n: -max(float(p[n]), float(q[n])))[:SHOWN]
+    return NextToken(
+        tokens=labels(bench.loaded.tokenizer, top),
+        baseline=p[top].exp().cpu().numpy(),
+        regularised=q[top].exp().cpu().numpy(),
+        kl=_kl(p, q),
+        js=(_kl(p, middle) + _kl(q, middle)) / 2,
+    )
+
+
+def _kl(p: torch.Tensor, q: torch.Tensor) -> float:
+    """KL(p || q) of two log-probability vectors, in nats; rounding never makes it negative."""
+    return max(0.0, float((p.exp() * (p - q)).sum()))
+
+
+def _generated(
+    bench: Bench,
+    inputs: Batch,
+    baseline: torch.Tensor,
+    regularised: torch.Tensor,
+    ids: tuple[torch.Tensor, ...],
+) -> Generated:
+    decode = bench.loaded.target_tokenizer.batch_decode
+    targets, mask = ids[0][:, 1:], bench.target_mask(ids[0])[:, 1:]
+    return Generated(
+        sources=bench.loaded.tokenizer.batch_decode(inputs["input_ids"], skip_special_tokens=True),
+        baseline=decode(ids[0], skip_special_tokens=True),
+        regularised=decode(ids[1], skip_special_tokens=True),
+        baseline_log_prob=_forced(baseline, targets, mask),
+        regularised_log_prob=_forced(regularised, targets, mask),
+    )
+
+
+def _forced(logits: torch.Tensor, targets: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
+    """log p of each row's target tokens, summed: [rows]."""
+    chosen = logits.double().log_softmax(-1).gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    return (chosen * mask).sum(-1).cpu().numpy()
+
+
+def similarity(inputs: Batch, baseline: torch.Tensor, regularised: torch.Tensor) -> Similarity:
+    """Mean-pooled, normalised embeddings of hidden states [rows, N, P], compared."""
+    weight = inputs["attention_mask"].unsqueeze(-1).double()
+    a, b = (
+        torch.nn.functional.normalize((hidden.double() * weight).sum(1) / weight.sum(1), dim=-1)
+        for hidden in (baseline, regularised)
+    )
+    return Similarity((a @ a.T).cpu().numpy(), (b @ b.T).cpu().numpy(), (a * b).sum(-1).cpu().numpy())

@@ -1,0 +1,156 @@
+"""The whole state of a view as one frozen value, and its form in a link."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from nvib.settings import KINDS, Regularisation, Temperature
+
+VERSION = "1"
+PRIOR_SOURCES = ("shipped", "text", "normal")
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Model, text, setting and view. Every default is neutral: identity, all heads, the first layer.
+
+    text: one text, or one sentence or word a line; *_alpha, *_sigma: temperatures of each kind of attention
+    (alpha = inf removes the prior); mu: shared by all kinds; prior: "shipped", "text" (estimated from
+    prior_text) or "normal"; kind, layer, head, row: which attention map is shown, head "mean", "max" or a number.
+    """
+
+    model: str = "smollm2"
+    text: str = ""
+    encoder_alpha: float = math.inf
+    encoder_sigma: float = 0.0
+    cross_alpha: float = math.inf
+    cross_sigma: float = 0.0
+    decoder_alpha: float = math.inf
+    decoder_sigma: float = 0.0
+    mu: float = 1.0
+    protected: int = 0
+    prior: str = "shipped"
+    prior_text: str = ""
+    prior_mean_scale: float = 1.0
+    prior_variance_scale: float = 1.0
+    pseudo_count_shift: float = 0.0
+    kind: str = ""
+    layer: int = 0
+    head: str = "mean"
+    row: int = 0
+
+    def regularisation(self) -> Regularisation:
+        """The setting as the library takes it. Raises ValueError for a value out of range."""
+        return Regularisation(
+            **{kind: self.temperature(kind) for kind in KINDS},  # type: ignore[arg-type]
+            protected=self.protected,
+            prior_mean_scale=self.prior_mean_scale,
+            prior_variance_scale=self.prior_variance_scale,
+            pseudo_count_shift=self.pseudo_count_shift,
+        )
+
+    def temperature(self, kind: str) -> Temperature:
+        return Temperature(getattr(self, f"{kind}_alpha"), getattr(self, f"{kind}_sigma"), self.mu)
+
+    def at_identity(self) -> Scenario:
+        """The same view with every temperature, and the prior's scales, back at their neutral values."""
+        neutral = Scenario()
+        kept = {"model", "text", "prior", "prior_text", "protected", "kind", "layer", "head", "row"}
+        changed = {f.name: getattr(neutral, f.name) for f in fields(self) if f.name not in kept}
+        return replace(self, **changed)
+
+    def to_query(self) -> dict[str, str]:
+        """The scenario as link parameters: the version, model and text, and all that is not neutral."""
+        neutral = Scenario()
+        query = {"v": VERSION, "model": self.model, "text": self.text}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.name not in query and value != getattr(neutral, f.name):
+                query[f.name] = repr(value) if isinstance(value, float) else str(value)
+        return query
+
+    @classmethod
+    def from_query(cls, query: Mapping[str, str]) -> tuple[Scenario, list[str]]:
+        """The scenario of a link, and one sentence for each parameter that was ignored.
+
+        Without a version it is the example of the named model, or the first example, with the link's values on top.
+        """
+        ignored: list[str] = []
+        if query.get("v", VERSION) != VERSION:
+            ignored.append(f"The link is of version {query['v']!r}, this app reads {VERSION}: some of it may differ.")
+        base = cls() if "v" in query else EXAMPLES.get(query.get("model", "smollm2"), cls())
+        known = {f.name: f for f in fields(cls)}
+        scenario = base
+        for name, text in query.items():
+            if name == "v":
+                continue
+            if name not in known:
+                ignored.append(f"The link's {name!r} is not a control of this app and was ignored.")
+                continue
+            try:
+                changed: dict[str, Any] = {name: _parse(name, text)}
+                scenario = replace(scenario, **changed)
+                scenario.regularisation()
+            except ValueError:
+                scenario = replace(scenario, **{name: getattr(base, name)})
+                ignored.append(f"The link's {name}={text[:40]!r} is not a legal value and was ignored.")
+        return scenario, ignored
+
+
+def _parse(name: str, text: str) -> str | int | float:
+    """One parameter as its field's type. Raises ValueError when it is none of its values."""
+    default = getattr(Scenario(), name)
+    value: str | int | float = type(default)(text)
+    bounds = {"protected": 8, "layer": 999, "row": 999}
+    choices = {"prior": PRIOR_SOURCES, "kind": ("", *KINDS)}
+    legal = True
+    if name in bounds:
+        legal = 0 <= int(value) <= bounds[name]
+    elif name in choices:
+        legal = value in choices[name]
+    elif name == "head":
+        legal = value in ("mean", "max") or str(value).isdecimal()
+    elif name.endswith("_alpha"):
+        legal = value == math.inf or -100 <= float(value) <= 100
+    elif name.endswith("_sigma") or name == "prior_variance_scale":
+        legal = 0 <= float(value) <= 100
+    elif name in ("prior_mean_scale", "pseudo_count_shift"):
+        legal = -1000 <= float(value) <= 1000
+    if not legal:
+        raise ValueError(name)
+    return value
+
+
+TREATY = "The committee could not agree on a date, so the treaty"
+EXAMPLES: dict[str, Scenario] = {
+    "smollm2": Scenario(
+        model="smollm2",
+        text=TREATY,
+        decoder_alpha=1.0,
+        decoder_sigma=0.3,
+        protected=1,
+        kind="decoder",
+        layer=22,
+    ),
+    "minilm": Scenario(
+        model="minilm",
+        text="A man is playing a guitar on stage.\nSomeone performs music for a crowd.\n"
+        "The stock market fell sharply today.\nShares lost much of their value this morning.",
+        encoder_alpha=1.0,
+        encoder_sigma=0.3,
+        kind="encoder",
+        layer=3,
+    ),
+    "g2p": Scenario(
+        model="g2p",
+        text="transformer\nbayesian\nHenderson\nLausanne\nknight",
+        encoder_alpha=1.0,
+        encoder_sigma=0.3,
+        cross_sigma=0.3,
+        decoder_sigma=0.5,
+        kind="cross",
+    ),
+}

@@ -1,0 +1,47 @@
+"""One meaning a colour, everywhere: baseline grey, NV blue, prior amber, differences diverging."""
+
+from __future__ import annotations
+
+BASELINE = "#8C939E"
+NV = "#0072B2"
+PRIOR = "#E69F00"
+MORE, LESS = "#2166AC", "#B2182B"
+
+Scale = list[tuple[float, str]]
+
+GROUND = {"light": (255, 255, 255), "dark": (14, 17, 23)}
+RAMP_ENDS = {
+    "attention": {"light": (8, 48, 107), "dark": (158, 202, 255)},
+    "prior": {"light": (180, 110, 0), "dark": (255, 190, 60)},
+    "more": {"light": (33, 102, 172), "dark": (98, 170, 235)},
+    "less": {"light": (178, 24, 43), "dark": (240, 110, 110)},
+}
+MIDDLES = {
+    "attention": (66, 146, 198),
+    "prior": (230, 159, 0),
+}
+
+
+def _rgb(colour: tuple[float, ...]) -> str:
+    return "rgb({:.0f},{:.0f},{:.0f})".format(*colour)
+
+
+def _mix(a: tuple[int, ...], b: tuple[int, ...], t: float) -> tuple[float, ...]:
+    return tuple(x + (y - x) * t for x, y in zip(a, b, strict=True))
+
+
+def ramp(name: str, theme: str, power: float = 1.0, stops: int = 33) -> Scale:
+    """A single-hue ramp from the ground colour; colour grows with value ** power. name: attention or prior."""
+    ground, middle, end = GROUND[theme], MIDDLES[name], RAMP_ENDS[name][theme]
+
+    def colour(t: float) -> tuple[float, ...]:
+        return _mix(ground, middle, t * 2) if t < 0.5 else _mix(middle, end, t * 2 - 1)
+
+    return [(i / (stops - 1), _rgb(colour((i / (stops - 1)) ** power))) for i in range(stops)]
+
+
+def diverging(theme: str) -> Scale:
+    """Red below zero, the ground colour at zero, blue above."""
+    ground = GROUND[theme]
+    less, more = RAMP_ENDS["less"][theme], RAMP_ENDS["more"][theme]
+    return [(0.0, _rgb(less)), (0.5, _rgb(ground)), (1.0, _rgb(more))]

@@ -1,0 +1,214 @@
+"""The sidebar: navigation, and every control of a scenario, labelled by what it does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import streamlit as st
+
+from nvib.errors import NVError
+from nvib.lab import EXAMPLES, Bench, Scenario
+from nvib.lab.texts import EXAMPLE_TEXTS
+from nvib.models import CATALOGUE
+from nvib.show import resources, session
+from nvib.show.session import key
+
+ASSETS = Path(__file__).parent.parent.parent / "assets"
+PAGES = {"app.py": "Explore", "pages/2_Pseudo-counts.py": "Pseudo-counts"}
+
+ALPHAS = [math.inf, 10, 8, 6, 5, 4, 3, 2.5, 2, 1.5, 1, 0.5, 0, -0.5, -1, -1.5, -2, -3, -4, -5]
+SIGMAS = [round(i * 0.05, 2) for i in range(21)]
+MUS = [round(1 - i * 0.05, 2) for i in range(21)]
+SCALES = [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0]
+SHIFTS = [float(n) for n in range(-20, 21, 2)]
+SOURCES = {"shipped": "Shipped", "text": "From my text", "normal": "Standard normal"}
+
+
+def page(title: str) -> tuple[Bench, Scenario]:
+    """Frame a page, draw the sidebar, and return the model and the scenario that the visitor set.
+
+    Stops the page with one sentence when the model cannot be loaded.
+    """
+    st.set_page_config(page_title=f"{title} · NVIB Explorer", page_icon=str(ASSETS / "favicon.png"), layout="wide")
+    ignored = session.seed(title)
+    before = st.session_state["scenario"]
+    with st.sidebar:
+        st.logo(str(ASSETS / ("wordmark-dark.svg" if theme() == "dark" else "wordmark.svg")), size="large")
+        navigation = st.container(gap=None)
+        _model_and_text(before)
+    for sentence in ignored:
+        st.warning(sentence)
+    name = st.session_state[key("model")] or before.model
+    try:
+        bench = resources.bench(name)
+    except (NVError, ValueError) as error:
+        session.remember(session.read(before))
+        _links(navigation)
+        stop(str(error))
+    with st.sidebar:
+        _temperatures(bench)
+        _prior(bench)
+        _view(bench)
+        st.button("Reset to identity", on_click=_reset, width="stretch")
+    scenario = session.read(before)
+    session.remember(scenario)
+    _links(navigation)
+    return bench, scenario
+
+
+def stop(sentence: str) -> None:
+    """Say what is wrong in one sentence, and leave the controls for the visitor to mend it."""
+    st.error(sentence, icon=":material/info:")
+    st.stop()
+
+
+def theme() -> str:
+    """ "light" or "dark", as the visitor's browser shows the app."""
+    return "dark" if st.context.theme.type == "dark" else "light"
+
+
+def _links(place: st.delta_generator.DeltaGenerator) -> None:
+    query = st.session_state["scenario"].to_query()
+    for path, label in PAGES.items():
+        place.page_link(path, label=label, query_params=query, width="stretch")
+
+
+def _model_and_text(before: Scenario) -> None:
+    names = list(CATALOGUE)
+    current = st.session_state[key("model")] or before.model
+    st.selectbox(
+        "Model",
+        names if current in names else [*names, current],
+        format_func=lambda name: CATALOGUE[name].title if name in CATALOGUE else name,
+        key=key("model"),
+        accept_new_options=True,
+        on_change=_switch_model,
+        help="One of the embedded models, or type a Hugging Face hub id or a local folder (safetensors only).",
+    )
+    st.text_area("Text", key=key("text"), height=110, help=_text_help(current))
+    if current in EXAMPLE_TEXTS:
+        st.selectbox(
+            "Example texts", list(EXAMPLE_TEXTS[current]), index=None, key="example", on_change=_use_example,
+            placeholder="Choose an example", label_visibility="collapsed",
+        )  # fmt: skip
+
+
+def _text_help(model: str) -> str:
+    if model == "minilm":
+        return "One sentence a line: the page compares them."
+    return "English words, separated by spaces or lines." if model == "g2p" else "Any text; the model continues it."
+
+
+def _switch_model() -> None:
+    chosen = st.session_state[key("model")]
+    old = st.session_state["scenario"]
+    session.put(EXAMPLES.get(chosen, Scenario(model=chosen or old.model, text=old.text)))
+
+
+def _use_example() -> None:
+    title, model = st.session_state["example"], st.session_state[key("model")]
+    if title:
+        st.session_state[key("text")] = EXAMPLE_TEXTS[model][title]
+        st.session_state[key("row")] = 0
+        st.session_state["example"] = None
+
+
+def _reset() -> None:
+    session.put(st.session_state["scenario"].at_identity())
+
+
+def _slider(label: str, field: str, options: Sequence[float], help_text: str) -> None:
+    """A slider that runs from identity on its left to more regularised on its right."""
+    value = st.session_state[key(field)]
+    if value not in options:  # a value from a link keeps its place between the usual stops
+        options = sorted({*options, value}, reverse=options[0] > options[-1])
+    st.select_slider(label, options, format_func=_show, key=key(field), help=help_text)
+
+
+def _show(value: float) -> str:
+    return "identity" if value == math.inf else f"{value:g}".replace("-", "−")
+
+
+def _temperatures(bench: Bench) -> None:
+    st.subheader("Temperature", divider="gray")
+    st.caption("Left end: identity, the untouched model. Further right: more regularised.")
+    for kind in bench.kinds:
+        name = f" · {kind}" if len(bench.kinds) > 1 else ""
+        _slider(
+            f"Pseudo-counts *τα*{name}", f"{kind}_alpha", ALPHAS,
+            "log αₙ = |xₙ|²/2r + τα·s: how many standard deviations above the prior a token's pseudo-count "
+            "starts. Smaller gives the prior more attention; identity removes the prior component.",
+        )  # fmt: skip
+        _slider(
+            f"Variance *τσ*{name}", f"{kind}_sigma", SIGMAS,
+            "σₙ² = σₚ²·τσ²: each token's share of the prior's standard deviation. 0 is identity.",
+        )  # fmt: skip
+    _slider(
+        "Mean *τμ*",
+        "mu",
+        MUS,
+        "μₙ = τμ·xₙ + (1 − τμ)·μₚ: the share of the token that is kept. 1 is identity.",
+    )
+    if "decoder" in bench.kinds:
+        st.number_input(
+            "Protected first tokens", 0, 8, key=key("protected"),
+            help="Leading positions that do not see the prior, so that the attention sink on the first token "
+            "survives. Our extension, not the paper's: 0 is the published behaviour.",
+        )  # fmt: skip
+
+
+def _prior(bench: Bench) -> None:
+    st.subheader("Prior", divider="gray")
+    sources = [s for s in SOURCES if s != "shipped" or bench.loaded.prior is not None]
+    if st.session_state[key("prior")] not in sources:
+        st.session_state[key("prior")] = sources[0]
+    st.selectbox("Source", sources, format_func=SOURCES.__getitem__, key=key("prior"))
+    if st.session_state[key("prior")] == "text":
+        st.text_area(
+            "Text for the prior", key=key("prior_text"), height=110,
+            help="Text of the model's own domain, a paragraph a line; the prior is estimated from it.",
+        )  # fmt: skip
+    with st.expander("Scales of the prior"):
+        _slider("Mean scale", "prior_mean_scale", SCALES, "Multiplies the prior's mean. 1 leaves it alone.")
+        _slider(
+            "Variance scale *σ²ₚ*",
+            "prior_variance_scale",
+            SCALES[1:],
+            "Multiplies the prior's variance. 1 leaves it alone.",
+        )
+        _slider(
+            "Pseudo-count shift, nats", "pseudo_count_shift", SHIFTS,
+            "Added to the prior's log pseudo-count. 0 leaves it alone.",
+        )  # fmt: skip
+
+
+def _view(bench: Bench) -> None:
+    st.subheader("View", divider="gray")
+    state = st.session_state
+    if state[key("kind")] not in bench.kinds:
+        state[key("kind")] = bench.kinds[-1]
+    if len(bench.kinds) > 1:
+        st.segmented_control("Attention", bench.kinds, key=key("kind"), required=True)
+    rows = _rows(bench)
+    if len(rows) > 1:
+        state[key("row")] = min(state[key("row")], len(rows) - 1)
+        st.selectbox("Row of the text", range(len(rows)), format_func=lambda n: f"{n + 1}: {rows[n]}", key=key("row"))
+    layers = bench.layers[state[key("kind")]]
+    state[key("layer")] = min(state[key("layer")], layers - 1)
+    if layers > 1:
+        st.select_slider("Layer", range(layers), key=key("layer"))
+    heads = ["mean", "max", *(str(n) for n in range(bench.heads))]
+    if state[key("head")] not in heads:
+        state[key("head")] = "mean"
+    names = {"mean": "mean of all heads", "max": "largest of all heads"}
+    st.selectbox("Head", heads, format_func=lambda h: names.get(h, f"head {h}"), key=key("head"))
+
+
+def _rows(bench: Bench) -> list[str]:
+    """The rows of the text, or none while the text is one that the page will refuse."""
+    try:
+        return bench.rows(st.session_state[key("text")])
+    except NVError:
+        return []

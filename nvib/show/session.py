@@ -1,0 +1,66 @@
+"""The visitor's scenario between link, controls and page: seeded from the link, written back after each run."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import streamlit as st
+
+from nvib.lab.scenario import EXAMPLES, Scenario
+
+LINKS_KEPT = 50
+PREFIX = "scenario_"
+
+
+def key(field: str) -> str:
+    """The session-state key of the control of a scenario's field."""
+    return PREFIX + field
+
+
+def seed(page: str) -> list[str]:
+    """Fill the controls from the link on a first run, or when the link changed; says what it ignored.
+
+    A page that the visitor moves to takes the scenario along.
+
+    Links that this session wrote itself are no news: the browser may hand back an older one of them while a
+    control moves, and that must not move the control back.
+    """
+    query = st.query_params.to_dict()
+    written = st.session_state.setdefault("links_written", [])
+    moved = st.session_state.get("page") != page
+    st.session_state["page"] = page
+    if "scenario" in st.session_state and (not query or query in written):
+        if moved:
+            put(st.session_state["scenario"])
+        return []
+    scenario, ignored = Scenario.from_query(query)
+    if not query:
+        scenario = EXAMPLES["smollm2"]
+    put(scenario)
+    st.session_state["scenario"] = scenario
+    return ignored
+
+
+def put(scenario: Scenario) -> None:
+    """Set every control to a scenario; call it before the controls are drawn, or from a callback."""
+    for field in fields(scenario):
+        st.session_state[key(field.name)] = getattr(scenario, field.name)
+
+
+def read(base: Scenario) -> Scenario:
+    """The scenario that the controls show; what has no control now keeps its value from `base`."""
+    state = st.session_state
+    changes = {f.name: state[key(f.name)] for f in fields(base) if state.get(key(f.name)) is not None}
+    return replace(base, **changes)
+
+
+def remember(scenario: Scenario) -> None:
+    """Keep the scenario for the other pages, and write it into the address bar."""
+    st.session_state["scenario"] = scenario
+    query = scenario.to_query()
+    written = st.session_state["links_written"]
+    if query not in written:
+        written.append(query)
+        del written[:-LINKS_KEPT]
+    if st.query_params.to_dict() != query:
+        st.query_params.from_dict(query)
