@@ -1,0 +1,482 @@
+"""NV attention the slow, obvious way: float64, every formula literally in embedding space. For tests only.
+
+Written from the mathematics alone (Fehr & Henderson, arXiv:2312.00662, and this project's extensions to
+rotary models and attention sinks); it shares no code with the package that it judges.
+
+Letters: B batch, Q queries, N tokens, K = N + 1 components, H heads, P model width, d head width.
+Component 0 is the prior. r = sqrt(d).
+"""
+
+import copy
+import json
+import math
+import types
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import transformers
+from safetensors.torch import load_file
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+from transformers.modeling_utils import AttentionInterface
+
+DATA = Path(__file__).parent / "data"
+KINDS = ("encoder", "cross", "decoder")
+IDENTITY = {"mu": 1.0, "alpha": math.inf, "sigma": 0.0}
+
+
+# ---- Prior and posterior ---------------------------------------------------------------------------------
+
+
+def estimate(x, r):
+    """Empirical prior of tokens x [N, P]: mean [P], var [P], log_alpha [], log_alpha_std []."""
+    x = x.double()
+    log_alpha = x.pow(2).sum(-1) / (2 * r)  # [N]
+    return {"mean": x.mean(0), "var": x.var(0), "log_alpha": log_alpha.mean(), "log_alpha_std": log_alpha.std()}
+
+
+def layer_prior(prior, kind, layer, setting):
+    """The prior of one layer from the flat dict `prior`, with the setting's changes to the prior itself.
+
+    Cross-attention has one prior, "cross.*", for all layers. The standard deviation of log alpha never changes.
+    """
+    name = "cross" if kind == "cross" else f"{kind}.{layer}"
+    return {
+        "mean": prior[f"{name}.mean"].double() * setting.get("prior_mean_scale", 1.0),
+        "var": prior[f"{name}.var"].double() * setting.get("prior_variance_scale", 1.0),
+        "log_alpha": prior[f"{name}.log_alpha"].double().reshape(()) + setting.get("pseudo_count_shift", 0.0),
+        "log_alpha_std": prior[f"{name}.log_alpha_std"].double().reshape(()),
+    }
+
+
+def posterior(x, prior, tau_alpha, tau_sigma, tau_mu, r):
+    """Tokens x [N, P] -> means [K, P], variances [K, P], log_alpha [K].
+
+    tau_alpha = inf removes the prior: log_alpha[0] = -inf, and the tokens keep |x|^2 / 2r alone.
+    """
+    x = x.double()
+    means, variances, log_alpha = [prior["mean"]], [prior["var"]], [prior["log_alpha"]]
+    if tau_alpha == math.inf:
+        log_alpha[0] = torch.tensor(-math.inf, dtype=torch.float64)
+    for x_n in x:
+        means.append(tau_mu * x_n + (1 - tau_mu) * prior["mean"])
+        variances.append(prior["var"] * tau_sigma**2)
+        above_prior = 0.0 if tau_alpha == math.inf else tau_alpha * prior["log_alpha_std"]
+        log_alpha.append((x_n * x_n).sum() / (2 * r) + above_prior)
+    return torch.stack(means), torch.stack(variances), torch.stack(log_alpha)
+
+
+# ---- Attention over the mean mixture ---------------------------------------------------------------------
+
+
+def rotation(position, d, theta):
+    """R_n [d, d] of one position: plane (i, i + d/2) turns by position * theta^(-2i/d) (rotate_half)."""
+    matrix = torch.zeros(d, d, dtype=torch.float64)
+    for i in range(d // 2):
+        j, angle = i + d // 2, position * theta ** (-2 * i / d)
+        matrix[i, i], matrix[i, j] = math.cos(angle), -math.sin(angle)
+        matrix[j, i], matrix[j, j] = math.sin(angle), math.cos(angle)
+    return matrix
+
+
+def embedded_queries(queries, W_K, components, query_rotations=None, key_rotations=None):
+    """u(m, n) [Q, K, P] from queries [Q, d], W_K [d, P], and rotations [Q, d, d] and [N, d, d], if any.
+
+    u_m = W_K^T q_m for all n; with rotation u(m, n) = W_K^T R_n^T R_m q_m, and W_K^T q_m for the prior.
+    """
+    if query_rotations is None:
+        return torch.einsum("dp,qd->qp", W_K, queries)[:, None, :].expand(-1, components, -1)
+    prior = torch.einsum("dp,qd->qp", W_K, queries)[:, None, :]
+    tokens = torch.einsum("dp,ned,qef,qf->qnp", W_K, key_rotations, query_rotations, queries)
+    return torch.cat([prior, tokens], dim=1)
+
+
+def key_bias_scores(queries, b_K, query_rotations, key_rotations, r):
+    """What a key bias b_K [d] adds under rotation [Q, K]: (R_m q_m).(R_n b_K)/r, for the prior q_m.b_K/r."""
+    prior = torch.einsum("qd,d->q", queries, b_K)[:, None]
+    tokens = torch.einsum("qef,qf,ned,d->qn", query_rotations, queries, key_rotations, b_K)
+    return torch.cat([prior, tokens], dim=1) / r
+
+
+def score_terms(u, means, variances, log_alpha, r):
+    """The four terms of a score from u [Q, K, P]: "match" [Q, K], "log_alpha", "norm", "log_variance" [K].
+
+    match = u.(mu/S), norm = -1/2 sum mu^2/S, log_variance = -1/2 sum log S, where S = r + var.
+    """
+    S = r + variances
+    return {
+        "match": torch.einsum("qkp,kp->qk", u, means / S),
+        "log_alpha": log_alpha,
+        "norm": -0.5 * (means**2 / S).sum(-1),
+        "log_variance": -0.5 * torch.log(S).sum(-1),
+    }
+
+
+def scores(u, means, variances, log_alpha, r):
+    """score(m, n) [Q, K], the sum of `score_terms`, from u [Q, K, P], means and variances [K, P]."""
+    return sum(score_terms(u, means, variances, log_alpha, r).values())
+
+
+def values(u, means, variances, r):
+    """value(m, n) [Q, K, P] = (var/S) u + (r/S) mu."""
+    S = r + variances
+    return variances / S * u + r / S * means
+
+
+def softmax(score, visible):
+    """Weights [Q, K] over the visible components; a row without any is zero, as in torch's own kernel."""
+    score = score.masked_fill(~visible, -math.inf)
+    weights = torch.zeros_like(score)
+    for m, row in enumerate(score):
+        if row.max() > -math.inf:
+            mass = torch.exp(row - row.max())
+            weights[m] = mass / mass.sum()
+    return weights
+
+
+def attend(queries, W_K, b_K, W_V, b_V, means, variances, log_alpha, visible, r,
+           query_rotations=None, key_rotations=None):  # fmt: skip
+    """One head: out [Q, d] and weights [Q, K].
+
+    queries [Q, d] unscaled, W_K and W_V [d, P], biases [d] or None, means and variances [K, P],
+    log_alpha [K], visible [Q, K] bool, rotations [Q, d, d] and [N, d, d] or None.
+    A key bias counts only under rotation; elsewhere it adds the same amount to every score.
+    """
+    u = embedded_queries(queries, W_K, len(means), query_rotations, key_rotations)  # [Q, K, P]
+    score = scores(u, means, variances, log_alpha, r)
+    if query_rotations is not None and b_K is not None:
+        score = score + key_bias_scores(queries, b_K, query_rotations, key_rotations, r)
+    weights = softmax(score, visible)
+    mixed = torch.einsum("qk,qkp->qp", weights, values(u, means, variances, r))
+    out = torch.einsum("dp,qp->qd", W_V, mixed)
+    if b_V is not None:
+        out = out + weights.sum(-1, keepdim=True) * b_V
+    return out, weights
+
+
+# ---- Dirichlet and Gaussian closed forms -----------------------------------------------------------------
+
+
+def dirichlet_mean(log_alpha):
+    """Mean weights [..., K] of Dirichlet(exp(log_alpha)), in log space: nothing overflows."""
+    log_alpha = log_alpha.double()
+    return torch.exp(log_alpha - torch.logsumexp(log_alpha, -1, keepdim=True))
+
+
+def dirichlet_std(log_alpha):
+    """Standard deviation [..., K] of each weight, sqrt(m (1 - m) / (A + 1)) for the mean m and the total A."""
+    log_alpha = log_alpha.double()
+    mean, log_total = dirichlet_mean(log_alpha), torch.logsumexp(log_alpha, -1, keepdim=True)
+    others = torch.stack([drop(log_alpha, n).logsumexp(-1) for n in range(log_alpha.shape[-1])], -1)
+    return torch.sqrt(mean * torch.exp(others - log_total)) * torch.exp(-0.5 * torch.nn.functional.softplus(log_total))
+
+
+def drop(x, n):
+    """x [..., K] without its entry n: [..., K - 1]."""
+    return torch.cat([x[..., :n], x[..., n + 1 :]], -1)
+
+
+def symmetric_dirichlet_kl(total, prior_total, k):
+    """KL in nats of Dirichlet(A/k, ..., A/k) from Dirichlet(A_p/k, ...), over k components.
+
+    The published Dirichlet part. Literal, so its terms of size A log A cancel: trust it below A of about 1e6.
+    """
+    A, A_p = (torch.as_tensor(value, dtype=torch.float64) for value in (total, prior_total))
+    slope = -torch.digamma(A) + torch.digamma(A / k)
+    return (
+        torch.lgamma(A) - torch.lgamma(A_p) + (A - A_p) * slope
+        + k * (torch.lgamma(A_p / k) - torch.lgamma(A / k))
+    )  # fmt: skip
+
+
+def dirichlet_kl(log_alpha, log_beta):
+    """KL in nats of Dirichlet(alpha) from Dirichlet(beta), both [K]; literal, as above."""
+    a, b = log_alpha.double().exp(), log_beta.double().exp()
+    A, B = a.sum(), b.sum()
+    normalisers = torch.lgamma(A) - torch.lgamma(B) - torch.lgamma(a).sum() + torch.lgamma(b).sum()
+    return normalisers + ((a - b) * (torch.digamma(a) - torch.digamma(A))).sum()
+
+
+def gaussian_kl(means, variances, log_alpha, prior):
+    """The Gaussian part of the KL in nats: components [K, P] from N(mean_p, var_p), weighted by alpha/total.
+
+    Infinite where a component that has weight has variance 0.
+    """
+    total = torch.zeros((), dtype=torch.float64)
+    for weight, mean, variance in zip(dirichlet_mean(log_alpha), means, variances, strict=True):
+        ratio = variance / prior["var"]
+        if weight > 0:
+            total += weight * 0.5 * (ratio + (mean - prior["mean"]) ** 2 / prior["var"] - 1 - ratio.log()).sum()
+    return total
+
+
+# ---- A whole model ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class Result:
+    """What a run saw. Every dict maps the kinds that the model has to a list over layers.
+
+    attentions [B, H, Q, N + 1], column 0 the prior; log_alpha [B, N] of the tokens; prior_mass [B, Q], the
+    prior's attention averaged over heads; inputs x [B, N, P]. All float64; padding is left in place.
+    """
+
+    logits: torch.Tensor | None = None
+    last_hidden_state: torch.Tensor | None = None
+    attentions: dict = field(default_factory=dict)
+    log_alpha: dict = field(default_factory=dict)
+    prior_mass: dict = field(default_factory=dict)
+    inputs: dict = field(default_factory=dict)
+
+
+@dataclass
+class Layer:
+    """One attention module of our private copy: where it is, how to regularise it, what it saw."""
+
+    kind: str
+    prior: dict | None  # None: the layer is not regularised
+    tau: dict
+    protected: int
+    theta: float | None
+    source: torch.Tensor | None = None  # [B, N, P], what keys and values are made of
+    target: torch.Tensor | None = None  # [B, Q, P], what queries are made of
+    positions: torch.Tensor | None = None  # [B or 1, N]
+    weights: torch.Tensor | None = None
+    log_alpha: torch.Tensor | None = None
+
+
+def run(model, inputs, prior, setting):
+    """A forward pass of a float64 copy of `model` (BERT, Llama, Qwen2, BART, Marian) under `setting` -> Result.
+
+    setting: "mu", "alpha" and "sigma" (a number, or a dict by kind), and optionally "protected",
+    "prior_mean_scale", "prior_variance_scale", "pseudo_count_shift", and "layers": None for all, a collection
+    of layer indices, or a dict from kind to such a collection (a kind left out is not regularised).
+    prior: flat dict "encoder.0.mean", ".var", ".log_alpha", ".log_alpha_std", "cross.mean", "decoder.0.mean".
+    It may be empty where no layer is regularised.
+    """
+    model = double(model)
+    model.set_attn_implementation("textbook")
+    modules = {kind: [] for kind in KINDS}
+    for name, module in model.named_modules():
+        if projections(module) is not None:
+            kind = attention_kind(name, module)
+            module.textbook = new_layer(model, kind, len(modules[kind]), prior, setting)
+            module.register_forward_pre_hook(remember_inputs, with_kwargs=True)
+            modules[kind].append(module)
+    with torch.no_grad():
+        output = model(**inputs, use_cache=False)
+    result = Result(logits=output.get("logits"), last_hidden_state=output.get("last_hidden_state"))
+    for kind in KINDS:
+        layers = [module.textbook for module in modules[kind]]
+        if layers:
+            result.attentions[kind] = [layer.weights for layer in layers]
+            result.log_alpha[kind] = [layer.log_alpha for layer in layers]
+            result.prior_mass[kind] = [layer.weights[..., 0].mean(1) for layer in layers]
+            result.inputs[kind] = [layer.source for layer in layers]
+    return result
+
+
+def untouched(model, inputs):
+    """Logits, or the last hidden state, of the float64 copy with the library's own attention."""
+    model = double(model)
+    model.set_attn_implementation("sdpa")
+    with torch.no_grad():
+        output = model(**inputs, use_cache=False)
+    return output["logits"] if "logits" in output else output["last_hidden_state"]
+
+
+def double(model):
+    """A copy in float64 throughout: transformers' RMS norms and rotary tables fall back to float32 otherwise."""
+    model = copy.deepcopy(model).double().eval()
+    for module in model.modules():
+        if type(module).__name__.endswith("RMSNorm"):
+            module.forward = types.MethodType(rms_norm, module)
+        if type(module).__name__.endswith("RotaryEmbedding"):
+            module.forward = types.MethodType(rotary_tables, module)
+    return model
+
+
+def rms_norm(module, x):
+    """RMS norm of x [..., P]."""
+    return module.weight * x / torch.sqrt(x.pow(2).mean(-1, keepdim=True) + module.variance_epsilon)
+
+
+def rotary_tables(module, x, position_ids):
+    """cos and sin [B, N, d] for the untouched model; `rotation` does not use them."""
+    d = head_width(module.config)
+    frequencies = rope_theta(module.config) ** (-torch.arange(0, d, 2, dtype=torch.float64) / d)
+    angles = (position_ids[..., None] * frequencies).repeat(1, 1, 2)
+    return angles.cos(), angles.sin()
+
+
+def head_width(config):
+    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+
+
+def rope_theta(config):
+    """The rope base, or None for a model without rotation."""
+    rope = getattr(config, "rope_parameters", None)
+    if rope is None:
+        return None
+    if rope["rope_type"] != "default":
+        raise ValueError(f"the textbook knows the default rope only, not {rope['rope_type']!r}")
+    return rope["rope_theta"]
+
+
+def projections(module):
+    """(query, key, value) projections of an attention module, else None."""
+    for names in (("q_proj", "k_proj", "v_proj"), ("query", "key", "value")):
+        if all(hasattr(module, name) for name in names):
+            return tuple(getattr(module, name) for name in names)
+    return None
+
+
+def attention_kind(name, module):
+    if "encoder_attn" in name or "crossattention" in name:
+        return "cross"
+    return "decoder" if module.is_causal else "encoder"
+
+
+def new_layer(model, kind, index, prior, setting):
+    """The Layer of module `index` of its kind: identity without a prior where it is not regularised."""
+    layers = setting.get("layers")
+    if isinstance(layers, dict):
+        layers = layers.get(kind, ())
+    protected = setting.get("protected", 0) if kind == "decoder" else 0
+    theta = rope_theta(model.config)
+    if layers is not None and index not in layers:
+        return Layer(kind, None, IDENTITY, protected, theta)
+    tau = {name: of_kind(setting[name], kind) for name in ("mu", "alpha", "sigma")}
+    return Layer(kind, layer_prior(prior, kind, index, setting), tau, protected, theta)
+
+
+def of_kind(value, kind):
+    return value[kind] if isinstance(value, dict) else value
+
+
+def remember_inputs(module, args, kwargs):
+    """Forward pre-hook: keep the states that enter the projections."""
+    layer = module.textbook
+    layer.target = args[0] if args else kwargs["hidden_states"]
+    layer.source = layer.target
+    if layer.kind == "cross":
+        states = kwargs.get("key_value_states")
+        layer.source = kwargs["encoder_hidden_states"] if states is None else states
+    layer.positions = kwargs.get("position_ids")
+
+
+def textbook_attention(module, query, key, value, attention_mask, **kwargs):
+    """Registered as "textbook": out [B, Q, H, d], computed anew from the module's input states."""
+    layer = module.textbook
+    x, (batch, length, width) = layer.source, layer.source.shape
+    heads, d = query.shape[1], query.shape[3]
+    r = math.sqrt(d)
+    W_q, W_k, W_v = projections(module)
+    queries = W_q(layer.target).unflatten(-1, (heads, d))  # [B, Q, H, d]
+    groups = W_k.weight.shape[0] // d
+    W_K, W_V = (W.weight.reshape(groups, d, width) for W in (W_k, W_v))
+    b_K, b_V = ([None] * groups if W.bias is None else W.bias.reshape(groups, d) for W in (W_k, W_v))
+
+    prior = layer.prior or nothing(width)
+    tau_alpha, tau_sigma, tau_mu = (layer.tau[name] for name in ("alpha", "sigma", "mu"))
+    out = torch.zeros(batch, queries.shape[1], heads, d, dtype=torch.float64)
+    layer.weights = torch.zeros(batch, heads, queries.shape[1], length + 1, dtype=torch.float64)
+    layer.log_alpha = torch.zeros(batch, length, dtype=torch.float64)
+    for b in range(batch):
+        means, variances, log_alpha = posterior(x[b], prior, tau_alpha, tau_sigma, tau_mu, r)
+        visible = visible_components(attention_mask[b, 0], layer.protected)
+        turns = None if layer.theta is None else rotations(layer, b, length, d)
+        for h in range(heads):
+            g = h // (heads // groups)
+            out[b, :, h], layer.weights[b, h] = attend(
+                queries[b, :, h], W_K[g], b_K[g], W_V[g], b_V[g], means, variances, log_alpha, visible, r, turns, turns
+            )
+        layer.log_alpha[b] = log_alpha[1:]
+    return out, None
+
+
+def nothing(width):
+    """Stands in for the prior of a layer that is not regularised; identity multiplies it by zero."""
+    zeros, one = torch.zeros(width, dtype=torch.float64), torch.ones((), dtype=torch.float64)
+    return {"mean": zeros, "var": zeros + 1, "log_alpha": one, "log_alpha_std": one}
+
+
+def visible_components(mask, protected):
+    """Token mask [Q, N] -> [Q, N + 1]: the prior is hidden from queries that see 1 to `protected` tokens."""
+    prior = []
+    for row in mask:
+        prior.append(not 1 <= int(row.sum()) <= protected)
+    return torch.cat([torch.tensor(prior)[:, None], mask], dim=1)
+
+
+def rotations(layer, b, length, d):
+    """R_n [N, d, d] at the positions of row b."""
+    positions = torch.arange(length)[None] if layer.positions is None else layer.positions
+    row = positions[b if len(positions) > 1 else 0]
+    return torch.stack([rotation(int(position), d, layer.theta) for position in row])
+
+
+def full_mask(*args, **kwargs):
+    """bool [B, 1, Q, N], never skipped: True where the query sees the token."""
+    kwargs |= {"allow_is_causal_skip": False, "allow_is_bidirectional_skip": False}
+    return sdpa_mask(*args, **kwargs)
+
+
+AttentionInterface.register("textbook", textbook_attention)
+AttentionMaskInterface.register("textbook", full_mask)
+
+
+# ---- The reference vectors -------------------------------------------------------------------------------
+
+
+@dataclass
+class Reference:
+    """A small random model with the outputs of the published code; layout in shared/reference/README.md.
+
+    expected[j] belongs to settings[j]: "logits" [3, 7, V], "greedy_ids" [3, 11], and
+    "attentions": kind -> list over layers of [3, H, Q, N + 1].
+    """
+
+    model: transformers.PreTrainedModel
+    inputs: dict
+    prior: dict
+    settings: list
+    expected: list
+    baseline_logits: torch.Tensor
+
+
+def reference(name):
+    """The Reference "bart" or "marian" from tests/data; the model is float32, in eval mode."""
+    description = json.loads((DATA / f"{name}.json").read_text())
+    tensors = load_file(DATA / f"{name}.safetensors")
+    config_class, model_class = {
+        "bart": (transformers.BartConfig, transformers.BartForConditionalGeneration),
+        "marian": (transformers.MarianConfig, transformers.MarianMTModel),
+    }[name]
+    model = model_class(config_class.from_dict(description["config"])).eval()
+    outcome = model.load_state_dict(without_prefix(tensors, "weights."), strict=False)
+    assert not outcome.unexpected_keys, outcome.unexpected_keys
+    model.tie_weights()
+    expected = []
+    for j in range(len(description["settings"])):
+        found = without_prefix(tensors, f"setting.{j}.")
+        attentions = {kind: in_order(without_prefix(found, f"attention.{kind}.")) for kind in KINDS}
+        expected.append(
+            {"logits": found["logits"], "greedy_ids": found["greedy_ids"], "attentions": attentions}
+        )
+    return Reference(
+        model=model,
+        inputs={key: tensors[key] for key in ("input_ids", "attention_mask", "decoder_input_ids")},
+        prior=without_prefix(tensors, "prior."),
+        settings=description["settings"],
+        expected=expected,
+        baseline_logits=tensors["baseline_logits"],
+    )
+
+
+def without_prefix(tensors, prefix):
+    return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+
+
+def in_order(layers):
+    return [layers[str(i)] for i in range(len(layers))]
