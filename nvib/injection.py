@@ -117,7 +117,7 @@ class Reinterpretation:
         for kind, chosen in (regularisation.layers or {}).items():
             count = sum(site.kind == kind for site in self.sites)
             beyond = [layer for layer in chosen if layer >= count]
-            if beyond:
+            if count and beyond:  # a kind that this model lacks is no concern of it
                 raise NVError(f"Layer {beyond[0]} of {kind!r} does not exist: this model has {count} there.")
 
     # What follows runs inside the model's forward.

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 import nvib
-from tests.reference import CLASSES, reference
+from tests.textbook import reference
 
 FIELDS = {"encoder": "encoder_attentions", "cross": "cross_attentions", "decoder": "decoder_attentions"}
 BAR = 1e-4
 
 
-@pytest.fixture(scope="module", params=CLASSES)
+@pytest.fixture(scope="module", params=["bart", "marian"])
 def published(request):
     return reference(request.param)
 
@@ -28,27 +28,32 @@ def test_there_are_four_settings(published):
     assert len(published.settings) == len(SETTINGS)
 
 
+def regularisation(setting):
+    return nvib.Regularisation(
+        **{kind: nvib.Temperature(setting["alpha"][kind], setting["sigma"][kind], setting["mu"]) for kind in nvib.KINDS}
+    )
+
+
 @pytest.mark.parametrize("number", SETTINGS)
 def test_logits_and_attention(published, nv, number):
-    with nv.regularised(published.regularisation(number)):
+    expected = published.expected[number]
+    with nv.regularised(regularisation(published.settings[number])):
         out = nv.model(**published.inputs, output_attentions=True)
-    torch.testing.assert_close(out.logits, published.expected[f"setting.{number}.logits"], atol=BAR, rtol=0)
+    torch.testing.assert_close(out.logits, expected["logits"], atol=BAR, rtol=0)
     for kind, field in FIELDS.items():
-        assert len(out[field]) == 2
-        for layer, attention in enumerate(out[field]):
-            expected = published.expected[f"setting.{number}.attention.{kind}.{layer}"]
-            torch.testing.assert_close(attention, expected, atol=BAR, rtol=0)
+        assert len(out[field]) == len(expected["attentions"][kind]) == 2
+        for attention, exact in zip(out[field], expected["attentions"][kind], strict=True):
+            torch.testing.assert_close(attention, exact, atol=BAR, rtol=0)
 
 
 @pytest.mark.parametrize("use_cache", [True, False])
 @pytest.mark.parametrize("number", SETTINGS)
 def test_greedy_ids(published, nv, number, use_cache):
     inputs = {k: v for k, v in published.inputs.items() if k != "decoder_input_ids"}
-    with nv.regularised(published.regularisation(number)):
-        ids = nv.generate(
-            **inputs, max_new_tokens=10, min_new_tokens=10, do_sample=False, num_beams=1, use_cache=use_cache
-        )
-    assert ids.tolist() == published.expected[f"setting.{number}.greedy_ids"].tolist()
+    length = {"max_new_tokens": 10, "min_new_tokens": 10}
+    with nv.regularised(regularisation(published.settings[number])):
+        ids = nv.generate(**inputs, **length, do_sample=False, num_beams=1, use_cache=use_cache)
+    assert ids.tolist() == published.expected[number]["greedy_ids"].tolist()
 
 
 def test_estimated_prior(published):
@@ -67,9 +72,9 @@ def test_prior_estimated_in_two_batches_is_the_same(published):
 
 def test_baseline_is_untouched_around_a_setting(published, nv):
     before = nv.model(**published.inputs).logits
-    with nv.regularised(published.regularisation(1)):
+    with nv.regularised(regularisation(published.settings[1])):
         during = nv.model(**published.inputs).logits
     after = nv.model(**published.inputs).logits
-    torch.testing.assert_close(before, published.expected["baseline_logits"], atol=BAR, rtol=0)
+    torch.testing.assert_close(before, published.baseline_logits, atol=BAR, rtol=0)
     assert torch.equal(before, after)
     assert (during - before).abs().max() > 0.1

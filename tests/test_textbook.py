@@ -29,26 +29,28 @@ def tiny(name):
         model = transformers.BertModel(transformers.BertConfig(**sizes))
     elif name == "llama":
         config = transformers.LlamaConfig(**sizes, num_key_value_heads=2, attention_bias=True)
-        model = spread_biases(transformers.LlamaForCausalLM(config))
+        model = transformers.LlamaForCausalLM(config)
     elif name == "qwen2":
-        model = spread_biases(transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**sizes, num_key_value_heads=2)))
+        model = transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**sizes, num_key_value_heads=2))
     else:
         config = transformers.BartConfig(
             vocab_size=31, d_model=16, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4,
             decoder_attention_heads=4, encoder_ffn_dim=24, decoder_ffn_dim=24, max_position_embeddings=32,
             init_std=0.4,
         )  # fmt: skip
-        model = spread_biases(transformers.BartForConditionalGeneration(config))
+        model = transformers.BartForConditionalGeneration(config)
         inputs["decoder_input_ids"] = torch.randint(4, 31, (2, 5))
-    return model.eval(), inputs
+    return spread(model), inputs
 
 
-def spread_biases(model):
-    """Biases are zero at initialisation, which would hide mistakes."""
+def spread(model):
+    """Biases and norm weights off their initial 0 and 1, which hide mistakes and give all tokens one norm."""
     for name, parameter in model.named_parameters():
-        if name.endswith("proj.bias"):
+        if name.endswith("bias"):
             torch.nn.init.normal_(parameter, std=0.4)
-    return model
+        elif "norm" in name.lower():
+            torch.nn.init.uniform_(parameter, 0.5, 1.5)
+    return model.eval()
 
 
 def estimated_prior(model, inputs):
@@ -235,13 +237,9 @@ def test_dirichlet_closed_forms_agree_with_torch():
     p, q = (torch.distributions.Dirichlet(x.double().exp()) for x in (log_alpha, log_beta))
     torch.testing.assert_close(textbook.dirichlet_mean(log_alpha), p.mean)
     torch.testing.assert_close(textbook.dirichlet_std(log_alpha), p.stddev)
-    torch.testing.assert_close(
-        textbook.dirichlet_kl(log_alpha, log_beta), torch.distributions.kl_divergence(p, q)
-    )
+    torch.testing.assert_close(textbook.dirichlet_kl(log_alpha, log_beta), torch.distributions.kl_divergence(p, q))
     even, even_prior = (torch.full((5,), total / 5, dtype=torch.float64).log() for total in (37.0, 4.0))
-    torch.testing.assert_close(
-        textbook.symmetric_dirichlet_kl(37.0, 4.0, 5), textbook.dirichlet_kl(even, even_prior)
-    )
+    torch.testing.assert_close(textbook.symmetric_dirichlet_kl(37.0, 4.0, 5), textbook.dirichlet_kl(even, even_prior))
 
 
 def test_dirichlet_mean_survives_astronomical_counts():

@@ -179,7 +179,7 @@ def drop(x, n):
 def symmetric_dirichlet_kl(total, prior_total, k):
     """KL in nats of Dirichlet(A/k, ..., A/k) from Dirichlet(A_p/k, ...), over k components.
 
-    The published Dirichlet part. Literal, so its terms of size A log A cancel: trust it below A of about 1e6.
+    The published Dirichlet part. Literal, so terms of size A log A cancel: off by 3e-9 at A = 1e6, 1e-3 at 1e12.
     """
     A, A_p = (torch.as_tensor(value, dtype=torch.float64) for value in (total, prior_total))
     slope = -torch.digamma(A) + torch.digamma(A / k)
@@ -461,9 +461,7 @@ def reference(name):
     for j in range(len(description["settings"])):
         found = without_prefix(tensors, f"setting.{j}.")
         attentions = {kind: in_order(without_prefix(found, f"attention.{kind}.")) for kind in KINDS}
-        expected.append(
-            {"logits": found["logits"], "greedy_ids": found["greedy_ids"], "attentions": attentions}
-        )
+        expected.append({"logits": found["logits"], "greedy_ids": found["greedy_ids"], "attentions": attentions})
     return Reference(
         model=model,
         inputs={key: tensors[key] for key in ("input_ids", "attention_mask", "decoder_input_ids")},

@@ -1,0 +1,223 @@
+"""NV attention in whole models against the float64 textbook version, on every supported family."""
+
+import math
+
+import pytest
+import torch
+
+import nvib
+from tests import textbook
+from tests.tiny import FAMILIES, inputs_of, model_of, prior_of
+
+FIELDS = {
+    "bert": {"encoder": "attentions"},
+    "llama": {"decoder": "attentions"},
+    "bart": {"encoder": "encoder_attentions", "cross": "cross_attentions", "decoder": "decoder_attentions"},
+}
+FIELDS["marian"] = FIELDS["bart"]
+
+SETTINGS = {
+    "variance": {"alpha": math.inf, "sigma": 0.4, "mu": 1.0},
+    "prior": {"alpha": 1.0, "sigma": 0.0, "mu": 1.0},
+    "both": {"alpha": 0.5, "sigma": 0.3, "mu": 1.0, "protected": 1},
+    "mean": {"alpha": math.inf, "sigma": 0.0, "mu": 0.6},
+    "all": {
+        "alpha": {"encoder": 2.0, "cross": -1.0, "decoder": 0.0},
+        "sigma": {"encoder": 0.2, "cross": 0.9, "decoder": 0.5},
+        "mu": 0.7,
+        "protected": 2,
+        "prior_mean_scale": 1.5,
+        "prior_variance_scale": 0.5,
+        "pseudo_count_shift": -1.0,
+    },
+    "one layer": {"alpha": 0.0, "sigma": 0.5, "mu": 1.0, "layers": {"encoder": {1}, "cross": {0}, "decoder": {1}}},
+}
+
+
+def regularisation(setting):
+    def value(name, kind):
+        return setting[name][kind] if isinstance(setting[name], dict) else setting[name]
+
+    rest = {k: v for k, v in setting.items() if k not in ("alpha", "sigma", "mu")}
+    temperatures = {
+        kind: nvib.Temperature(value("alpha", kind), value("sigma", kind), setting["mu"]) for kind in nvib.KINDS
+    }
+    return nvib.Regularisation(**temperatures, **rest)
+
+
+def output(out):
+    return out.logits if "logits" in out else out.last_hidden_state
+
+
+@pytest.mark.parametrize("padding", ["right", "left"])
+@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_agrees_with_textbook(family, name, padding):
+    model = model_of(family)
+    prior, inputs = prior_of(model), inputs_of(model, padding=padding)
+    expected = textbook.run(model, inputs, prior.state_dict(), SETTINGS[name])
+    with nvib.reinterpret(model, prior) as nv, nv.regularised(regularisation(SETTINGS[name])):
+        out = model(**inputs, output_attentions=True)
+        fast = output(model(**inputs))
+    source = inputs["attention_mask"].bool()
+    real = torch.ones(fast.shape[:2], dtype=torch.bool) if "decoder_input_ids" in inputs else source
+    wanted = expected.logits if expected.logits is not None else expected.last_hidden_state
+    scale = float(wanted.max() - wanted.min())
+    assert float((fast.double() - wanted)[real].abs().max()) < 1e-4 * scale
+    for kind, field in FIELDS[family].items():
+        queries = source if kind == "encoder" else real
+        assert len(out[field]) == len(expected.attentions[kind])
+        for found, exact in zip(out[field], expected.attentions[kind], strict=True):
+            assert found.shape == exact.shape
+            seen = found.transpose(1, 2)[queries].double(), exact.transpose(1, 2)[queries]
+            torch.testing.assert_close(*seen, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pseudo_counts_and_prior_mass_agree_with_textbook(family):
+    model = model_of(family)
+    prior, inputs = prior_of(model), inputs_of(model)
+    expected = textbook.run(model, inputs, prior.state_dict(), SETTINGS["all"])
+    with nvib.reinterpret(model, prior) as nv, nv.regularised(regularisation(SETTINGS["all"])), nvib.capture() as seen:
+        model(**inputs)
+    assert not seen.attention
+    source = inputs["attention_mask"].bool()
+    for kind in FIELDS[family]:
+        for layer, (log_alpha, mass) in enumerate(
+            zip(expected.log_alpha[kind], expected.prior_mass[kind], strict=True)
+        ):
+            keys = source if kind != "decoder" or family == "llama" else torch.ones_like(log_alpha, dtype=torch.bool)
+            queries = source if kind == "encoder" or family == "llama" else torch.ones_like(mass, dtype=torch.bool)
+            found = seen.log_alpha[kind, layer][keys].double()
+            torch.testing.assert_close(found, log_alpha[keys], rtol=1e-4, atol=1e-4)
+            found = seen.prior_mass[kind, layer].mean(1)[queries].double()
+            torch.testing.assert_close(found, mass[queries], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_identity(family, implementation):
+    model = model_of(family)
+    model.set_attn_implementation("eager")
+    inputs = inputs_of(model)
+    baseline = output(model(**inputs))
+    model.set_attn_implementation(implementation)
+    with nvib.reinterpret(model, prior_of(model)) as nv, nv.regularised(nvib.Regularisation()):
+        found = output(model(**inputs))
+    real = slice(None) if "decoder_input_ids" in inputs else inputs["attention_mask"].bool()
+    assert float((found - baseline)[real].abs().max()) <= 1e-5 * float(baseline.max() - baseline.min())
+
+
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_leaving_restores_the_model_bit_for_bit(family, implementation):
+    model = model_of(family)
+    model.set_attn_implementation(implementation)
+    prior, inputs = prior_of(model), inputs_of(model)
+    before = output(model(**inputs))
+    with nvib.reinterpret(model, prior) as nv:
+        inside = output(model(**inputs))
+        with nv.regularised(regularisation(SETTINGS["both"])):
+            changed = output(model(**inputs))
+    assert torch.equal(before, inside)
+    assert not torch.allclose(before, changed, atol=1e-3)
+    assert torch.equal(before, output(model(**inputs)))
+    assert model.config._attn_implementation == implementation
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("baseline", [True, False])
+def test_nothing_above_the_diagonal(baseline):
+    model = model_of("llama")
+    inputs = inputs_of(model)
+    with nvib.reinterpret(model, prior_of(model)) as nv:
+        if baseline:
+            attentions = model(**inputs, output_attentions=True).attentions
+        else:
+            with nv.regularised(regularisation(SETTINGS["both"])):
+                attentions = [a[..., 1:] for a in model(**inputs, output_attentions=True).attentions]
+    assert len(attentions) == 2
+    for attention in attentions:
+        assert float(attention.triu(1).abs().max()) == 0.0
+        assert float(attention.tril().min()) >= 0.0
+
+
+def test_future_tokens_do_not_change_the_past():
+    model = model_of("llama")
+    ids = torch.arange(3, 12)[None]
+    other = ids.clone()
+    other[0, -1] = 40
+    with nvib.reinterpret(model, prior_of(model)) as nv, nv.regularised(regularisation(SETTINGS["both"])):
+        a, b = (model(input_ids=x).logits for x in (ids, other))
+    torch.testing.assert_close(a[:, :-1], b[:, :-1], atol=1e-6, rtol=0)
+    assert (a[:, -1] - b[:, -1]).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("padding", ["right", "left"])
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_padding_does_not_leak(family, padding):
+    model = model_of(family)
+    inputs = inputs_of(model, padding=padding)
+    with nvib.reinterpret(model, prior_of(model)) as nv, nv.regularised(regularisation(SETTINGS["both"])):
+        together = output(model(**inputs))
+        for row, mask in enumerate(inputs["attention_mask"].bool()):
+            alone = output(model(input_ids=inputs["input_ids"][row, mask][None]))
+            torch.testing.assert_close(together[row, mask][None], alone, atol=1e-4, rtol=0)
+
+
+def test_protected_query_gives_the_prior_nothing():
+    model = model_of("llama")
+    ids = torch.arange(3, 12)[None]
+    with nvib.reinterpret(model, prior_of(model)) as nv, nv.regularised(regularisation(SETTINGS["both"])):
+        attentions = model(input_ids=ids, output_attentions=True).attentions
+    for attention in attentions:
+        assert float(attention[:, :, 0, 0].max()) == 0.0
+        assert float(attention[:, :, 1:, 0].min()) > 0.0
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("family", ["llama", "bart", "marian"])
+def test_cached_generation_equals_uncached(family, beams):
+    model = model_of(family)
+    inputs = inputs_of(model, padding="left" if family == "llama" else "right")
+    inputs = {k: inputs[k] for k in ("input_ids", "attention_mask")}
+    common = {"max_new_tokens": 12, "min_new_tokens": 12, "do_sample": False, "num_beams": beams, "pad_token_id": 0}
+    with nvib.reinterpret(model, prior_of(model)) as nv:
+        baseline = nv.generate(**inputs, **common)
+        with nv.regularised(regularisation(SETTINGS["all"])):
+            cached = nv.generate(**inputs, **common, output_scores=True, return_dict_in_generate=True)
+            plain = nv.generate(**inputs, **common, output_scores=True, return_dict_in_generate=True, use_cache=False)
+    assert torch.equal(cached.sequences, plain.sequences)
+    assert not torch.equal(cached.sequences, baseline)
+    for a, b in zip(cached.scores, plain.scores, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=0)
+
+
+def test_a_cache_that_does_not_know_the_prior_is_refused():
+    model = model_of("llama")
+    ids = torch.arange(3, 9)[None]
+    with nvib.reinterpret(model, prior_of(model)) as nv, nv.regularised(regularisation(SETTINGS["both"])):
+        first = model(input_ids=ids, use_cache=True)
+        with pytest.raises(nvib.NVError, match="pseudo-counts are unknown"):
+            model(input_ids=ids[:, :1], past_key_values=first.past_key_values)
+        with pytest.raises(nvib.NVError, match="static"):
+            nv.generate(input_ids=ids, cache_implementation="static")
+
+
+def test_settings_of_two_threads_do_not_mix():
+    from concurrent.futures import ThreadPoolExecutor
+
+    model = model_of("llama")
+    ids = torch.arange(3, 15)[None]
+    settings = [regularisation({"alpha": a, "sigma": s, "mu": 1.0}) for a in (0.0, 2.0) for s in (0.1, 0.3, 0.6)]
+    with nvib.reinterpret(model, prior_of(model)) as nv:
+
+        def once(setting):
+            with nv.regularised(setting):
+                return model(input_ids=ids).logits
+
+        alone = [once(setting) for setting in settings]
+        with ThreadPoolExecutor(4) as pool:
+            together = list(pool.map(once, settings * 20))
+    for number, logits in enumerate(together):
+        assert torch.equal(logits, alone[number % len(settings)])
