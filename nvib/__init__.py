@@ -10,14 +10,17 @@ Fehr & Henderson, Nonparametric Variational Regularisation of Pretrained Transfo
 from nvib.capture import Capture, capture
 from nvib.errors import NVError
 from nvib.injection import Reinterpretation, reinterpret
+from nvib.models import CATALOGUE, Loaded, load
 from nvib.prior import LayerPrior, Prior, estimate_prior, standard_normal_prior
 from nvib.settings import KINDS, Regularisation, Temperature
 
 __version__ = "0.1.0"
 __all__ = [
+    "CATALOGUE",
     "KINDS",
     "Capture",
     "LayerPrior",
+    "Loaded",
     "NVError",
     "Prior",
     "Regularisation",
@@ -25,6 +28,7 @@ __all__ = [
     "Temperature",
     "capture",
     "estimate_prior",
+    "load",
     "reinterpret",
     "standard_normal_prior",
 ]

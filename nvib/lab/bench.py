@@ -156,11 +156,9 @@ class Bench:
 
     def target_ids(self, texts: Sequence[str]) -> torch.Tensor:
         """Decoder ids of given outputs, start token first and end token last: [rows, tokens]."""
-        tokenizer, config = self.loaded.target_tokenizer, self.model.config
-        ids = tokenizer(list(texts), return_tensors="pt", padding=True)["input_ids"]
-        start = torch.full((len(ids), 1), config.decoder_start_token_id)
-        ids = ids if bool((ids[:, :1] == start).all()) else torch.cat((start, ids), dim=1)
-        return ids.to(self.model.device)
+        ids = self.loaded.target_tokenizer(list(texts), return_tensors="pt", padding=True)["input_ids"]
+        start = torch.full((len(ids), 1), self.model.config.decoder_start_token_id)
+        return torch.cat((start, ids), dim=1).to(self.model.device)
 
     def target_mask(self, ids: torch.Tensor) -> torch.Tensor:
         """Which decoder positions hold output, up to and with the end token: [rows, tokens], 0 or 1."""
