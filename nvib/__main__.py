@@ -34,7 +34,7 @@ def _report(fraction: float, sentence: str) -> None:
 def _list_models() -> None:
     for card in models.CATALOGUE.values():
         state = "installed" if card.installed else "not installed"
-        print(f"{card.id:10} {card.architecture:24} {card.package} {card.package_version}: {state}")
+        print(f"{card.id:10} {card.architecture:24} {card.revision}: {state}")
 
 
 if __name__ == "__main__":

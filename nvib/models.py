@@ -155,15 +155,16 @@ def _embedded(name: str, dtype: torch.dtype, progress: Progress | None) -> Loade
     path = PRIORS / f"{name}.safetensors"
     prior = Prior.load(path) if path.exists() else None
     if name == "g2p":
-        model, source, target = weights.g2p(card.folder)
-        return Loaded(model.to(dtype), source, target, prior, name, card.revision)  # type: ignore[arg-type]
-    if name == "smollm2":
-        folder, kind = weights.smollm2(card.folder, card.revision, progress), AutoModelForCausalLM
-        options: dict[str, Any] = {}
-    else:
-        folder, kind, options = card.folder / "model", AutoModel, {"add_pooling_layer": False}
+        speller, source, target = weights.g2p(card.folder)
+        return Loaded(speller.to(dtype), source, target, prior, name, card.revision)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"dtype": dtype, "local_files_only": True, "use_safetensors": True}
     with _quiet():
-        model = kind.from_pretrained(folder, dtype=dtype, local_files_only=True, use_safetensors=True, **options)
+        if name == "smollm2":
+            folder = weights.smollm2(card.folder, card.revision, progress)
+            model = AutoModelForCausalLM.from_pretrained(folder, **options)
+        else:
+            folder = card.folder / "model"
+            model = AutoModel.from_pretrained(folder, add_pooling_layer=False, **options)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     return Loaded(model, tokenizer, tokenizer, prior, name, card.revision)
 
