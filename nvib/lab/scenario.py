@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from nvib.lab.texts import EXAMPLE_TEXTS
 from nvib.settings import KINDS, Regularisation, Temperature
 
 VERSION = "1"
@@ -124,11 +125,10 @@ def _parse(name: str, text: str) -> str | int | float:
     return value
 
 
-TREATY = "The committee could not agree on a date, so the treaty"
 EXAMPLES: dict[str, Scenario] = {
     "smollm2": Scenario(
         model="smollm2",
-        text=TREATY,
+        text=next(iter(EXAMPLE_TEXTS["smollm2"].values())),
         decoder_alpha=1.0,
         decoder_sigma=0.3,
         protected=1,
@@ -137,19 +137,20 @@ EXAMPLES: dict[str, Scenario] = {
     ),
     "minilm": Scenario(
         model="minilm",
-        text="A man is playing a guitar on stage.\nSomeone performs music for a crowd.\n"
-        "The stock market fell sharply today.\nShares lost much of their value this morning.",
-        encoder_alpha=1.0,
-        encoder_sigma=0.3,
+        text=next(iter(EXAMPLE_TEXTS["minilm"].values())),
+        encoder_alpha=0.0,
+        encoder_sigma=0.5,
         kind="encoder",
         layer=3,
     ),
     "g2p": Scenario(
         model="g2p",
-        text="transformer\nbayesian\nHenderson\nLausanne\nknight",
+        text=next(iter(EXAMPLE_TEXTS["g2p"].values())),
         encoder_alpha=1.0,
         encoder_sigma=0.3,
+        cross_alpha=1.0,
         cross_sigma=0.3,
+        decoder_alpha=1.0,
         decoder_sigma=0.5,
         kind="cross",
     ),

@@ -15,8 +15,8 @@ EXAMPLE_TEXTS: dict[str, dict[str, str]] = {
         "Bank": "She sat on the bank of the river.\nHe opened an account at the bank.\nThe loan has a low rate.",
     },
     "g2p": {
-        "Words and names": "transformer\nbayesian\nHenderson\nLausanne\nknight",
-        "Proper names": "Nguyen\nKowalski\nEdinburgh\nVersailles\nMississippi",
+        "Words and names": "Versailles\nchamomile\nMississippi\ntransformer\nHenderson",
+        "Proper names": "Nguyen\nKowalski\nEdinburgh\nSchwarzenegger\nReykjavik",
         "Silent letters": "knight\npsychology\nisland\ndebt\nwrist",
     },
 }

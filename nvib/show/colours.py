@@ -9,7 +9,7 @@ MORE, LESS = "#2166AC", "#B2182B"
 
 Scale = list[tuple[float, str]]
 
-GROUND = {"light": (255, 255, 255), "dark": (14, 17, 23)}
+GROUND = {"light": (255, 255, 255), "dark": (15, 20, 25)}
 RAMP_ENDS = {
     "attention": {"light": (8, 48, 107), "dark": (158, 202, 255)},
     "prior": {"light": (180, 110, 0), "dark": (255, 190, 60)},

@@ -7,7 +7,7 @@ markup-like tokens such as <s> stay text.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
+from html import escape, unescape
 
 import numpy as np
 import plotly.graph_objects as go
@@ -33,6 +33,15 @@ def _short(label: str, most: int = 14) -> str:
     return label if len(label) <= most else label[: most - 1] + "…"
 
 
+def _room(labels: Sequence[str], title: int) -> int:
+    """Pixels beside an axis for its monospaced labels and its title."""
+    return title + 7 * max((len(_plain(label)) for label in labels), default=0)
+
+
+def _plain(label: str) -> str:
+    return unescape(label.replace("<b>", "").replace("</b>", ""))
+
+
 def _frame(figure: go.Figure, height: int, title: str = "") -> go.Figure:
     figure.update_layout(
         title={"text": title, "x": 0, "font": {"size": 14}} if title else None,
@@ -53,22 +62,30 @@ def _map_axes(figure: go.Figure, queries: Sequence[str], keys: Sequence[str], pr
     rows_at, rows_text = _ticks(queries)
     label = {"size": 12}
     figure.update_xaxes(
-        tickvals=at, ticktext=text, side="top", tickangle=-60, showgrid=False, zeroline=False, automargin=True,
-        tickfont={"family": MONO, "size": 11}, title={"text": "key (attended to)", "font": label, "standoff": 4},
+        tickvals=at, ticktext=text, side="top", tickangle=-90, showgrid=False, zeroline=False, automargin=False,
+        tickfont={"family": MONO, "size": 11}, title={"text": "key (attended to)", "font": label},
         range=[PRIOR_AT - 0.6 if prior else -0.5, len(keys) - 0.5], fixedrange=True,
     )  # fmt: skip
     figure.update_yaxes(
         tickvals=rows_at, ticktext=rows_text, autorange=False, range=[len(queries) - 0.5, -0.5], showgrid=False,
-        zeroline=False, automargin=True, tickfont={"family": MONO, "size": 11}, fixedrange=True,
-        title={"text": "query (attends)", "font": label, "standoff": 4},
+        zeroline=False, automargin=False, tickfont={"family": MONO, "size": 11}, fixedrange=True,
+        title={"text": "query (attends)", "font": label},
     )  # fmt: skip
-    return _frame(figure, min(620, 130 + max(6, len(queries)) * CELL))
+    left, top = _room(rows_text, 38), _room([*text, "prior"], 46)  # the same for maps that share their tokens
+    _frame(figure, top + 56 + min(30, max(6, len(queries))) * CELL)
+    return figure.update_layout(margin={"l": left, "r": 6, "t": top, "b": 50})
 
 
 def _hover(queries: Sequence[str], keys: Sequence[str]) -> np.ndarray:
     """Escaped "query → key" for each cell: [Q, K]."""
     q, k = ([escape(x) for x in labels] for labels in (queries, keys))
     return np.array([[f"{a} → {b}" for b in k] for a in q], dtype=object)
+
+
+def _legend(style: dict[str, object]) -> dict[str, object]:
+    """A colour bar under its map, so that maps side by side keep one size."""
+    place = {"orientation": "h", "x": 0.5, "xanchor": "center", "y": 0, "yanchor": "top", "len": 0.9}
+    return {"thickness": 8, "outlinewidth": 0, "ypad": 8, "tickfont": {"size": 11}, **place, **style}
 
 
 def _heat(z: np.ndarray, x: Sequence[float], text: np.ndarray, name: str, **style: object) -> go.Heatmap:
@@ -95,7 +112,7 @@ def attention_map(
     prior: [Q], drawn in amber as a column of its own, left of the tokens.
     """
     scale = {"zmin": 0.0, "zmax": 1.0}
-    bar = {"thickness": 8, "len": 0.6, "tickvals": [0, 0.1, 0.25, 0.5, 1], "outlinewidth": 0, "x": 1.0}
+    bar = _legend({"tickvals": [0, 0.1, 0.25, 0.5, 1]})
     blue = colours.ramp("attention", theme, 0.5)
     figure = go.Figure(
         _heat(
@@ -106,7 +123,7 @@ def attention_map(
     if prior is not None:
         amber = colours.ramp("prior", theme, 0.5)
         column = _heat(
-            prior[:, None], [PRIOR_AT], _hover(queries, ["prior"]), "weight", colorscale=amber, showscale=False,
+            prior[:, None], [PRIOR_AT], _hover(queries, ["prior"]), "weight", colorscale=amber, colorbar=bar,
             **scale,
         )  # fmt: skip
         figure.add_trace(column)
@@ -116,7 +133,7 @@ def attention_map(
 def difference_map(difference: np.ndarray, queries: Sequence[str], keys: Sequence[str], theme: str) -> go.Figure:
     """NV minus baseline [Q, N], centred at zero: blue where NV attends more, red where less."""
     reach = max(0.01, float(np.abs(difference).max(initial=0.0)))
-    bar = {"thickness": 8, "len": 0.6, "outlinewidth": 0, "tickformat": "+.2f", "nticks": 5, "x": 1.0}
+    bar = _legend({"tickformat": "+.2f", "nticks": 5})
     figure = go.Figure(
         _heat(
             difference, range(len(keys)), _hover(queries, keys), "NV − baseline", zmin=-reach, zmax=reach,
