@@ -1,0 +1,199 @@
+"""Every number of both pages, on the three real models, against the float64 textbook version."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from nvib import NVError
+from nvib.lab import EXAMPLES, Scenario, observe, prove_identity
+from nvib.lab.dirichlet import mean_weights
+from tests import textbook
+
+SHORT = {
+    "smollm2": replace(EXAMPLES["smollm2"], text="The treaty was not", layer=2, head="3", pseudo_count_shift=1.0),
+    "minilm": replace(EXAMPLES["minilm"], text="A good film.\nA bad film today.", layer=3, row=1, mu=0.8),
+    "g2p": replace(EXAMPLES["g2p"], text="knight\nLausanne", kind="cross", row=1),
+}
+
+
+def textbook_setting(scenario):
+    kinds = textbook.KINDS
+    return {
+        "mu": scenario.mu,
+        "alpha": {kind: getattr(scenario, f"{kind}_alpha") for kind in kinds},
+        "sigma": {kind: getattr(scenario, f"{kind}_sigma") for kind in kinds},
+        "protected": scenario.protected,
+        "prior_mean_scale": scenario.prior_mean_scale,
+        "prior_variance_scale": scenario.prior_variance_scale,
+        "pseudo_count_shift": scenario.pseudo_count_shift,
+    }
+
+
+def exact(bench, scenario):
+    """Inputs of the viewed row alone, its untouched and its regularised float64 results."""
+    row = bench.encode([bench.rows(scenario.text)[scenario.row]])
+    inputs = dict(row)
+    if bench.task == "generated text":
+        ids = bench.model.generate(**row, do_sample=False, max_new_tokens=62)
+        inputs["decoder_input_ids"] = ids[:, :-1]
+    inputs = {k: v.clone() for k, v in inputs.items()}
+    import copy
+
+    model = copy.deepcopy(bench.model)
+    for module in model.modules():
+        module._forward_pre_hooks.clear()
+        module._forward_pre_hooks_with_kwargs.clear()
+    prior = bench.loaded.prior.state_dict()
+    untouched = textbook.run(model, inputs, prior, textbook.IDENTITY)
+    return inputs, untouched, textbook.run(model, inputs, prior, textbook_setting(scenario))
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_numbers_agree_with_textbook(benches, name):
+    bench, scenario = benches(name), SHORT[name]
+    seen = observe(bench, scenario)
+    inputs, untouched, regularised = exact(bench, scenario)
+
+    def picked(result):
+        attention = result.attentions[seen.kind][seen.layer][0]
+        return (attention.mean(0) if scenario.head == "mean" else attention[int(scenario.head)]).numpy()
+
+    np.testing.assert_allclose(seen.baseline, picked(untouched)[:, 1:], atol=1e-4)
+    np.testing.assert_allclose(seen.regularised, picked(regularised), atol=1e-4)
+    np.testing.assert_allclose(seen.difference, (picked(regularised) - picked(untouched))[:, 1:], atol=1e-4)
+    for layer, log_alpha in enumerate(regularised.log_alpha[seen.kind]):
+        np.testing.assert_allclose(seen.log_alpha[layer], log_alpha[0], rtol=1e-3, atol=1e-3)
+        mass = regularised.prior_mass[seen.kind][layer][0].mean()
+        assert seen.prior_mass[layer].mean() == pytest.approx(float(mass), abs=1e-4)
+    prior = bench.loaded.prior.of(seen.kind, seen.layer)
+    own = float(prior.log_alpha) + scenario.pseudo_count_shift
+    assert seen.prior_log_alpha[seen.layer] == pytest.approx(own, rel=1e-6)
+    components = torch.cat((torch.tensor([own]).double(), regularised.log_alpha[seen.kind][seen.layer][0]))
+    weights = mean_weights(seen.log_alpha[seen.layer], seen.prior_log_alpha[seen.layer])
+    np.testing.assert_allclose(weights, textbook.dirichlet_mean(components), atol=1e-3)
+    check_output(bench, scenario, seen, inputs, untouched, regularised)
+
+
+def check_output(bench, scenario, seen, inputs, untouched, regularised):
+    output = seen.output
+    if bench.task == "next token":
+        p, q = (r.logits[0, -1].softmax(-1) for r in (untouched, regularised))
+        assert output.kl == pytest.approx(float((p * (p / q).log()).sum()), rel=1e-3, abs=1e-5)
+        m = (p + q) / 2
+        js = float((p * (p / m).log()).sum() + (q * (q / m).log()).sum()) / 2
+        assert output.js == pytest.approx(js, rel=1e-3, abs=1e-5)
+        for label, before, after in zip(output.tokens, output.baseline, output.regularised, strict=True):
+            token = bench.loaded.tokenizer.encode(label.replace("·", " ").replace("⏎", "\n"))[0]
+            assert before == pytest.approx(float(p[token]), abs=1e-4)
+            assert after == pytest.approx(float(q[token]), abs=1e-4)
+    elif bench.task == "generated text":
+        targets = bench.model.generate(**{k: inputs[k] for k in ("input_ids", "attention_mask")}, max_new_tokens=62)
+        for result, shown in ((untouched, output.baseline_log_prob), (regularised, output.regularised_log_prob)):
+            log_p = result.logits[0].log_softmax(-1)
+            total = sum(float(log_p[i, t]) for i, t in enumerate(targets[0, 1:]))
+            assert shown[scenario.row] == pytest.approx(total, abs=2e-3)
+        spelled = bench.loaded.target_tokenizer.decode(targets[0], skip_special_tokens=True)
+        assert output.baseline[scenario.row] == spelled
+    else:
+        a, b = (r.last_hidden_state[0].mean(0) for r in (untouched, regularised))
+        moved = float(a @ b / (a.norm() * b.norm()))
+        assert output.moved[scenario.row] == pytest.approx(moved, abs=1e-5)
+        np.testing.assert_allclose(np.diag(output.regularised), 1.0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_identity_holds_on_real_models(benches, name):
+    proof = prove_identity(benches(name), EXAMPLES[name].text)
+    assert proof.holds
+    assert proof.relative <= 1e-4
+    assert proof.prior_mass == 0.0
+
+
+def test_a_broken_identity_is_red(benches, monkeypatch):
+    import nvib.lab.proof as module
+    from nvib import Regularisation, Temperature
+
+    wrong = Regularisation(encoder=Temperature(alpha=5.0, sigma=0.1))
+    monkeypatch.setattr(module, "Regularisation", lambda: wrong)
+    proof = prove_identity(benches("minilm"), EXAMPLES["minilm"].text)
+    assert not proof.holds
+    assert proof.prior_mass > 0
+
+
+def test_no_attention_above_the_diagonal_on_smollm2(benches):
+    seen = observe(benches("smollm2"), replace(EXAMPLES["smollm2"], head="max"))
+    assert np.triu(seen.baseline, 1).max() == 0.0
+    assert np.triu(seen.regularised[:, 1:], 1).max() == 0.0
+    assert seen.regularised[0, 0] == 0.0  # the protected first query
+    assert seen.regularised[1:, 0].min() > 0.0
+
+
+def test_cached_generation_equals_uncached_on_smollm2(benches):
+    bench, scenario = benches("smollm2"), EXAMPLES["smollm2"]
+    batch = bench.encode([scenario.text])
+    options = {"do_sample": False, "max_new_tokens": 16, "output_scores": True, "return_dict_in_generate": True}
+    with bench.nv.regularised(scenario.regularisation(), bench.loaded.prior):
+        cached, plain = (bench.nv.generate(**batch, **options, use_cache=use) for use in (True, False))
+    assert torch.equal(cached.sequences, plain.sequences)
+    for a, b in zip(cached.scores, plain.scores, strict=True):
+        assert float((a - b).abs().max()) <= 1e-4 * float(a.max() - a.min())
+
+
+def test_identity_scenario_changes_nothing(benches):
+    seen = observe(benches("minilm"), EXAMPLES["minilm"].at_identity())
+    assert np.abs(seen.difference).max() < 1e-5
+    assert np.isnan(seen.prior_log_alpha).all()
+    assert seen.prior_mass.max() == 0.0
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize(("text", "sentence"), [("", "empty"), (" \n ", "empty"), ("word " * 1000, "shorten")])
+def test_texts_that_cannot_be_shown_are_one_sentence(benches, name, text, sentence):
+    with pytest.raises(NVError, match=sentence) as told:
+        observe(benches(name), replace(EXAMPLES[name], text=text))
+    assert "\n" not in str(told.value)
+
+
+def test_a_prior_from_text_and_a_standard_normal(benches):
+    bench = benches("minilm")
+    own = replace(EXAMPLES["minilm"], prior="text", prior_text="The cat sat down.\nIt rained all day in the city.")
+    assert observe(bench, own).provenance["corpus"] == "the visitor's text"
+    normal = observe(bench, replace(own, prior="normal"))
+    assert normal.prior_log_alpha.tolist() == [0.0] * 6
+    with pytest.raises(NVError, match="empty"):
+        observe(bench, replace(own, prior_text=""))
+
+
+@pytest.mark.parametrize("change", [{"layer": 99}, {"head": "77"}, {"kind": "cross"}])
+def test_a_view_that_does_not_exist_is_one_sentence(benches, change):
+    with pytest.raises(NVError):
+        observe(benches("smollm2"), replace(EXAMPLES["smollm2"], **change))
+
+
+def test_every_field_survives_the_link():
+    odd = Scenario(
+        model="a/b", text="x & y = <s>\n é", encoder_alpha=0.0, encoder_sigma=0.1, cross_alpha=-3.5, cross_sigma=1.0,
+        decoder_alpha=10.0, decoder_sigma=0.05, mu=0.0, protected=2, prior="text", prior_text="p\nq",
+        prior_mean_scale=0.0, prior_variance_scale=0.25, pseudo_count_shift=-2.0, kind="cross", layer=3, head="max",
+        row=4,
+    )  # fmt: skip
+    assert Scenario.from_query(odd.to_query()) == (odd, [])
+    assert Scenario.from_query(Scenario().to_query()) == (Scenario(), [])
+    for example in EXAMPLES.values():
+        assert Scenario.from_query(example.to_query()) == (example, [])
+        zero = replace(example, decoder_alpha=0.0, encoder_alpha=math.inf, protected=0, row=0)
+        assert Scenario.from_query(zero.to_query()) == (zero, [])
+
+
+@pytest.mark.parametrize(
+    "query",
+    [{"layer": "-1"}, {"decoder_alpha": "nan"}, {"decoder_sigma": "-1"}, {"prior": "x"}, {"protected": "1.5"},
+     {"mu": "2"}, {"head": "abc"}, {"nonsense": "1"}, {"v": "9"}, {"prior_variance_scale": "0"}, {"kind": "up"}],
+)  # fmt: skip
+def test_nonsense_in_a_link_is_ignored_with_a_sentence(query):
+    scenario, ignored = Scenario.from_query({"v": "1", **query})
+    assert scenario == Scenario()
+    assert len(ignored) == 1
