@@ -18,7 +18,28 @@ from nvib.show.session import key
 ASSETS = Path(__file__).parent.parent.parent / "assets"
 PAGES = {"app.py": "Explore", "pages/2_Pseudo-counts.py": "Pseudo-counts"}
 
-ALPHAS = [math.inf, 10, 8, 6, 5, 4, 3, 2.5, 2, 1.5, 1, 0.5, 0, -0.5, -1, -1.5, -2, -3, -4, -5]
+ALPHAS = [
+    math.inf,
+    10.0,
+    8.0,
+    6.0,
+    5.0,
+    4.0,
+    3.0,
+    2.5,
+    2.0,
+    1.5,
+    1.0,
+    0.5,
+    0.0,
+    -0.5,
+    -1.0,
+    -1.5,
+    -2.0,
+    -3.0,
+    -4.0,
+    -5.0,
+]
 SIGMAS = [round(i * 0.05, 2) for i in range(21)]
 MUS = [round(1 - i * 0.05, 2) for i in range(21)]
 SCALES = [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0]

@@ -1,0 +1,100 @@
+"""Both pages as scripts: they draw, they survive bad input, and identity shows no difference."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+ROOT = Path(__file__).parent.parent
+PAGES = {"Explore": "app.py", "Pseudo-counts": "pages/2_Pseudo-counts.py"}
+
+
+def opened(page, **query):
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    if page != "Explore":
+        app.switch_page(PAGES[page])
+    for name, value in query.items():
+        app.query_params[name] = value
+    return app.run()
+
+
+def charts(app):
+    return [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
+
+
+@pytest.mark.parametrize("model", ["smollm2", "minilm", "g2p"])
+@pytest.mark.parametrize("page", PAGES)
+def test_a_first_visit_draws(page, model):
+    app = opened(page, model=model)
+    assert not app.exception
+    assert not app.error
+    assert app.title[0].value == page
+    least = {"Explore": 4, "Pseudo-counts": 3}[page]
+    assert len(charts(app)) >= least
+
+
+def test_identity_badge_is_green():
+    app = opened("Explore", model="minilm")
+    assert any("identity verified" in text.value for text in app.markdown)
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ({"v": "1", "model": "smollm2", "text": ""}, "The text is empty"),
+        ({"v": "1", "model": "smollm2", "text": "many words " * 455}, "tokens long"),
+        ({"v": "1", "model": "minilm", "text": "many words " * 455}, "tokens long"),
+        ({"v": "1", "model": "g2p", "text": "many words " * 455}, "words"),
+        ({"v": "1", "model": "nonsense", "text": "x"}, "nonsense"),
+        ({"v": "1", "model": "openai-community/gpt2", "text": "x"}, "gpt2"),
+        ({"v": "1", "model": "smollm2", "text": "x", "prior": "text"}, "prior's text is empty"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_the_page_lives_on(page, query, sentence):
+    app = opened(page, **query)
+    assert not app.exception
+    assert len(app.error) == 1
+    assert sentence in app.error[0].value
+    assert "\n" not in app.error[0].value
+    other = "minilm" if query["model"] != "minilm" else "g2p"
+    app.selectbox(key="scenario_model").set_value(other).run()
+    assert not app.error
+    assert len(charts(app)) >= 3
+
+
+def test_moving_a_temperature_changes_the_picture_and_reset_brings_identity():
+    app = opened("Explore", model="minilm")
+    before = charts(app)
+    app.select_slider(key="scenario_encoder_sigma").set_value(0.9).run()
+    assert charts(app) != before
+    app.button[0].click().run()
+    assert app.session_state["scenario"].regularisation().is_identity
+    difference = charts(app)[-2]["data"][0]["z"]
+    values = np.array(difference) if isinstance(difference, list) else _decoded(difference)
+    assert np.abs(values).max() < 1e-5
+
+
+def _decoded(packed):
+    import base64
+
+    return np.frombuffer(base64.b64decode(packed["bdata"]), dtype=packed["dtype"])
+
+
+def test_a_link_sets_every_control_zeros_included():
+    values = {
+        "v": "1", "model": "g2p", "text": "knight debt", "encoder_alpha": "0.0", "encoder_sigma": "0.1",
+        "cross_alpha": "-3.0", "cross_sigma": "0.37", "decoder_alpha": "3.0", "decoder_sigma": "1.0", "mu": "0.0",
+        "protected": "1", "prior": "normal", "prior_mean_scale": "0.0", "prior_variance_scale": "2.0",
+        "pseudo_count_shift": "-4.0", "kind": "cross", "head": "max", "row": "1",
+    }  # fmt: skip
+    app = opened("Explore", **values)
+    assert not app.exception
+    assert not app.error
+    assert not app.warning
+    assert app.select_slider(key="scenario_encoder_alpha").value == 0.0
+    assert app.select_slider(key="scenario_cross_sigma").value == 0.37
+    assert app.select_slider(key="scenario_mu").value == 0.0
+    assert app.session_state["scenario"].to_query() == values
