@@ -30,8 +30,7 @@ def seed(page: str) -> list[str]:
     moved = st.session_state.get("page") != page
     st.session_state["page"] = page
     if "scenario" in st.session_state and (not query or query in written):
-        if moved:
-            put(st.session_state["scenario"])
+        put(st.session_state["scenario"], missing_only=not moved)
         return []
     scenario, ignored = Scenario.from_query(query)
     if not query:
@@ -41,10 +40,14 @@ def seed(page: str) -> list[str]:
     return ignored
 
 
-def put(scenario: Scenario) -> None:
-    """Set every control to a scenario; call it before the controls are drawn, or from a callback."""
+def put(scenario: Scenario, missing_only: bool = False) -> None:
+    """Set every control to a scenario; call it before the controls are drawn, or from a callback.
+
+    missing_only: leave the controls alone that have a value; Streamlit forgets those that a run did not draw.
+    """
     for field in fields(scenario):
-        st.session_state[key(field.name)] = getattr(scenario, field.name)
+        if not missing_only or key(field.name) not in st.session_state:
+            st.session_state[key(field.name)] = getattr(scenario, field.name)
 
 
 def read(base: Scenario) -> Scenario:
