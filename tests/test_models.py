@@ -18,6 +18,7 @@ import transformers
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 import nvib
 from nvib import models, weights
@@ -163,7 +164,7 @@ def test_smollm2_in_another_dtype_keeps_its_rotary_frequencies():
 def write_gguf(folder):
     """A tiny random Llama as a GGUF file, its tokenizer of single bytes and one merge included."""
     folder.mkdir()
-    alphabet = sorted(transformers.convert_slow_tokenizer.bytes_to_unicode().values())
+    alphabet = sorted(bytes_to_unicode().values())
     tokens = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *alphabet, "th"]
     file = gguf.GGUFWriter(folder / "tiny.gguf", "llama")
     width, inner, heads = 32, 64, 4
