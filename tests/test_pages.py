@@ -60,7 +60,9 @@ def test_bad_input_is_one_sentence_and_the_page_lives_on(page, query, sentence):
     assert sentence in app.error[0].value
     assert "\n" not in app.error[0].value
     other = "minilm" if query["model"] != "minilm" else "g2p"
+    app.text_area(key="scenario_text").set_value("knight debt").run()
     app.selectbox(key="scenario_model").set_value(other).run()
+    app.selectbox(key="scenario_prior").set_value("shipped").run()
     assert not app.error
     assert len(charts(app)) >= 3
 
@@ -98,3 +100,21 @@ def test_a_link_sets_every_control_zeros_included():
     assert app.select_slider(key="scenario_cross_sigma").value == 0.37
     assert app.select_slider(key="scenario_mu").value == 0.0
     assert app.session_state["scenario"].to_query() == values
+
+
+@pytest.mark.parametrize("model", ["minilm", "g2p"])
+def test_a_control_that_went_away_comes_back(model):
+    app = opened("Explore", model=model)
+    for text in ("one", "two\nlines", "", "again\ntwo"):
+        app.text_area(key="scenario_text").set_value(text).run()
+        assert not app.exception
+        assert len(app.error) == (text == "")
+    assert app.session_state["scenario"].text == text
+
+
+def test_own_text_survives_another_model():
+    app = opened("Explore", model="minilm")
+    app.text_area(key="scenario_text").set_value("my own words").run()
+    app.selectbox(key="scenario_model").set_value("g2p").run()
+    assert app.text_area(key="scenario_text").value == "my own words"
+    assert not app.error

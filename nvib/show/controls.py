@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import streamlit as st
@@ -123,9 +124,13 @@ def _text_help(model: str) -> str:
 
 
 def _switch_model() -> None:
+    """Open the new model on its example, with the visitor's own text where they wrote one."""
     chosen = st.session_state[key("model")]
-    old = st.session_state["scenario"]
-    session.put(EXAMPLES.get(chosen, Scenario(model=chosen or old.model, text=old.text)))
+    text = st.session_state[key("text")]
+    example = EXAMPLES.get(chosen, Scenario(model=chosen or st.session_state["scenario"].model, text=text))
+    offered = {text for texts in EXAMPLE_TEXTS.values() for text in texts.values()}
+    kept = example.text if not text.strip() or text in offered else text
+    session.put(replace(example, text=kept))
 
 
 def _use_example() -> None:
