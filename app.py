@@ -57,7 +57,7 @@ def similarity(output: Similarity, seen: Observation) -> None:
     for column, title, figure in zip(st.columns(3), titles, drawn, strict=True):
         column.markdown(f"**{title}**")
         column.plotly_chart(figure, key=f"similarity-{title[:5]}", config={"displaylogo": False})
-    st.caption(" · ".join(f"{i + 1}: {row}" for i, row in enumerate(seen.rows)))
+    st.caption(" · ".join(f"{i + 1}: {controls.plain(row[:120])}" for i, row in enumerate(seen.rows)))
 
 
 def maps(seen: Observation) -> None:

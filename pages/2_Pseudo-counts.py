@@ -16,7 +16,7 @@ try:
 except (NVError, ValueError) as error:
     controls.stop(str(error))
 
-row = f" Row {seen.row + 1}: {seen.rows[seen.row]}." if len(seen.rows) > 1 else ""
+row = f" Row {seen.row + 1}: {controls.plain(seen.rows[seen.row][:120])}." if len(seen.rows) > 1 else ""
 st.caption(
     f"{bench.loaded.name}, {seen.kind} attention. A token's pseudo-count α says how much its component weighs "
     f"in the layer's mixture of Gaussians; all heads of the layer share it.{row}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -61,7 +62,7 @@ def page(title: str) -> tuple[Bench, Scenario]:
         navigation = st.container(gap=None)
         _model_and_text(before)
     for sentence in ignored:
-        st.warning(sentence)
+        st.warning(plain(sentence))
     name = st.session_state[key("model")] or before.model
     try:
         bench = resources.bench(name)
@@ -82,8 +83,13 @@ def page(title: str) -> tuple[Bench, Scenario]:
 
 def stop(sentence: str) -> None:
     """Say what is wrong in one sentence, and leave the controls for the visitor to mend it."""
-    st.error(sentence, icon=":material/info:")
+    st.error(plain(sentence), icon=":material/info:")
     st.stop()
+
+
+def plain(text: str) -> str:
+    """A visitor's words as Markdown that shows them as they are: no image, link, formula or colour."""
+    return re.sub(r"([\\`*_\[\]$:!<>~#])", r"\\\1", text)
 
 
 def theme() -> str:
