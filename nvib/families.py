@@ -1,7 +1,8 @@
-"""Where NV attention enters a transformers model: one adapter row per architecture, no copied code."""
+"""Where NV attention enters a transformers model: one adapter row per attention class, no copied code."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import torch
@@ -11,26 +12,37 @@ from nvib.errors import NVError
 
 
 @dataclass(frozen=True)
-class Family:
-    """Names of the attention modules of one architecture.
+class Adapter:
+    """What one attention class calls its parts: the key and value projections, and whether it rotates them."""
 
-    attention: attention classes; key, value: names of their projections; cross: part of the module path that
-    marks cross-attention; rotary: whether keys and queries are rotated by position.
-    """
-
-    attention: tuple[str, ...]
     key: str
     value: str
-    cross: str = ""
     rotary: bool = False
 
 
-BERT = Family(("BertSelfAttention", "BertCrossAttention"), "key", "value", cross="crossattention")
-BART = Family(("BartAttention",), "k_proj", "v_proj", cross="encoder_attn")
-MARIAN = Family(("MarianAttention",), "k_proj", "v_proj", cross="encoder_attn")
-LLAMA = Family(("LlamaAttention",), "k_proj", "v_proj", rotary=True)
+_NAMED = Adapter("key", "value")
+_LIN = Adapter("k_lin", "v_lin")
+_PROJ = Adapter("k_proj", "v_proj")
+_ROTARY = Adapter("k_proj", "v_proj", rotary=True)
 
-FAMILIES = {"bert": BERT, "bart": BART, "marian": MARIAN, "llama": LLAMA}
+ADAPTERS = {
+    "BertSelfAttention": _NAMED,
+    "BertCrossAttention": _NAMED,
+    "RobertaSelfAttention": _NAMED,
+    "RobertaCrossAttention": _NAMED,
+    "ElectraSelfAttention": _NAMED,
+    "ElectraCrossAttention": _NAMED,
+    "DistilBertSelfAttention": _LIN,
+    "BartAttention": _PROJ,
+    "MBartAttention": _PROJ,
+    "MarianAttention": _PROJ,
+    "OPTAttention": _PROJ,
+    "WhisperAttention": _PROJ,
+    "ViTAttention": _PROJ,
+    "LlamaAttention": _ROTARY,
+    "Qwen2Attention": _ROTARY,
+}
+CROSS = ("crossattention", "encoder_attn")  # in the module path of a cross-attention
 
 
 @dataclass(frozen=True)
@@ -60,52 +72,53 @@ class Site:
         return getattr(self.module, "num_key_value_groups", 1)
 
 
-def family_of(model: nn.Module) -> Family:
-    """The adapter row of a transformers model. Raises NVError for an architecture that has none."""
-    kind = getattr(getattr(model, "config", None), "model_type", None)
-    if kind not in FAMILIES:
-        known = ", ".join(sorted(FAMILIES))
-        raise NVError(
-            f"The architecture {kind or type(model).__name__!r} is not supported: NV attention has adapters "
-            f"for {known}; choose a model of one of these."
-        )
-    return FAMILIES[kind]
-
-
 def sites(model: nn.Module) -> list[Site]:
     """All attention layers of a model, numbered from 0 within each kind, in the order of the model.
 
     An encoder-only model uses "encoder", a decoder-only model "decoder", an encoder-decoder all three.
+    Raises NVError, naming the attention class, for an architecture that has no adapter.
     """
-    family = family_of(model)
     counts = dict.fromkeys(("encoder", "cross", "decoder"), 0)
     found = []
     for path, module in model.named_modules():
-        if type(module).__name__ not in family.attention:
+        adapter = ADAPTERS.get(type(module).__name__)
+        if adapter is None:
+            _refuse_unknown(module, model)
             continue
-        kind = _kind(path, module, model, family)
-        found.append(
-            Site(
-                kind,
-                counts[kind],
-                module,
-                getattr(module, family.key),
-                getattr(module, family.value),
-                family.rotary,
-            )
-        )
+        kind = _kind(path, module, model)
+        if kind == "cross" and not _reads_an_encoder(model):
+            continue  # BART's and Marian's decoders carry one even when they stand alone; it is never called
+        key, value = getattr(module, adapter.key), getattr(module, adapter.value)
+        found.append(Site(kind, counts[kind], module, key, value, adapter.rotary))
         counts[kind] += 1
     if not found:
-        raise NVError(f"The model {type(model).__name__} has no attention layer that NV attention knows.")
+        raise NVError(f"The model {type(model).__name__} has no attention layer that NV attention knows; {_CHOOSE}.")
     return found
 
 
-def _kind(path: str, module: nn.Module, model: nn.Module, family: Family) -> str:
-    if family.cross and family.cross in path:
+_CHOOSE = "choose a model built of " + ", ".join(sorted({re.sub("(Self|Cross)?Attention$", "", a) for a in ADAPTERS}))
+
+
+def _refuse_unknown(module: nn.Module, model: nn.Module) -> None:
+    name = type(module).__name__
+    if not name.endswith("Attention") or any(type(m).__name__ in ADAPTERS for m in module.modules()):
+        return  # no attention, or a wrapper around one that is known
+    if any(isinstance(part, nn.Linear) for part in module.modules()):
+        architecture = type(model).__name__
+        raise NVError(f"The architecture {architecture} is not supported: {name} has no adapter; {_CHOOSE}.")
+
+
+def _kind(path: str, module: nn.Module, model: nn.Module) -> str:
+    if any(mark in path for mark in CROSS):
         return "cross"
     if model.config.is_encoder_decoder:  # type: ignore[union-attr]
         return "decoder" if "decoder." in path else "encoder"
     return "decoder" if getattr(module, "is_causal", False) else "encoder"
+
+
+def _reads_an_encoder(model: nn.Module) -> bool:
+    config = model.config
+    return bool(config.is_encoder_decoder or getattr(config, "add_cross_attention", False))  # type: ignore[union-attr]
 
 
 def kinds(model: nn.Module) -> tuple[str, ...]:

@@ -110,8 +110,11 @@ class Reinterpretation:
 
     def _plan(self, site: Site, setting: Setting) -> LayerPlan:
         prior, device = setting.prior.of(site.kind, site.layer), site.key.weight.device
+        window, protected = getattr(site.module, "sliding_window", None), setting.regularisation.protected
+        if site.kind == "decoder" and window and protected >= window:
+            raise NVError(f"protected={protected} must be below the model's sliding window of {window} tokens.")
         posterior = LayerPosterior.of(prior, setting.regularisation, site.kind, site.noise, device)
-        return attention.plan_layer(site, posterior, setting.regularisation.protected)
+        return attention.plan_layer(site, posterior, protected)
 
     def _check_layers(self, regularisation: Regularisation) -> None:
         for kind, chosen in (regularisation.layers or {}).items():
@@ -125,6 +128,14 @@ class Reinterpretation:
     def _active_plan(self, site: Site) -> LayerPlan | None:
         setting = _ACTIVE.get().get(self)
         return self.plans(setting).get(site.module) if setting else None
+
+    def _note_request(self, _model: nn.Module, _args: tuple, kwargs: dict) -> None:
+        """OPT's and GPT-2's layers do not pass on that the caller wants attention weights."""
+        self._passing.want_weights = bool(kwargs.get("output_attentions"))
+
+    def wants_weights(self, kwargs: dict) -> bool:
+        """Whether this forward was asked to return attention weights."""
+        return bool(kwargs.get("output_attentions")) or getattr(self._passing, "want_weights", False)
 
     def _note_rotation(self, site: Site, args: tuple, kwargs: dict) -> None:
         if self._active_plan(site) is not None:
@@ -226,9 +237,11 @@ def _attention_function(baseline: str) -> Any:
         owner, site = _OWNERS[module]
         active = _ACTIVE.get().get(owner)
         plan = owner._active_plan(site)
-        want_weights = bool(kwargs.get("output_attentions"))
+        want_weights = owner.wants_weights(kwargs)
         causal = attention_mask is None and bool(getattr(module, "is_causal", False)) and query.shape[2] > 1
         if plan is not None:
+            given = kwargs["scaling"] * site.noise  # OPT and Whisper hand over queries that are scaled already
+            query = query if given == 1.0 else query * given
             return owner._attend(plan, query, key, value, attention_mask, causal, want_weights)
         kwargs.pop("output_attentions", None)
         mask = _additive(attention_mask, query.dtype) if baseline == "eager" else attention_mask
@@ -286,6 +299,7 @@ def reinterpret(model: nn.Module, prior: Prior) -> Iterator[Reinterpretation]:
         if before not in NAMES:
             raise NVError(f"The attention implementation {before!r} is not supported; load with 'sdpa' or 'eager'.")
         handles = [handle for site in nv.sites for handle in _install(nv, site)]
+        handles.append(model.register_forward_pre_hook(nv._note_request, with_kwargs=True))
         model.set_attn_implementation(NAMES[before])  # type: ignore[operator]
     try:
         yield nv

@@ -192,10 +192,11 @@ def estimate_prior(
     places = sites(model)
     moments: dict[str, _LayerMoments] = {}
     tokens, done = 0, set[str]()
+    no_cache = {"use_cache": False} if any(site.kind == "decoder" for site in places) else {}
     with _watching(places) as inputs, untouched(), torch.no_grad():
         for batch in batches:
             inputs.clear()
-            model(**batch)
+            model(**no_cache | dict(batch))
             masks, done = _real_tokens(batch, inputs), set()
             for site, x in inputs:
                 name = layer_name(site.kind, site.layer)
@@ -237,7 +238,7 @@ def _real_tokens(batch: Mapping[str, torch.Tensor], inputs: list[tuple[Site, tor
     """Which positions are text, not padding, by kind of attention: bool [B, N]."""
     masks = {site.kind: torch.ones(x.shape[:2], dtype=torch.bool) for site, x in inputs}
     decoder_only = set(masks) == {"decoder"}
-    if batch.get("attention_mask") is not None:
+    if batch.get("attention_mask") is not None and "input_features" not in batch:  # frames of sound have no padding
         mask = batch["attention_mask"].bool().cpu()
         masks.update({kind: mask for kind in masks if decoder_only or kind != "decoder"})
     if decoder_only or "decoder" not in masks:

@@ -4,17 +4,18 @@ import math
 
 import pytest
 import torch
+import transformers
 
 import nvib
 from tests import textbook
-from tests.tiny import FAMILIES, inputs_of, model_of, prior_of
+from tests.tiny import DECODERS, ENCODER_DECODERS, ENCODERS, FAMILIES, SEQ2SEQ, inputs_of, model_of, prior_of
 
-FIELDS = {
-    "bert": {"encoder": "attentions"},
-    "llama": {"decoder": "attentions"},
-    "bart": {"encoder": "encoder_attentions", "cross": "cross_attentions", "decoder": "decoder_attentions"},
-}
-FIELDS["marian"] = FIELDS["bart"]
+SEQ2SEQ_FIELDS = {"encoder": "encoder_attentions", "cross": "cross_attentions", "decoder": "decoder_attentions"}
+FIELDS = (
+    {family: {"encoder": "attentions"} for family in ENCODERS}
+    | {family: {"decoder": "attentions"} for family in DECODERS}
+    | {family: SEQ2SEQ_FIELDS for family in ENCODER_DECODERS}
+)
 
 SETTINGS = {
     "variance": {"alpha": math.inf, "sigma": 0.4, "mu": 1.0},
@@ -45,6 +46,14 @@ def regularisation(setting):
     return nvib.Regularisation(**temperatures, **rest)
 
 
+def real_tokens(model, inputs):
+    """Which source tokens are no padding, [B, N]: those of an image or a sound all are."""
+    if "attention_mask" in inputs:
+        return inputs["attention_mask"].bool()
+    rows = len(next(iter(inputs.values())))
+    return torch.ones(rows, 10, dtype=torch.bool)  # 9 patches and the class token, or 10 frames
+
+
 def output(out):
     return out.logits if "logits" in out else out.last_hidden_state
 
@@ -59,7 +68,7 @@ def test_agrees_with_textbook(family, name, padding):
     with nvib.reinterpret(model, prior) as nv, nv.regularised(regularisation(SETTINGS[name])):
         out = model(**inputs, output_attentions=True)
         fast = output(model(**inputs))
-    source = inputs["attention_mask"].bool()
+    source = real_tokens(model, inputs)
     real = torch.ones(fast.shape[:2], dtype=torch.bool) if "decoder_input_ids" in inputs else source
     wanted = expected.logits if expected.logits is not None else expected.last_hidden_state
     scale = float(wanted.max() - wanted.min())
@@ -81,13 +90,13 @@ def test_pseudo_counts_and_prior_mass_agree_with_textbook(family):
     with nvib.reinterpret(model, prior) as nv, nv.regularised(regularisation(SETTINGS["all"])), nvib.capture() as seen:
         model(**inputs)
     assert not seen.attention
-    source = inputs["attention_mask"].bool()
+    source = real_tokens(model, inputs)
     for kind in FIELDS[family]:
         for layer, (log_alpha, mass) in enumerate(
             zip(expected.log_alpha[kind], expected.prior_mass[kind], strict=True)
         ):
-            keys = source if kind != "decoder" or family == "llama" else torch.ones_like(log_alpha, dtype=torch.bool)
-            queries = source if kind == "encoder" or family == "llama" else torch.ones_like(mass, dtype=torch.bool)
+            keys = source if kind != "decoder" or family in DECODERS else torch.ones_like(log_alpha, dtype=torch.bool)
+            queries = source if kind == "encoder" or family in DECODERS else torch.ones_like(mass, dtype=torch.bool)
             found = seen.log_alpha[kind, layer][keys].double()
             torch.testing.assert_close(found, log_alpha[keys], rtol=1e-4, atol=1e-4)
             found = seen.prior_mass[kind, layer].mean(1)[queries].double()
@@ -104,7 +113,7 @@ def test_identity(family, implementation):
     model.set_attn_implementation(implementation)
     with nvib.reinterpret(model, prior_of(model)) as nv, nv.regularised(nvib.Regularisation()):
         found = output(model(**inputs))
-    real = slice(None) if "decoder_input_ids" in inputs else inputs["attention_mask"].bool()
+    real = slice(None) if "decoder_input_ids" in inputs else real_tokens(model, inputs)
     assert float((found - baseline)[real].abs().max()) <= 1e-5 * float(baseline.max() - baseline.min())
 
 
@@ -127,8 +136,9 @@ def test_leaving_restores_the_model_bit_for_bit(family, implementation):
 
 
 @pytest.mark.parametrize("baseline", [True, False])
-def test_nothing_above_the_diagonal(baseline):
-    model = model_of("llama")
+@pytest.mark.parametrize("family", DECODERS)
+def test_nothing_above_the_diagonal(family, baseline):
+    model = model_of(family)
     inputs = inputs_of(model)
     with nvib.reinterpret(model, prior_of(model)) as nv:
         if baseline:
@@ -154,7 +164,7 @@ def test_future_tokens_do_not_change_the_past():
 
 
 @pytest.mark.parametrize("padding", ["right", "left"])
-@pytest.mark.parametrize("family", ["bert", "llama"])
+@pytest.mark.parametrize("family", [*DECODERS, *(name for name in ENCODERS if name != "vit")])
 def test_padding_does_not_leak(family, padding):
     model = model_of(family)
     inputs = inputs_of(model, padding=padding)
@@ -176,11 +186,11 @@ def test_protected_query_gives_the_prior_nothing():
 
 
 @pytest.mark.parametrize("beams", [1, 3])
-@pytest.mark.parametrize("family", ["llama", "bart", "marian"])
+@pytest.mark.parametrize("family", [*DECODERS, *ENCODER_DECODERS])
 def test_cached_generation_equals_uncached(family, beams):
     model = model_of(family)
-    inputs = inputs_of(model, padding="left" if family == "llama" else "right")
-    inputs = {k: inputs[k] for k in ("input_ids", "attention_mask")}
+    inputs = inputs_of(model, padding="left" if family in DECODERS else "right")
+    inputs = {k: v for k, v in inputs.items() if k in ("input_ids", "attention_mask", "input_features")}
     common = {"max_new_tokens": 12, "min_new_tokens": 12, "do_sample": False, "num_beams": beams, "pad_token_id": 0}
     with nvib.reinterpret(model, prior_of(model)) as nv:
         baseline = nv.generate(**inputs, **common)
@@ -221,3 +231,32 @@ def test_settings_of_two_threads_do_not_mix():
             together = list(pool.map(once, settings * 20))
     for number, logits in enumerate(together):
         assert torch.equal(logits, alone[number % len(settings)])
+
+
+def test_an_architecture_without_an_adapter_is_named():
+    config = transformers.FalconConfig(vocab_size=50, hidden_size=24, num_hidden_layers=1, num_attention_heads=4)
+    model = transformers.FalconForCausalLM(config)
+    with pytest.raises(nvib.NVError, match="FalconForCausalLM is not supported: FalconAttention has no adapter"):
+        nvib.standard_normal_prior(model)
+
+
+def test_protection_beyond_a_sliding_window_is_refused():
+    model = model_of("qwen2 sliding")
+    setting = nvib.Regularisation(decoder=nvib.Temperature(alpha=1.0), protected=4)
+    with (
+        nvib.reinterpret(model, prior_of(model)) as nv,
+        nv.regularised(setting),
+        pytest.raises(nvib.NVError, match="protected=4 must be below the model's sliding window of 4 tokens"),
+    ):
+        model(input_ids=torch.arange(3, 12)[None])
+
+
+def test_a_decoder_that_stands_alone_has_no_cross_attention():
+    torch.manual_seed(0)
+    model = transformers.BartForCausalLM(transformers.BartConfig(**SEQ2SEQ)).eval()
+    inputs = {"input_ids": torch.arange(3, 12)[None]}
+    prior = nvib.estimate_prior(model, [inputs])
+    assert {name.partition(".")[0] for name in prior.layers} == {"decoder"}
+    expected = textbook.run(model, inputs, prior.state_dict(), SETTINGS["both"] | {"layers": {"decoder": range(3)}})
+    with nvib.reinterpret(model, prior) as nv, nv.regularised(regularisation(SETTINGS["both"])):
+        torch.testing.assert_close(model(**inputs, use_cache=False).logits.double(), expected.logits, atol=1e-4, rtol=0)

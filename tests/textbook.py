@@ -263,11 +263,12 @@ def run(model, inputs, prior, setting):
             module.textbook = new_layer(model, kind, len(modules[kind]), prior, setting)
             module.register_forward_pre_hook(remember_inputs, with_kwargs=True)
             modules[kind].append(module)
+    exact = {key: x.double() if x.is_floating_point() else x for key, x in inputs.items()}
     with torch.no_grad():
-        output = model(**inputs, use_cache=False)
+        output = model(**exact, use_cache=False)
     result = Result(logits=output.get("logits"), last_hidden_state=output.get("last_hidden_state"))
     for kind in KINDS:
-        layers = [module.textbook for module in modules[kind]]
+        layers = [module.textbook for module in modules[kind] if module.textbook.weights is not None]
         if layers:
             result.attentions[kind] = [layer.weights for layer in layers]
             result.log_alpha[kind] = [layer.log_alpha for layer in layers]
@@ -325,7 +326,7 @@ def rope_theta(config):
 
 def projections(module):
     """(query, key, value) projections of an attention module, else None."""
-    for names in (("q_proj", "k_proj", "v_proj"), ("query", "key", "value")):
+    for names in (("q_proj", "k_proj", "v_proj"), ("query", "key", "value"), ("q_lin", "k_lin", "v_lin")):
         if all(hasattr(module, name) for name in names):
             return tuple(getattr(module, name) for name in names)
     return None
@@ -384,7 +385,8 @@ def textbook_attention(module, query, key, value, attention_mask, **kwargs):
     layer.log_alpha = torch.zeros(batch, length, dtype=torch.float64)
     for b in range(batch):
         means, variances, log_alpha = posterior(x[b], prior, tau_alpha, tau_sigma, tau_mu, r)
-        visible = visible_components(attention_mask[b, 0], layer.protected)
+        everything = torch.ones(queries.shape[1], length, dtype=torch.bool)  # a model that masks nothing
+        visible = visible_components(everything if attention_mask is None else attention_mask[b, 0], layer.protected)
         turns = None if layer.theta is None else rotations(layer, b, length, d)
         for h in range(heads):
             g = h // (heads // groups)

@@ -42,7 +42,72 @@ def marian(**changes):
     return transformers.MarianMTModel(transformers.MarianConfig(**SEQ2SEQ | changes))
 
 
-FAMILIES = {"bert": bert, "llama": llama, "bart": bart, "marian": marian}
+def roberta(**changes):
+    config = transformers.RobertaConfig(**SHAPE | {"intermediate_size": 32, "pad_token_id": 0} | changes)
+    return transformers.RobertaModel(config, add_pooling_layer=False)
+
+
+def electra(**changes):
+    config = transformers.ElectraConfig(**SHAPE | {"intermediate_size": 32, "embedding_size": 16} | changes)
+    return transformers.ElectraModel(config)
+
+
+def distilbert(**changes):
+    shape = {"vocab_size": 50, "dim": 24, "hidden_dim": 32, "n_layers": 2, "n_heads": 4, "initializer_range": 0.4}
+    return transformers.DistilBertModel(transformers.DistilBertConfig(**shape | changes))
+
+
+def qwen2(**changes):
+    config = transformers.Qwen2Config(**SHAPE | {"intermediate_size": 32, "num_key_value_heads": 2} | changes)
+    return transformers.Qwen2ForCausalLM(config)
+
+
+def qwen2_sliding(**changes):
+    """A window of 4 tokens in the second layer alone."""
+    layers = ["full_attention", "sliding_attention"]
+    return qwen2(use_sliding_window=True, sliding_window=4, layer_types=layers, **changes)
+
+
+def opt(**changes):
+    shape = {"word_embed_proj_dim": 24, "ffn_dim": 32, "init_std": 0.4, "max_position_embeddings": 64}
+    return transformers.OPTForCausalLM(transformers.OPTConfig(**SHAPE | shape | changes))
+
+
+def mbart(**changes):
+    return transformers.MBartForConditionalGeneration(transformers.MBartConfig(**SEQ2SEQ | changes))
+
+
+def whisper(**changes):
+    sizes = {"num_mel_bins": 8, "max_source_positions": 10, "max_target_positions": 64, "suppress_tokens": None}
+    shape = {k: v for k, v in SEQ2SEQ.items() if k not in ("max_position_embeddings", "forced_eos_token_id")}
+    config = transformers.WhisperConfig(**shape | sizes | {"begin_suppress_tokens": None} | changes)
+    return transformers.WhisperForConditionalGeneration(config)
+
+
+def vit(**changes):
+    shape = {k: v for k, v in SHAPE.items() if k != "vocab_size"}
+    config = transformers.ViTConfig(**shape | {"intermediate_size": 32, "image_size": 12, "patch_size": 4} | changes)
+    return transformers.ViTModel(config, add_pooling_layer=False)
+
+
+FAMILIES = {
+    "bert": bert,
+    "roberta": roberta,
+    "electra": electra,
+    "distilbert": distilbert,
+    "bart": bart,
+    "mbart": mbart,
+    "marian": marian,
+    "llama": llama,
+    "qwen2": qwen2,
+    "qwen2 sliding": qwen2_sliding,
+    "opt": opt,
+    "vit": vit,
+    "whisper": whisper,
+}
+ENCODER_DECODERS = ("bart", "mbart", "marian", "whisper")
+DECODERS = ("llama", "qwen2", "qwen2 sliding", "opt")
+ENCODERS = ("bert", "roberta", "electra", "distilbert", "vit")
 
 
 def model_of(family, seed=0, **changes):
@@ -64,9 +129,13 @@ def inputs_of(model, rows=3, length=9, padding="right", seed=1):
         pad = slice(length - row - 1, None) if padding == "right" else slice(0, row + 1)
         mask[row, pad], ids[row, pad] = 0, 0
     inputs = {"input_ids": ids, "attention_mask": mask}
+    if model.main_input_name == "pixel_values":
+        return {"pixel_values": torch.randn(rows, 3, 12, 12, generator=generator)}
+    if model.main_input_name == "input_features":
+        inputs = {"input_features": torch.randn(rows, 8, 20, generator=generator)}
     if model.config.is_encoder_decoder:
         inputs["decoder_input_ids"] = torch.randint(3, 50, (rows, 6), generator=generator)
-    elif padding == "left":
+    elif padding == "left" and model.config.model_type not in ("roberta", "opt"):  # these count real tokens
         inputs["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)
     return inputs
 

@@ -12,7 +12,7 @@ import torch
 
 from nvib import models
 from nvib.errors import NVError
-from nvib.families import family_of, kinds
+from nvib.families import kinds
 from nvib.injection import Reinterpretation, reinterpret
 from nvib.lab.scenario import Scenario
 from nvib.prior import Prior, estimate_prior, standard_normal_prior
@@ -39,7 +39,6 @@ class Bench:
     ) -> None:
         self.loaded = models.load(name, device, dtype, progress=progress)
         self.model = self.loaded.model
-        family_of(self.model)
         self.kinds = kinds(self.model)
         self._priors: OrderedDict[str, Prior] = OrderedDict()
         self._lock = threading.Lock()
