@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from nvib.families import Site, per_head
+from nvib.families import Projection, Site, per_head
 from nvib.posterior import LayerPosterior
 
 
@@ -115,7 +115,7 @@ def _query_part(site: Site, weight: torch.Tensor) -> torch.Tensor:
     return torch.einsum("gdp,p,gep->gde", keys, weight, values).repeat_interleave(site.groups, dim=0)
 
 
-def _project(linear: nn.Linear, mean: torch.Tensor, d: int) -> torch.Tensor:
+def _project(linear: Projection, mean: torch.Tensor, d: int) -> torch.Tensor:
     bias = None if linear.bias is None else linear.bias.float()
     return nn.functional.linear(mean, linear.weight.float(), bias).view(-1, d)
 

@@ -13,17 +13,22 @@ from nvib.errors import NVError
 
 @dataclass(frozen=True)
 class Adapter:
-    """What one attention class calls its parts: the key and value projections, and whether it rotates them."""
+    """What one attention class calls its parts: the key and value projections, and whether it rotates keys.
+
+    fused: key and value name one module, whose last two thirds (or halves, without a query) they are.
+    """
 
     key: str
     value: str
     rotary: bool = False
+    fused: bool = False
 
 
 _NAMED = Adapter("key", "value")
 _LIN = Adapter("k_lin", "v_lin")
 _PROJ = Adapter("k_proj", "v_proj")
 _ROTARY = Adapter("k_proj", "v_proj", rotary=True)
+_FUSED = Adapter("c_attn", "c_attn", fused=True)
 
 ADAPTERS = {
     "BertSelfAttention": _NAMED,
@@ -36,6 +41,7 @@ ADAPTERS = {
     "BartAttention": _PROJ,
     "MBartAttention": _PROJ,
     "MarianAttention": _PROJ,
+    "GPT2Attention": _FUSED,
     "OPTAttention": _PROJ,
     "WhisperAttention": _PROJ,
     "ViTAttention": _PROJ,
@@ -46,15 +52,40 @@ CROSS = ("crossattention", "encoder_attn")  # in the module path of a cross-atte
 
 
 @dataclass(frozen=True)
+class Projection:
+    """A key or value projection: a linear module, or the output columns of a fused one (GPT-2's Conv1D)."""
+
+    module: nn.Module
+    columns: slice | None = None
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """[G*d, P]."""
+        weight: torch.Tensor = self.module.weight  # type: ignore[assignment]
+        return weight if self.columns is None else weight[:, self.columns].T
+
+    @property
+    def bias(self) -> torch.Tensor | None:
+        """[G*d], or None."""
+        bias: torch.Tensor | None = self.module.bias  # type: ignore[assignment]
+        return bias if self.columns is None or bias is None else bias[self.columns]
+
+
+@dataclass(frozen=True)
 class Site:
     """One attention layer of a model: its kind, its number within the kind, and its modules."""
 
     kind: str
     layer: int
     module: nn.Module
-    key: nn.Linear
-    value: nn.Linear
+    key: Projection
+    value: Projection
     rotary: bool
+
+    @property
+    def fused(self) -> bool:
+        """Whether one module projects queries, keys and values."""
+        return self.key.module is self.value.module
 
     @property
     def noise(self) -> float:
@@ -88,12 +119,19 @@ def sites(model: nn.Module) -> list[Site]:
         kind = _kind(path, module, model)
         if kind == "cross" and not _reads_an_encoder(model):
             continue  # BART's and Marian's decoders carry one even when they stand alone; it is never called
-        key, value = getattr(module, adapter.key), getattr(module, adapter.value)
-        found.append(Site(kind, counts[kind], module, key, value, adapter.rotary))
+        found.append(Site(kind, counts[kind], module, *_projections(module, adapter), adapter.rotary))
         counts[kind] += 1
     if not found:
         raise NVError(f"The model {type(model).__name__} has no attention layer that NV attention knows; {_CHOOSE}.")
     return found
+
+
+def _projections(module: nn.Module, adapter: Adapter) -> tuple[Projection, Projection]:
+    if not adapter.fused:
+        return Projection(getattr(module, adapter.key)), Projection(getattr(module, adapter.value))
+    fused = getattr(module, adapter.key)
+    width, end = int(module.split_size), fused.weight.shape[1]  # type: ignore[arg-type]
+    return Projection(fused, slice(end - 2 * width, end - width)), Projection(fused, slice(end - width, end))
 
 
 _CHOOSE = "choose a model built of " + ", ".join(sorted({re.sub("(Self|Cross)?Attention$", "", a) for a in ADAPTERS}))
@@ -134,4 +172,4 @@ def model_width(site: Site) -> int:
 
 def per_head(weight: torch.Tensor, width: int) -> torch.Tensor:
     """A projection's weight [G*d, P] as one block a head [G, d, P]."""
-    return weight.view(-1, width, weight.shape[-1])
+    return weight.reshape(-1, width, weight.shape[-1])

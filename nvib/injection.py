@@ -156,6 +156,14 @@ class Reinterpretation:
         plan = self._active_plan(site)
         return None if plan is None else _kernel_input(plan, x)
 
+    def _after_fused(self, site: Site, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor | None:
+        """Queries stay; keys and values are projected anew where the mixture moves their input."""
+        moved = self._before_key(site, x)
+        if moved is None or moved is x:
+            return None
+        parts = [nn.functional.linear(moved, part.weight, part.bias) for part in (site.key, site.value)]
+        return torch.cat((out[..., : out.shape[-1] - 2 * parts[0].shape[-1]], *parts), dim=-1)
+
     def _extend(
         self, made_under: Setting, kind: str, layer: int, key: torch.Tensor, value: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -314,10 +322,13 @@ def reinterpret(model: nn.Module, prior: Prior) -> Iterator[Reinterpretation]:
 
 def _install(nv: Reinterpretation, site: Site) -> list[Any]:
     _OWNERS[site.module] = (nv, site)
-    handles = [
-        site.key.register_forward_pre_hook(lambda _m, args: nv._before_key(site, args[0])),
-        site.value.register_forward_pre_hook(lambda _m, args: nv._before_value(site, args[0])),
-    ]
+    if site.fused:
+        handles = [site.key.module.register_forward_hook(lambda _m, args, out: nv._after_fused(site, args[0], out))]
+    else:
+        handles = [
+            site.key.module.register_forward_pre_hook(lambda _m, args: nv._before_key(site, args[0])),
+            site.value.module.register_forward_pre_hook(lambda _m, args: nv._before_value(site, args[0])),
+        ]
     if site.rotary:
         note = lambda _m, args, kwargs: nv._note_rotation(site, args, kwargs)  # noqa: E731
         handles.append(site.module.register_forward_pre_hook(note, with_kwargs=True))

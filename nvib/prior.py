@@ -226,7 +226,7 @@ def _watching(places: list[Site]) -> Iterator[list[tuple[Site, torch.Tensor]]]:
 
         return before
 
-    handles = [site.key.register_forward_pre_hook(hook(site)) for site in places]
+    handles = [site.key.module.register_forward_pre_hook(hook(site)) for site in places]
     try:
         yield seen
     finally:

@@ -132,7 +132,7 @@ def test_leaving_restores_the_model_bit_for_bit(family, implementation):
     assert not torch.allclose(before, changed, atol=1e-3)
     assert torch.equal(before, output(model(**inputs)))
     assert model.config._attn_implementation == implementation
-    assert not any(module._forward_pre_hooks for module in model.modules())
+    assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())
 
 
 @pytest.mark.parametrize("baseline", [True, False])

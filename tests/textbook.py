@@ -329,7 +329,18 @@ def projections(module):
     for names in (("q_proj", "k_proj", "v_proj"), ("query", "key", "value"), ("q_lin", "k_lin", "v_lin")):
         if all(hasattr(module, name) for name in names):
             return tuple(getattr(module, name) for name in names)
+    if type(module).__name__ == "GPT2Attention":
+        return tuple(third(module.c_attn, i) for i in range(3))
     return None
+
+
+def third(fused, i):
+    """Query, key or value projection (i = 0, 1, 2) of GPT-2's one module, whose weight is [P, 3 P], as a Linear."""
+    P = fused.weight.shape[0]
+    linear = torch.nn.Linear(P, P, dtype=torch.float64)
+    linear.weight = torch.nn.Parameter(fused.weight[:, i * P : (i + 1) * P].T.clone())
+    linear.bias = torch.nn.Parameter(fused.bias[i * P : (i + 1) * P].clone())
+    return linear
 
 
 def attention_kind(name, module):

@@ -73,6 +73,12 @@ def opt(**changes):
     return transformers.OPTForCausalLM(transformers.OPTConfig(**SHAPE | shape | changes))
 
 
+def gpt2(**changes):
+    shape = {"vocab_size": 50, "n_embd": 24, "n_layer": 2, "n_head": 4, "n_inner": 32, "initializer_range": 0.4}
+    config = transformers.GPT2Config(**shape | {"bos_token_id": 1, "eos_token_id": 2} | changes)
+    return transformers.GPT2LMHeadModel(config)
+
+
 def mbart(**changes):
     return transformers.MBartForConditionalGeneration(transformers.MBartConfig(**SEQ2SEQ | changes))
 
@@ -101,12 +107,13 @@ FAMILIES = {
     "llama": llama,
     "qwen2": qwen2,
     "qwen2 sliding": qwen2_sliding,
+    "gpt2": gpt2,
     "opt": opt,
     "vit": vit,
     "whisper": whisper,
 }
 ENCODER_DECODERS = ("bart", "mbart", "marian", "whisper")
-DECODERS = ("llama", "qwen2", "qwen2 sliding", "opt")
+DECODERS = ("llama", "qwen2", "qwen2 sliding", "gpt2", "opt")
 ENCODERS = ("bert", "roberta", "electra", "distilbert", "vit")
 
 
