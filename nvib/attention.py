@@ -153,6 +153,7 @@ class Folded:
 
     With the prior its row comes first. position_free is the query without rotation: [B, H, Q, d].
     mask: bool [B or 1, 1, Q, N(+1)], True where a query sees a component, or None with `causal`.
+    offset: added to the scores, [B or 1, H, Q, N(+1)] (T5's position bias; the prior has no position, and gets 0).
     """
 
     plan: LayerPlan
@@ -162,6 +163,7 @@ class Folded:
     position_free: torch.Tensor
     mask: torch.Tensor | None
     causal: bool
+    offset: torch.Tensor | None
 
 
 def assemble(
@@ -172,11 +174,13 @@ def assemble(
     mask: torch.Tensor | None,
     causal: bool,
     rotation: Rotation | None,
+    offset: torch.Tensor | None = None,
 ) -> Folded:
     """Fold the query and put the prior's row in front of the tokens'.
 
     query: [B, H, Q, d] as the model hands it over (rotated); keys, values: from `fold`; mask: bool
-    [B, 1, Q, N] or None; causal: with no mask, whether queries see only their past.
+    [B, 1, Q, N] or None; causal: with no mask, whether queries see only their past; offset: added to the
+    tokens' scores, [B or 1, H, Q, N].
     """
     d = query.shape[-1]
     position_free = rotation.turn_back(query) if rotation is not None else query
@@ -190,7 +194,9 @@ def assemble(
         keys, values = _prior_first(plan, plan.prior, keys, values)
         if mask is not None:
             mask = nn.functional.pad(mask, (1, 0), value=True)
-    return Folded(plan, folded, keys, values, position_free, mask, causal)
+        if offset is not None:
+            offset = nn.functional.pad(offset, (1, 0))
+    return Folded(plan, folded, keys, values, position_free, mask, causal, offset)
 
 
 def prior_score(
@@ -258,6 +264,9 @@ def _attended_query(folded: Folded, mixed: torch.Tensor, mass: torch.Tensor | No
 
 def _kernel(folded: Folded) -> torch.Tensor:
     query, causal = folded.query, folded.causal and folded.query.shape[2] > 1 and folded.mask is None
+    mask = folded.mask
+    if folded.offset is not None:
+        mask, causal = _shown(folded.offset, mask, causal), False
     lead = int(causal and folded.plan.prior is not None)
     if lead:  # one idle query makes "the prior plus the past" a square causal problem, which needs no mask
         query = nn.functional.pad(query, (0, 0, 1, 0))
@@ -265,7 +274,7 @@ def _kernel(folded: Folded) -> torch.Tensor:
         query,
         folded.key,
         folded.value,
-        attn_mask=folded.mask,
+        attn_mask=mask,
         is_causal=causal,
         scale=1.0 / folded.plan.site.noise,
         enable_gqa=query.shape[1] != folded.key.shape[1],
@@ -275,21 +284,34 @@ def _kernel(folded: Folded) -> torch.Tensor:
 
 def weights(folded: Folded) -> torch.Tensor:
     """Attention weights a(m, n) [B, H, Q, N + 1] in float32, the prior in column 0 (zeros when removed)."""
-    attention = plain_weights(folded.query, folded.key, folded.mask, folded.causal, 1.0 / folded.plan.site.noise)
+    scale = 1.0 / folded.plan.site.noise
+    attention = plain_weights(folded.query, folded.key, folded.mask, folded.causal, scale, folded.offset)
     return attention if folded.plan.prior is not None else nn.functional.pad(attention, (1, 0))
 
 
 def plain_weights(
-    query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None, causal: bool, scale: float
+    query: torch.Tensor,
+    key: torch.Tensor,
+    mask: torch.Tensor | None,
+    causal: bool,
+    scale: float,
+    offset: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """softmax(q k^T scale) over the visible keys: [B, H, Q, K] in float32. mask: bool, or added if float."""
+    """softmax(q k^T scale + offset) over the visible keys: [B, H, Q, K] in float32. mask: bool, or added if float."""
     key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
     scores = query.float() @ key.float().transpose(2, 3) * scale
+    if offset is not None:
+        scores = scores + offset
+    return _shown(scores, mask, causal).softmax(-1)
+
+
+def _shown(scores: torch.Tensor, mask: torch.Tensor | None, causal: bool) -> torch.Tensor:
+    """Scores [..., Q, K] with the least number where a query does not see a key. mask: bool, or added if float."""
     if mask is None and causal:
-        shape = scores.shape[-2:]
-        mask = torch.ones(shape, dtype=torch.bool, device=key.device).tril(shape[1] - shape[0])
-    if mask is not None and mask.dtype == torch.bool:
-        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-    elif mask is not None:
-        scores = scores + mask
-    return scores.softmax(-1)
+        queries, keys = scores.shape[-2:]
+        mask = torch.ones(queries, keys, dtype=torch.bool, device=scores.device).tril(keys - queries)
+    if mask is None:
+        return scores
+    if mask.dtype == torch.bool:
+        return scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    return scores + mask

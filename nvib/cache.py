@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -36,10 +37,15 @@ class NVCache(DynamicCache):
         return super().update(*rows, layer_idx, *args, **kwargs)
 
 
-def cache_for(model: nn.Module, fold: Fold) -> DynamicCache | EncoderDecoderCache:
-    """An empty cache for one generation under one setting."""
-    config = model.config.get_text_config(decoder=True)  # type: ignore[union-attr, operator]
-    decoder = NVCache(config, "decoder", fold)
+def cache_for(model: nn.Module, layers: int, fold: Fold | None) -> DynamicCache | EncoderDecoderCache:
+    """An empty cache for one generation with this many decoder layers, under one setting; fold: None for none.
+
+    transformers sizes a T5 cache by its encoder, which fails where the decoder is deeper; ours counts the decoder.
+    """
+    config = copy.copy(model.config.get_text_config(decoder=True))  # type: ignore[union-attr, operator]
+    if config.num_hidden_layers != layers:
+        config.num_hidden_layers = layers
+    decoder = NVCache(config, "decoder", fold) if fold else DynamicCache(config=config)
     if not model.config.is_encoder_decoder:  # type: ignore[union-attr]
         return decoder
-    return EncoderDecoderCache(decoder, NVCache(config, "cross", fold))
+    return EncoderDecoderCache(decoder, NVCache(config, "cross", fold) if fold else DynamicCache(config=config))

@@ -27,6 +27,7 @@ class Adapter:
 _NAMED = Adapter("key", "value")
 _LIN = Adapter("k_lin", "v_lin")
 _PROJ = Adapter("k_proj", "v_proj")
+_LETTERS = Adapter("k", "v")
 _ROTARY = Adapter("k_proj", "v_proj", rotary=True)
 _FUSED = Adapter("c_attn", "c_attn", fused=True)
 
@@ -44,11 +45,12 @@ ADAPTERS = {
     "GPT2Attention": _FUSED,
     "OPTAttention": _PROJ,
     "WhisperAttention": _PROJ,
+    "T5Attention": _LETTERS,
     "ViTAttention": _PROJ,
     "LlamaAttention": _ROTARY,
     "Qwen2Attention": _ROTARY,
 }
-CROSS = ("crossattention", "encoder_attn")  # in the module path of a cross-attention
+CROSS = ("crossattention", "encoder_attn", "EncDecAttention")  # in the module path of a cross-attention
 
 
 @dataclass(frozen=True)
@@ -89,13 +91,14 @@ class Site:
 
     @property
     def noise(self) -> float:
-        """r, the noise variance of the query-denoising kernel: sqrt(head width) in a scaled dot product."""
+        """r, the noise variance of the query-denoising kernel: sqrt(head width), and 1 in T5, which does not scale."""
         return 1.0 / float(self.module.scaling)  # type: ignore[arg-type]
 
     @property
     def head_width(self) -> int:
         """d, the width of one head."""
-        return int(getattr(self.module, "head_dim", None) or self.module.attention_head_size)  # type: ignore[arg-type]
+        names = ("head_dim", "attention_head_size", "key_value_proj_dim")
+        return next(int(getattr(self.module, name)) for name in names if hasattr(self.module, name))
 
     @property
     def groups(self) -> int:

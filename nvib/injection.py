@@ -86,8 +86,10 @@ class Reinterpretation:
             name = inputs["cache_implementation"]
             raise NVError(f"cache_implementation={name!r} cannot carry pseudo-counts; leave it out.")
         setting = _ACTIVE.get().get(self)
-        if setting and inputs.get("use_cache", True) and inputs.get("past_key_values") is None:
-            inputs["past_key_values"] = cache_for(self.model, partial(self._extend, setting))
+        if inputs.get("use_cache", True) and inputs.get("past_key_values") is None:
+            layers = sum(site.kind == "decoder" for site in self.sites)
+            fold = partial(self._extend, setting) if setting else None
+            inputs["past_key_values"] = cache_for(self.model, layers, fold)
         return self.model.generate(**inputs)  # type: ignore[operator]
 
     def plans(self, setting: Setting) -> dict[nn.Module, LayerPlan]:
@@ -197,11 +199,12 @@ class Reinterpretation:
         mask: torch.Tensor | None,
         causal: bool,
         want_weights: bool,
+        offset: torch.Tensor | None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         rotation = self._rotation(plan)
         if key.shape[-1] == query.shape[-1]:  # not from a cache that knows the prior
             key, value = attention.fold(plan, key, value, self._take_bias(plan, key), rotation)
-        folded = attention.assemble(plan, query, key, value, mask, causal, rotation)
+        folded = attention.assemble(plan, query, key, value, mask, causal, rotation, offset)
         out, mass = attention.attend(folded)
         seen, place = current_capture(), (plan.site.kind, plan.site.layer)
         kept = seen is not None and seen.wants(*place)
@@ -245,19 +248,19 @@ def _attention_function(baseline: str) -> Any:
         owner, site = _OWNERS[module]
         active = _ACTIVE.get().get(owner)
         plan = owner._active_plan(site)
-        want_weights = owner.wants_weights(kwargs)
+        want_weights, offset = owner.wants_weights(kwargs), kwargs.get("position_bias")
         causal = attention_mask is None and bool(getattr(module, "is_causal", False)) and query.shape[2] > 1
         if plan is not None:
             given = kwargs["scaling"] * site.noise  # OPT and Whisper hand over queries that are scaled already
             query = query if given == 1.0 else query * given
-            return owner._attend(plan, query, key, value, attention_mask, causal, want_weights)
+            return owner._attend(plan, query, key, value, attention_mask, causal, want_weights, offset)
         kwargs.pop("output_attentions", None)
         mask = _additive(attention_mask, query.dtype) if baseline == "eager" else attention_mask
         out, attended = _baseline(baseline, module)(module, query, key, value, mask, **kwargs)
         seen = current_capture()
         kept = seen is not None and seen.wants(site.kind, site.layer)
         if want_weights or kept:
-            attended = attention.plain_weights(query, key, attention_mask, causal, kwargs["scaling"])
+            attended = attention.plain_weights(query, key, attention_mask, causal, kwargs["scaling"], offset)
         if seen is not None and kept:
             seen.attention[site.kind, site.layer] = nn.functional.pad(attended, (1, 0))
         if active is not None and attended is not None:

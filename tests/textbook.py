@@ -135,7 +135,7 @@ def softmax(score, visible):
 
 
 def attend(queries, W_K, b_K, W_V, b_V, means, variances, log_alpha, visible, r,
-           query_rotations=None, key_rotations=None):  # fmt: skip
+           query_rotations=None, key_rotations=None, position_bias=None):  # fmt: skip
     """One head: out [Q, d] and weights [Q, K].
 
     queries [Q, d] unscaled, W_K and W_V [d, P], biases [d] or None, means and variances [K, P],
@@ -146,6 +146,8 @@ def attend(queries, W_K, b_K, W_V, b_V, means, variances, log_alpha, visible, r,
     score = scores(u, means, variances, log_alpha, r)
     if query_rotations is not None and b_K is not None:
         score = score + key_bias_scores(queries, b_K, query_rotations, key_rotations, r)
+    if position_bias is not None:  # [Q, N]; the prior has no position
+        score = score + torch.cat([torch.zeros(len(score), 1, dtype=score.dtype), position_bias], dim=1)
     weights = softmax(score, visible)
     mixed = torch.einsum("qk,qkp->qp", weights, values(u, means, variances, r))
     out = torch.einsum("dp,qp->qd", W_V, mixed)
@@ -290,7 +292,7 @@ def double(model):
     """A copy in float64 throughout: transformers' RMS norms and rotary tables fall back to float32 otherwise."""
     model = copy.deepcopy(model).double().eval()
     for module in model.modules():
-        if type(module).__name__.endswith("RMSNorm"):
+        if type(module).__name__.endswith(("RMSNorm", "T5LayerNorm")):
             module.forward = types.MethodType(rms_norm, module)
         if type(module).__name__.endswith("RotaryEmbedding"):
             module.forward = types.MethodType(rotary_tables, module)
@@ -326,7 +328,7 @@ def rope_theta(config):
 
 def projections(module):
     """(query, key, value) projections of an attention module, else None."""
-    for names in (("q_proj", "k_proj", "v_proj"), ("query", "key", "value"), ("q_lin", "k_lin", "v_lin")):
+    for names in (("q_proj", "k_proj", "v_proj"), ("query", "key", "value"), ("q_lin", "k_lin", "v_lin"), tuple("qkv")):
         if all(hasattr(module, name) for name in names):
             return tuple(getattr(module, name) for name in names)
     if type(module).__name__ == "GPT2Attention":
@@ -344,7 +346,7 @@ def third(fused, i):
 
 
 def attention_kind(name, module):
-    if "encoder_attn" in name or "crossattention" in name:
+    if "encoder_attn" in name or "crossattention" in name or "EncDecAttention" in name:
         return "cross"
     return "decoder" if module.is_causal else "encoder"
 
@@ -382,7 +384,8 @@ def textbook_attention(module, query, key, value, attention_mask, **kwargs):
     layer = module.textbook
     x, (batch, length, width) = layer.source, layer.source.shape
     heads, d = query.shape[1], query.shape[3]
-    r = math.sqrt(d)
+    bias = kwargs.get("position_bias")  # T5's, [1, H, Q, N]; with it dot products are not scaled
+    r = math.sqrt(d) if bias is None else 1.0
     W_q, W_k, W_v = projections(module)
     queries = W_q(layer.target).unflatten(-1, (heads, d))  # [B, Q, H, d]
     groups = W_k.weight.shape[0] // d
@@ -402,8 +405,9 @@ def textbook_attention(module, query, key, value, attention_mask, **kwargs):
         for h in range(heads):
             g = h // (heads // groups)
             out[b, :, h], layer.weights[b, h] = attend(
-                queries[b, :, h], W_K[g], b_K[g], W_V[g], b_V[g], means, variances, log_alpha, visible, r, turns, turns
-            )
+                queries[b, :, h], W_K[g], b_K[g], W_V[g], b_V[g], means, variances, log_alpha, visible, r, turns, turns,
+                None if bias is None else bias[b if len(bias) > 1 else 0, h],
+            )  # fmt: skip
         layer.log_alpha[b] = log_alpha[1:]
     return out, None
 

@@ -83,6 +83,13 @@ def mbart(**changes):
     return transformers.MBartForConditionalGeneration(transformers.MBartConfig(**SEQ2SEQ | changes))
 
 
+def t5(**changes):
+    """Heads of width 8 on a model of width 24, and a position bias that matters."""
+    shape = {"vocab_size": 50, "d_model": 24, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_decoder_layers": 3,
+             "num_heads": 4, "decoder_start_token_id": 0, "initializer_factor": 1.0}  # fmt: skip
+    return transformers.T5ForConditionalGeneration(transformers.T5Config(**shape | changes))
+
+
 def whisper(**changes):
     sizes = {"num_mel_bins": 8, "max_source_positions": 10, "max_target_positions": 64, "suppress_tokens": None}
     shape = {k: v for k, v in SEQ2SEQ.items() if k not in ("max_position_embeddings", "forced_eos_token_id")}
@@ -109,10 +116,11 @@ FAMILIES = {
     "qwen2 sliding": qwen2_sliding,
     "gpt2": gpt2,
     "opt": opt,
+    "t5": t5,
     "vit": vit,
     "whisper": whisper,
 }
-ENCODER_DECODERS = ("bart", "mbart", "marian", "whisper")
+ENCODER_DECODERS = ("bart", "mbart", "marian", "t5", "whisper")
 DECODERS = ("llama", "qwen2", "qwen2 sliding", "gpt2", "opt")
 ENCODERS = ("bert", "roberta", "electra", "distilbert", "vit")
 
