@@ -131,7 +131,7 @@ class Reinterpretation:
         setting = _ACTIVE.get().get(self)
         return self.plans(setting).get(site.module) if setting else None
 
-    def _note_request(self, _model: nn.Module, _args: tuple, kwargs: dict) -> None:
+    def _note_request(self, kwargs: dict) -> None:
         """OPT's and GPT-2's layers do not pass on that the caller wants attention weights."""
         self._passing.want_weights = bool(kwargs.get("output_attentions"))
 
@@ -310,7 +310,8 @@ def reinterpret(model: nn.Module, prior: Prior) -> Iterator[Reinterpretation]:
         if before not in NAMES:
             raise NVError(f"The attention implementation {before!r} is not supported; load with 'sdpa' or 'eager'.")
         handles = [handle for site in nv.sites for handle in _install(nv, site)]
-        handles.append(model.register_forward_pre_hook(nv._note_request, with_kwargs=True))
+        request = lambda _m, args, kwargs: nv._note_request(kwargs)  # noqa: E731
+        handles.append(model.register_forward_pre_hook(request, with_kwargs=True))
         model.set_attn_implementation(NAMES[before])  # type: ignore[operator]
     try:
         yield nv
