@@ -1,12 +1,16 @@
 """NV attention in whole models against the float64 textbook version, on every supported family."""
 
+import gc
 import math
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 import transformers
 
 import nvib
+from nvib import injection
 from tests import textbook
 from tests.tiny import DECODERS, ENCODER_DECODERS, ENCODERS, FAMILIES, SEQ2SEQ, inputs_of, model_of, prior_of
 
@@ -214,12 +218,10 @@ def test_a_cache_that_does_not_know_the_prior_is_refused():
             nv.generate(input_ids=ids, cache_implementation="static")
 
 
-def test_settings_of_two_threads_do_not_mix():
-    from concurrent.futures import ThreadPoolExecutor
-
+def test_eight_threads_with_settings_of_their_own_get_what_each_gets_alone():
     model = model_of("llama")
     ids = torch.arange(3, 15)[None]
-    settings = [regularisation({"alpha": a, "sigma": s, "mu": 1.0}) for a in (0.0, 2.0) for s in (0.1, 0.3, 0.6)]
+    settings = [regularisation({"alpha": a, "sigma": s, "mu": 1.0}) for a in (0.0, 2.0) for s in (0.1, 0.3, 0.5, 0.6)]
     with nvib.reinterpret(model, prior_of(model)) as nv:
 
         def once(setting):
@@ -227,10 +229,28 @@ def test_settings_of_two_threads_do_not_mix():
                 return model(input_ids=ids).logits
 
         alone = [once(setting) for setting in settings]
-        with ThreadPoolExecutor(4) as pool:
-            together = list(pool.map(once, settings * 20))
+        with ThreadPoolExecutor(8) as pool:
+            together = list(pool.map(once, settings * 200))
     for number, logits in enumerate(together):
         assert torch.equal(logits, alone[number % len(settings)])
+
+
+def test_entering_and_leaving_a_thousand_times_leaves_nothing_behind():
+    model = model_of("bert")
+    prior, inputs, setting = prior_of(model), inputs_of(model), regularisation(SETTINGS["both"])
+    before = output(model(**inputs))
+
+    def once():
+        with nvib.reinterpret(model, prior) as nv, nv.regularised(setting):
+            model(**inputs)
+        return weakref.ref(nv)
+
+    left = [once() for _ in range(1000)]
+    gc.collect()
+    assert not [nv for nv in left if nv() is not None]
+    assert not injection._OWNERS
+    assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())
+    assert torch.equal(before, output(model(**inputs)))
 
 
 def test_an_architecture_without_an_adapter_is_named():
