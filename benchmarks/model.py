@@ -1,0 +1,57 @@
+"""Whole models: one forward under NV attention against the library's own sdpa, as a ratio of times.
+
+Pairs of forwards, in alternating order, on two copies of the model; the table shows the median ratio and its quartiles.
+Run: PYTHONPATH=. python benchmarks/model.py
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import torch
+
+import nvib
+
+PAIRS = 15
+TOKENS = (64, 256, 512)
+SETTING = nvib.Temperature(alpha=1.0, sigma=0.3)
+SETTINGS = {
+    "identity": nvib.Regularisation(),
+    "regularised": nvib.Regularisation(encoder=SETTING, decoder=SETTING, protected=1),
+}
+
+
+def seconds(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> float:
+    start = time.perf_counter()
+    with torch.inference_mode():
+        model(**inputs)
+    return time.perf_counter() - start
+
+
+def ratios(name: str, setting: nvib.Regularisation, tokens: int) -> list[float]:
+    """NV time over sdpa time, pair by pair; the first pair warms up and is left out."""
+    untouched, loaded = nvib.load(name).model, nvib.load(name)
+    inputs = {"input_ids": torch.randint(1000, 20000, (1, tokens)), "attention_mask": torch.ones(1, tokens).long()}
+    extra = {"use_cache": False} if name == "smollm2" else {}
+    found = []
+    with nvib.reinterpret(loaded.model, loaded.prior) as nv, nv.regularised(setting):
+        for pair in range(PAIRS + 1):
+            order = (untouched, loaded.model) if pair % 2 else (loaded.model, untouched)
+            taken = {id(model): seconds(model, inputs | extra) for model in order}
+            found.append(taken[id(loaded.model)] / taken[id(untouched)])
+    return found[1:]
+
+
+def main() -> None:
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, CPU, float32, {PAIRS} pairs")
+    print("| model | setting | tokens | NV / sdpa | quartiles |\n|---|---|---|---|---|")
+    for name in ("minilm", "smollm2"):
+        for label, setting in SETTINGS.items():
+            for tokens in TOKENS:
+                low, middle, high = statistics.quantiles(ratios(name, setting, tokens), n=4)
+                print(f"| {name} | {label} | {tokens} | {middle:.2f}x | {low:.2f}–{high:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
