@@ -104,7 +104,7 @@ def _plan_prior(site: Site, posterior: LayerPosterior) -> PriorPlan:
     return PriorPlan(
         key=_project(site.key, mean, site.head_width),
         value=_project(site.value, mean, site.head_width),
-        bias=posterior.prior_bias().float(),
+        bias=posterior.prior_bias().float().to(mean.device),
         query=_query_part(site, 1 - share).to(site.key.weight.dtype),
     )
 

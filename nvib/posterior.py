@@ -11,6 +11,7 @@ Component 0 is the prior, components 1..N are the tokens:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -74,17 +75,18 @@ class LayerPosterior:
         if self.tau.mu != 1.0:
             moved = (1.0 - self.tau.mu) * (x - self.prior.mean)
             bias = bias + (moved * (2 * x - moved) / (2 * total)).sum(-1)
-        return bias + self._token_shift()
+        return bias + self._token_shift
 
     def prior_bias(self) -> torch.Tensor:
-        """c_0 + P/2 log r of the prior component: [1], float64."""
-        mean, var = self.prior.mean.double(), self.prior.var.double()
+        """c_0 + P/2 log r of the prior component: [1], float64, on the CPU (MPS has no float64)."""
+        mean, var = self.prior.mean.cpu().double(), self.prior.var.cpu().double()
         norm = (mean.square() / (self.noise + var)).sum() / 2
-        return self.prior.log_alpha.double() - norm - torch.log1p(var / self.noise).sum() / 2
+        return self.prior.log_alpha.cpu().double() - norm - torch.log1p(var / self.noise).sum() / 2
 
-    def _token_shift(self) -> torch.Tensor | float:
+    @cached_property
+    def _token_shift(self) -> float:
         """What all tokens share; it matters only beside the prior, and would be infinite without."""
         if not self.tau.has_prior:
             return 0.0
-        log_variance = torch.log1p(self.token_variance.double() / self.noise).sum() / 2
-        return (self.tau.alpha * self.prior.log_alpha_std.double() - log_variance).float()
+        log_variance = torch.log1p(self.token_variance.cpu().double() / self.noise).sum() / 2
+        return float(self.tau.alpha * self.prior.log_alpha_std.cpu().double() - log_variance)
