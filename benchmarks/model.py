@@ -29,11 +29,10 @@ def seconds(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> float:
     return time.perf_counter() - start
 
 
-def ratios(name: str, setting: nvib.Regularisation, tokens: int) -> list[float]:
+def ratios(untouched: torch.nn.Module, loaded: nvib.Loaded, setting: nvib.Regularisation, tokens: int) -> list[float]:
     """NV time over sdpa time, pair by pair; the first pair warms up and is left out."""
-    untouched, loaded = nvib.load(name).model, nvib.load(name)
     inputs = {"input_ids": torch.randint(1000, 20000, (1, tokens)), "attention_mask": torch.ones(1, tokens).long()}
-    extra = {"use_cache": False} if name == "smollm2" else {}
+    extra = {"use_cache": False} if loaded.name == "smollm2" else {}
     found = []
     with nvib.reinterpret(loaded.model, loaded.prior) as nv, nv.regularised(setting):
         for pair in range(PAIRS + 1):
@@ -47,9 +46,10 @@ def main() -> None:
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, CPU, float32, {PAIRS} pairs")
     print("| model | setting | tokens | NV / sdpa | quartiles |\n|---|---|---|---|---|")
     for name in ("minilm", "smollm2"):
+        untouched, loaded = nvib.load(name).model, nvib.load(name)
         for label, setting in SETTINGS.items():
             for tokens in TOKENS:
-                low, middle, high = statistics.quantiles(ratios(name, setting, tokens), n=4)
+                low, middle, high = statistics.quantiles(ratios(untouched, loaded, setting, tokens), n=4)
                 print(f"| {name} | {label} | {tokens} | {middle:.2f}x | {low:.2f}–{high:.2f} |", flush=True)
 
 

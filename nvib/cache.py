@@ -43,9 +43,10 @@ def cache_for(model: nn.Module, layers: int, fold: Fold | None) -> DynamicCache 
     transformers sizes a T5 cache by its encoder, which fails where the decoder is deeper; ours counts the decoder.
     """
     config = copy.copy(model.config.get_text_config(decoder=True))  # type: ignore[union-attr, operator]
-    if config.num_hidden_layers != layers:
-        config.num_hidden_layers = layers
-    decoder = NVCache(config, "decoder", fold) if fold else DynamicCache(config=config)
-    if not model.config.is_encoder_decoder:  # type: ignore[union-attr]
-        return decoder
-    return EncoderDecoderCache(decoder, NVCache(config, "cross", fold) if fold else DynamicCache(config=config))
+    config.num_hidden_layers = layers
+
+    def empty(kind: str) -> DynamicCache:
+        return NVCache(config, kind, fold) if fold else DynamicCache(config=config)
+
+    decoder = empty("decoder")
+    return EncoderDecoderCache(decoder, empty("cross")) if model.config.is_encoder_decoder else decoder  # type: ignore[union-attr]

@@ -50,7 +50,7 @@ def regularisation(setting):
     return nvib.Regularisation(**temperatures, **rest)
 
 
-def real_tokens(model, inputs):
+def real_tokens(inputs):
     """Which source tokens are no padding, [B, N]: those of an image or a sound all are."""
     if "attention_mask" in inputs:
         return inputs["attention_mask"].bool()
@@ -72,7 +72,7 @@ def test_agrees_with_textbook(family, name, padding):
     with nvib.reinterpret(model, prior) as nv, nv.regularised(regularisation(SETTINGS[name])):
         out = model(**inputs, output_attentions=True)
         fast = output(model(**inputs))
-    source = real_tokens(model, inputs)
+    source = real_tokens(inputs)
     real = torch.ones(fast.shape[:2], dtype=torch.bool) if "decoder_input_ids" in inputs else source
     wanted = expected.logits if expected.logits is not None else expected.last_hidden_state
     scale = float(wanted.max() - wanted.min())
@@ -94,7 +94,7 @@ def test_pseudo_counts_and_prior_mass_agree_with_textbook(family):
     with nvib.reinterpret(model, prior) as nv, nv.regularised(regularisation(SETTINGS["all"])), nvib.capture() as seen:
         model(**inputs)
     assert not seen.attention
-    source = real_tokens(model, inputs)
+    source = real_tokens(inputs)
     for kind in FIELDS[family]:
         for layer, (log_alpha, mass) in enumerate(
             zip(expected.log_alpha[kind], expected.prior_mass[kind], strict=True)
@@ -117,7 +117,7 @@ def test_identity(family, implementation):
     model.set_attn_implementation(implementation)
     with nvib.reinterpret(model, prior_of(model)) as nv, nv.regularised(nvib.Regularisation()):
         found = output(model(**inputs))
-    real = slice(None) if "decoder_input_ids" in inputs else real_tokens(model, inputs)
+    real = slice(None) if "decoder_input_ids" in inputs else real_tokens(inputs)
     assert float((found - baseline)[real].abs().max()) <= 1e-5 * float(baseline.max() - baseline.min())
 
 

@@ -103,26 +103,10 @@ def vit(**changes):
     return transformers.ViTModel(config, add_pooling_layer=False)
 
 
-FAMILIES = {
-    "bert": bert,
-    "roberta": roberta,
-    "electra": electra,
-    "distilbert": distilbert,
-    "bart": bart,
-    "mbart": mbart,
-    "marian": marian,
-    "llama": llama,
-    "qwen2": qwen2,
-    "qwen2 sliding": qwen2_sliding,
-    "gpt2": gpt2,
-    "opt": opt,
-    "t5": t5,
-    "vit": vit,
-    "whisper": whisper,
-}
-ENCODER_DECODERS = ("bart", "mbart", "marian", "t5", "whisper")
-DECODERS = ("llama", "qwen2", "qwen2 sliding", "gpt2", "opt")
-ENCODERS = ("bert", "roberta", "electra", "distilbert", "vit")
+ENCODERS = {"bert": bert, "roberta": roberta, "electra": electra, "distilbert": distilbert, "vit": vit}
+DECODERS = {"llama": llama, "qwen2": qwen2, "qwen2 sliding": qwen2_sliding, "gpt2": gpt2, "opt": opt}
+ENCODER_DECODERS = {"bart": bart, "mbart": mbart, "marian": marian, "t5": t5, "whisper": whisper}
+FAMILIES = ENCODERS | DECODERS | ENCODER_DECODERS
 
 
 def model_of(family, seed=0, **changes):
