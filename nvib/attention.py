@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
+from nvib.errors import NVError
 from nvib.families import Projection, Site, per_head
 from nvib.posterior import LayerPosterior
 
@@ -28,13 +29,15 @@ from nvib.posterior import LayerPosterior
 class PriorPlan:
     """The prior component of one layer, projected: key, value [G, d] and bias c_0 [1] in float32.
 
-    query: M0 [H, d, d], the query part of its value in head space.
+    query: M0 [H, d, d], the query part of its value in head space. query_norm [H, d, d], of the exact posterior
+    only: q_m^T . q_m is what the query's norm adds to the prior's score beyond what it adds to every token's.
     """
 
     key: torch.Tensor
     value: torch.Tensor
     bias: torch.Tensor
     query: torch.Tensor
+    query_norm: torch.Tensor | None
 
 
 @dataclass(frozen=True)
@@ -83,36 +86,59 @@ def _rotate_half(x: torch.Tensor) -> torch.Tensor:
     return torch.cat((-second, first), dim=-1)
 
 
-def plan_layer(site: Site, posterior: LayerPosterior, protected: int) -> LayerPlan:
-    """Project the prior and collapse the query part of the value to head space: once per layer and setting."""
+def plan_layer(site: Site, posterior: LayerPosterior, protected: int, exact: bool) -> LayerPlan:
+    """Project the prior and collapse the query part of the value to head space: once per layer and setting.
+
+    exact: with the query norm of the exact posterior. Raises NVError for it under rotation, where that norm
+    differs from key to key even at identity, so that no pretrained model is an exact posterior.
+    """
+    if exact and site.rotary:
+        name = type(site.module).__name__
+        raise NVError(f"exact_posterior=True is not defined for {name}: rotation makes the query's norm differ by key.")
     dtype, d = site.key.weight.dtype, site.head_width
     parts = 1 if dtype in (torch.float32, torch.float64) else 3
     share = query = None
     if posterior.tau.sigma > 0:
         kept = posterior.share(posterior.token_variance)
         share, query = kept.to(dtype), _query_part(site, 1 - kept).to(dtype)
-    prior = _plan_prior(site, posterior) if posterior.tau.has_prior else None
+    prior = _plan_prior(site, posterior, exact) if posterior.tau.has_prior else None
     plan = LayerPlan(site, posterior, protected, prior, share, query, 0, parts)
     key_width = d + parts * (1 if prior is None else 2)
     value_width = plan.prior_column + (prior is not None)
     return replace(plan, width=-(-max(key_width, value_width) // 8) * 8)
 
 
-def _plan_prior(site: Site, posterior: LayerPosterior) -> PriorPlan:
+def _plan_prior(site: Site, posterior: LayerPosterior, exact: bool) -> PriorPlan:
     share = posterior.share(posterior.prior.var)
     mean = share * posterior.prior.mean
+    key, query = _project(site.key, mean, site.head_width), _query_part(site, 1 - share)
+    if site.norm is not None:  # the norm divides by what it divides the prior's untouched mean by
+        inverse_rms = site.norm.inverse_rms(_project(site.key, posterior.prior.mean, site.head_width))
+        key = site.norm.gain * key * inverse_rms
+        query = query * inverse_rms.unsqueeze(-1).repeat_interleave(site.groups, dim=0)
+    query_norm = None
+    if exact:  # 1/S = share / r
+        difference = posterior.share(posterior.token_variance) - share
+        query_norm = _between(site.key, site.key, difference / (2 * site.noise), site)
     return PriorPlan(
-        key=_project(site.key, mean, site.head_width),
+        key=key,
         value=_project(site.value, mean, site.head_width),
         bias=posterior.prior_bias().float().to(mean.device),
-        query=_query_part(site, 1 - share).to(site.key.weight.dtype),
+        query=query.to(site.key.weight.dtype),
+        query_norm=query_norm,
     )
 
 
 def _query_part(site: Site, weight: torch.Tensor) -> torch.Tensor:
-    """W_K diag(weight) W_V^T a head, repeated for the query heads that share it: [H, d, d]."""
-    keys, values = (per_head(m.weight.detach().float(), site.head_width) for m in (site.key, site.value))
-    return torch.einsum("gdp,p,gep->gde", keys, weight, values).repeat_interleave(site.groups, dim=0)
+    """W_K diag(weight) W_V^T a head, with the gain of a key norm: [H, d, d]."""
+    part = _between(site.key, site.value, weight, site)
+    return part if site.norm is None else site.norm.gain.unsqueeze(-1) * part
+
+
+def _between(left: Projection, right: Projection, weight: torch.Tensor, site: Site) -> torch.Tensor:
+    """W_left diag(weight) W_right^T a head, repeated for the query heads that share it: [H, d, d], float32."""
+    first, second = (per_head(part.weight.detach().float(), site.head_width) for part in (left, right))
+    return torch.einsum("gdp,p,gep->gde", first, weight, second).repeat_interleave(site.groups, dim=0)
 
 
 def _project(linear: Projection, mean: torch.Tensor, d: int) -> torch.Tensor:
@@ -120,21 +146,48 @@ def _project(linear: Projection, mean: torch.Tensor, d: int) -> torch.Tensor:
     return nn.functional.linear(mean, linear.weight.float(), bias).view(-1, d)
 
 
+@dataclass(frozen=True)
+class Arrival:
+    """What the tokens that just entered a layer bring along besides their keys and values.
+
+    x: their hidden states [B, N, P]; bias: c_n [B, N]. Under a key norm whose input the mixture moves, also
+    key_scale [B, G, N, 1], which makes the norm divide by the rms of the token's untouched key, and inverse_rms
+    [B, G, N, 1], one over that rms: so u(m, n) = W_K^T D_n R_n^T R_m q_m with D_n = diag(gain) / rms(W_K x_n),
+    and identity stays exact.
+    """
+
+    site: Site
+    x: torch.Tensor
+    bias: torch.Tensor
+    key_scale: torch.Tensor | None = None
+    inverse_rms: torch.Tensor | None = None
+
+
+def normed(arrival: Arrival, key: torch.Tensor) -> Arrival:
+    """The arrival of tokens whose moved input the key projection has turned into key [B, N, G*d]."""
+    site = arrival.site
+    if site.norm is None:
+        return arrival
+    untouched = nn.functional.linear(arrival.x, site.key.weight, site.key.bias)
+    kept, moved = (site.norm.inverse_rms(k.unflatten(-1, (-1, site.head_width))) for k in (untouched, key))
+    return replace(arrival, key_scale=(kept / moved).transpose(1, 2), inverse_rms=kept.transpose(1, 2))
+
+
 def fold(
-    plan: LayerPlan, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor, rotation: Rotation | None
+    plan: LayerPlan, key: torch.Tensor, value: torch.Tensor, arrival: Arrival, rotation: Rotation | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token rows for the kernel: key and value [B, G, N, d], bias c_n [B, N] -> two of [B, G, N, width]."""
+    """Token rows for the kernel: key and value [B, G, N, d] -> two of [B, G, N, width]."""
     d = key.shape[-1]
     keys = key.new_zeros(*key.shape[:-1], plan.width)
-    keys[..., :d] = key
-    scaled = (bias * plan.site.noise).unsqueeze(1).unsqueeze(-1)
+    keys[..., :d] = key if arrival.key_scale is None else key * arrival.key_scale
+    scaled = (arrival.bias * plan.site.noise).unsqueeze(1).unsqueeze(-1)
     keys[..., d : d + plan.parts] = _split(scaled, plan.parts, key.dtype)
     values = value.new_zeros(*value.shape[:-1], plan.width)
     values[..., :d] = value
     if plan.turns_back and rotation is not None:
         half = d // 2
-        values[..., d : d + half] = rotation.cos[:, None, :, :half]
-        values[..., d + half : 2 * d] = rotation.sin[:, None, :, :half]
+        turns = torch.cat((rotation.cos[:, None, :, :half], rotation.sin[:, None, :, :half]), dim=-1)
+        values[..., d : 2 * d] = turns if arrival.inverse_rms is None else turns * arrival.inverse_rms
     return keys, values
 
 
@@ -209,10 +262,13 @@ def prior_score(
 ) -> torch.Tensor:
     """score(m, 0) = q_m . k_0 / r + c_0, far below everything for protected queries: [B, H, Q], float32."""
     key = prior.key.repeat_interleave(plan.site.groups, dim=0)
-    score = torch.einsum("bhqd,hd->bhq", query.float(), key) / plan.site.noise + prior.bias
+    query = query.float()
+    score = torch.einsum("bhqd,hd->bhq", query, key) / plan.site.noise + prior.bias
+    if prior.query_norm is not None:
+        score = score + ((query @ prior.query_norm) * query).sum(-1)
     if plan.protected and plan.site.kind == "decoder":
         seen = _visible(mask, query.shape[2], tokens, causal, query.device)
-        hidden = torch.finfo(query.dtype).min / (4 * plan.site.noise)
+        hidden = torch.finfo(plan.site.key.weight.dtype).min / (4 * plan.site.noise)
         score = score.masked_fill((seen >= 1) & (seen <= plan.protected), hidden)
     return score
 

@@ -16,12 +16,14 @@ class Adapter:
     """What one attention class calls its parts: the key and value projections, and whether it rotates keys.
 
     fused: key and value name one module, whose last two thirds (or halves, without a query) they are.
+    norm: what normalises the projected keys, if anything does.
     """
 
     key: str
     value: str
     rotary: bool = False
     fused: bool = False
+    norm: str = ""
 
 
 _NAMED = Adapter("key", "value")
@@ -29,6 +31,7 @@ _LIN = Adapter("k_lin", "v_lin")
 _PROJ = Adapter("k_proj", "v_proj")
 _LETTERS = Adapter("k", "v")
 _ROTARY = Adapter("k_proj", "v_proj", rotary=True)
+_NORMED = Adapter("k_proj", "v_proj", rotary=True, norm="k_norm")
 _FUSED = Adapter("c_attn", "c_attn", fused=True)
 
 ADAPTERS = {
@@ -49,6 +52,8 @@ ADAPTERS = {
     "ViTAttention": _PROJ,
     "LlamaAttention": _ROTARY,
     "Qwen2Attention": _ROTARY,
+    "Qwen3Attention": _NORMED,
+    "Gemma3Attention": _NORMED,
 }
 CROSS = ("crossattention", "encoder_attn", "EncDecAttention")  # in the module path of a cross-attention
 
@@ -74,6 +79,25 @@ class Projection:
 
 
 @dataclass(frozen=True)
+class KeyNorm:
+    """The RMS norm that Qwen3 and Gemma3 put between the key projection and the heads: gain * k / rms(k)."""
+
+    module: nn.Module
+
+    def inverse_rms(self, key: torch.Tensor) -> torch.Tensor:
+        """1 / rms(k) of projected keys [..., d]: [..., 1], float32."""
+        epsilon = next(float(getattr(self.module, n)) for n in ("variance_epsilon", "eps") if hasattr(self.module, n))
+        return torch.rsqrt(key.float().square().mean(-1, keepdim=True) + epsilon)
+
+    @property
+    def gain(self) -> torch.Tensor:
+        """[d], float32; Gemma3 stores it less 1, so the norm itself is asked."""
+        weight: torch.Tensor = self.module.weight  # type: ignore[assignment]
+        ones = torch.ones_like(weight)
+        return self.module(ones).float() / self.inverse_rms(ones)
+
+
+@dataclass(frozen=True)
 class Site:
     """One attention layer of a model: its kind, its number within the kind, and its modules."""
 
@@ -83,6 +107,7 @@ class Site:
     key: Projection
     value: Projection
     rotary: bool
+    norm: KeyNorm | None
 
     @property
     def fused(self) -> bool:
@@ -122,7 +147,8 @@ def sites(model: nn.Module) -> list[Site]:
         kind = _kind(path, module, model)
         if kind == "cross" and not _reads_an_encoder(model):
             continue  # BART's and Marian's decoders carry one even when they stand alone; it is never called
-        found.append(Site(kind, counts[kind], module, *_projections(module, adapter), adapter.rotary))
+        norm = KeyNorm(getattr(module, adapter.norm)) if adapter.norm else None
+        found.append(Site(kind, counts[kind], module, *_projections(module, adapter), adapter.rotary, norm))
         counts[kind] += 1
     if not found:
         raise NVError(f"The model {type(model).__name__} has no attention layer that NV attention knows; {_CHOOSE}.")

@@ -23,7 +23,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask, sdpa_mask
 
 from nvib import attention
-from nvib.attention import LayerPlan, Rotation
+from nvib.attention import Arrival, LayerPlan, Rotation
 from nvib.cache import cache_for
 from nvib.capture import current_capture
 from nvib.errors import NVError
@@ -56,6 +56,15 @@ class Reinterpretation:
         prior.check(model)
         self._plans: OrderedDict[Setting, dict[nn.Module, LayerPlan]] = OrderedDict()
         self._passing = threading.local()
+
+    @property
+    def experimental(self) -> str | None:
+        """One sentence where regularising this model goes beyond the published formula, else None."""
+        normed = next((type(site.module).__name__ for site in self.sites if site.norm is not None), None)
+        return normed and (
+            f"{normed} normalises its keys, which the published formula does not know: here the norm's divisor stays "
+            "that of the untouched token (experimental; identity is exact)."
+        )
 
     @contextmanager
     def regularised(self, regularisation: Regularisation, prior: Prior | None = None) -> Iterator[None]:
@@ -116,7 +125,7 @@ class Reinterpretation:
         if site.kind == "decoder" and window and protected >= window:
             raise NVError(f"protected={protected} must be below the model's sliding window of {window} tokens.")
         posterior = LayerPosterior.of(prior, setting.regularisation, site.kind, site.noise, device)
-        return attention.plan_layer(site, posterior, protected)
+        return attention.plan_layer(site, posterior, protected, setting.regularisation.exact_posterior)
 
     def _check_layers(self, regularisation: Regularisation) -> None:
         for kind, chosen in (regularisation.layers or {}).items():
@@ -148,11 +157,16 @@ class Reinterpretation:
         plan = self._active_plan(site)
         if plan is None:
             return None
-        self._passing.bias = (site, plan.posterior.token_bias(x))
+        self._passing.arrival = Arrival(site, x, plan.posterior.token_bias(x))
         seen = current_capture()
         if seen is not None:
             seen.log_alpha[site.kind, site.layer] = plan.posterior.log_pseudo_counts(x)
         return _kernel_input(plan, x)
+
+    def _after_key(self, site: Site, moved: torch.Tensor, key: torch.Tensor) -> None:
+        """Where a norm follows the projection: remember what it would have divided by."""
+        if self._active_plan(site) is not None and moved is not self._passing.arrival.x:
+            self._passing.arrival = attention.normed(self._passing.arrival, key)
 
     def _before_value(self, site: Site, x: torch.Tensor) -> torch.Tensor | None:
         plan = self._active_plan(site)
@@ -176,16 +190,16 @@ class Reinterpretation:
         plan = self._active_plan(site)
         if plan is None:
             return key, value
-        return attention.fold(plan, key, value, self._take_bias(plan, key), self._rotation(plan))
+        return attention.fold(plan, key, value, self._take_arrival(plan, key), self._rotation(plan))
 
-    def _take_bias(self, plan: LayerPlan, key: torch.Tensor) -> torch.Tensor:
-        site, bias = self._passing.__dict__.pop("bias", (None, None))
-        if site is not plan.site or bias.shape[1] != key.shape[2]:
+    def _take_arrival(self, plan: LayerPlan, key: torch.Tensor) -> Arrival:
+        arrival = self._passing.__dict__.pop("arrival", None)
+        if arrival is None or arrival.site is not plan.site or arrival.bias.shape[1] != key.shape[2]:
             raise NVError(
                 "The key-value cache holds tokens whose pseudo-counts are unknown; "
                 "use nv.generate, or pass no past_key_values to a regularised call."
             )
-        return bias
+        return arrival
 
     def _rotation(self, plan: LayerPlan) -> Rotation | None:
         return self._passing.rotation if plan.site.rotary else None
@@ -203,7 +217,7 @@ class Reinterpretation:
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         rotation = self._rotation(plan)
         if key.shape[-1] == query.shape[-1]:  # not from a cache that knows the prior
-            key, value = attention.fold(plan, key, value, self._take_bias(plan, key), rotation)
+            key, value = attention.fold(plan, key, value, self._take_arrival(plan, key), rotation)
         folded = attention.assemble(plan, query, key, value, mask, causal, rotation, offset)
         out, mass = attention.attend(folded)
         seen, place = current_capture(), (plan.site.kind, plan.site.layer)
@@ -333,6 +347,9 @@ def _install(nv: Reinterpretation, site: Site) -> list[Any]:
             site.key.module.register_forward_pre_hook(lambda _m, args: nv._before_key(site, args[0])),
             site.value.module.register_forward_pre_hook(lambda _m, args: nv._before_value(site, args[0])),
         ]
+    if site.norm is not None:
+        after = lambda _m, args, out: nv._after_key(site, args[0], out)  # noqa: E731
+        handles.append(site.key.module.register_forward_hook(after))
     if site.rotary:
         note = lambda _m, args, kwargs: nv._note_rotation(site, args, kwargs)  # noqa: E731
         handles.append(site.module.register_forward_pre_hook(note, with_kwargs=True))

@@ -56,7 +56,8 @@ class Regularisation:
     layers: None for all, or {"decoder": {0, 1}, ...}; a kind that is not named is left alone.
     protected: leading query positions of causal self-attention that do not see the prior (attention sinks).
     prior_mean_scale, prior_variance_scale: factors on the empirical prior; pseudo_count_shift: nats added to
-    the prior's log pseudo-count. Raises ValueError for a value out of range.
+    the prior's log pseudo-count. exact_posterior: with the term -1/2 sum u^2 / S that an exact mixture posterior
+    has and the published formula leaves out; not for rotary models. Raises ValueError for a value out of range.
     """
 
     encoder: Temperature = IDENTITY
@@ -67,6 +68,7 @@ class Regularisation:
     prior_mean_scale: float = 1.0
     prior_variance_scale: float = 1.0
     pseudo_count_shift: float = 0.0
+    exact_posterior: bool = False
 
     def __post_init__(self) -> None:
         for kind in KINDS:
@@ -74,6 +76,8 @@ class Regularisation:
                 raise ValueError(f"Regularisation {kind}={getattr(self, kind)!r} is not a Temperature; pass one.")
         if isinstance(self.protected, bool) or not isinstance(self.protected, int) or self.protected < 0:
             raise ValueError(f"Regularisation protected={self.protected!r} must be a whole number >= 0.")
+        if not isinstance(self.exact_posterior, bool):
+            raise ValueError(f"Regularisation exact_posterior={self.exact_posterior!r} must be True or False.")
         for name in ("prior_mean_scale", "pseudo_count_shift"):
             if not math.isfinite(getattr(self, name)):
                 raise ValueError(f"Regularisation {name}={getattr(self, name)} must be a finite number.")

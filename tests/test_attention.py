@@ -86,6 +86,45 @@ def test_agrees_with_textbook(family, name, padding):
             torch.testing.assert_close(*seen, atol=1e-4, rtol=0)
 
 
+ROTARY = ("llama", "qwen2", "qwen2 sliding", "qwen3", "gemma3")
+
+
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name not in ROTARY])
+def test_exact_posterior_agrees_with_textbook(family):
+    model, setting = model_of(family), SETTINGS["all"] | {"exact_posterior": True}
+    prior, inputs = prior_of(model), inputs_of(model)
+    expected = textbook.run(model, inputs, prior.state_dict(), setting)
+    with nvib.reinterpret(model, prior) as nv:
+        with nv.regularised(regularisation(setting)), nvib.capture() as seen:
+            model(**inputs)
+        with nv.regularised(regularisation(SETTINGS["all"])), nvib.capture() as published:
+            model(**inputs)
+    for kind in FIELDS[family]:
+        queries = real_tokens(inputs) if kind == "encoder" or family in DECODERS else slice(None)
+        found, exact = seen.prior_mass[kind, 0].mean(1), expected.prior_mass[kind][0]
+        torch.testing.assert_close(found[queries].double(), exact[queries], rtol=0, atol=1e-4)
+        assert (found - published.prior_mass[kind, 0].mean(1))[queries].abs().max() > 5e-4
+
+
+@pytest.mark.parametrize("family", ROTARY)
+def test_exact_posterior_is_refused_under_rotation(family):
+    model = model_of(family)
+    setting = nvib.Regularisation(exact_posterior=True)
+    with (
+        nvib.reinterpret(model, prior_of(model)) as nv,
+        nv.regularised(setting),
+        pytest.raises(nvib.NVError, match="rotation makes the query's norm differ by key"),
+    ):
+        model(**inputs_of(model))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_only_key_norms_are_experimental(family):
+    model = model_of(family)
+    with nvib.reinterpret(model, nvib.standard_normal_prior(model)) as nv:
+        assert bool(nv.experimental) == (family in ("qwen3", "gemma3"))
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_pseudo_counts_and_prior_mass_agree_with_textbook(family):
     model = model_of(family)

@@ -79,23 +79,25 @@ def rotation(position, d, theta):
     return matrix
 
 
-def embedded_queries(queries, W_K, components, query_rotations=None, key_rotations=None):
-    """u(m, n) [Q, K, P] from queries [Q, d], W_K [d, P], and rotations [Q, d, d] and [N, d, d], if any.
+def turned_back(queries, components, query_rotations=None, key_rotations=None, key_scales=None):
+    """D_n R_n^T R_m q_m [Q, K, d]: queries [Q, d] as component n meets them, R_n^T R_m q_m = q_m for the prior.
 
-    u_m = W_K^T q_m for all n; with rotation u(m, n) = W_K^T R_n^T R_m q_m, and W_K^T q_m for the prior.
+    rotations [Q, d, d] and [N, d, d], and the diagonals D_n of a key norm [K, d], if any.
     """
-    if query_rotations is None:
-        return torch.einsum("dp,qd->qp", W_K, queries)[:, None, :].expand(-1, components, -1)
-    prior = torch.einsum("dp,qd->qp", W_K, queries)[:, None, :]
-    tokens = torch.einsum("dp,ned,qef,qf->qnp", W_K, key_rotations, query_rotations, queries)
-    return torch.cat([prior, tokens], dim=1)
+    met = queries[:, None, :].expand(-1, components, -1)
+    if query_rotations is not None:
+        tokens = torch.einsum("ned,qef,qf->qnd", key_rotations, query_rotations, queries)
+        met = torch.cat([met[:, :1], tokens], dim=1)
+    return met if key_scales is None else met * key_scales
 
 
-def key_bias_scores(queries, b_K, query_rotations, key_rotations, r):
-    """What a key bias b_K [d] adds under rotation [Q, K]: (R_m q_m).(R_n b_K)/r, for the prior q_m.b_K/r."""
-    prior = torch.einsum("qd,d->q", queries, b_K)[:, None]
-    tokens = torch.einsum("qef,qf,ned,d->qn", query_rotations, queries, key_rotations, b_K)
-    return torch.cat([prior, tokens], dim=1) / r
+def key_norm_scales(norm, keys):
+    """D_n [K, d] of an RMS norm on the projected keys [K, d] of untouched components: gain / rms(k_n)."""
+    scales = []
+    for key in keys:
+        epsilon = norm.eps if hasattr(norm, "eps") else norm.variance_epsilon
+        scales.append(rms_gain(norm) / torch.sqrt((key**2).mean() + epsilon))
+    return torch.stack(scales)
 
 
 def score_terms(u, means, variances, log_alpha, r):
@@ -135,17 +137,21 @@ def softmax(score, visible):
 
 
 def attend(queries, W_K, b_K, W_V, b_V, means, variances, log_alpha, visible, r,
-           query_rotations=None, key_rotations=None, position_bias=None):  # fmt: skip
+           query_rotations=None, key_rotations=None, position_bias=None, key_scales=None, exact=False):  # fmt: skip
     """One head: out [Q, d] and weights [Q, K].
 
     queries [Q, d] unscaled, W_K and W_V [d, P], biases [d] or None, means and variances [K, P],
-    log_alpha [K], visible [Q, K] bool, rotations [Q, d, d] and [N, d, d] or None.
+    log_alpha [K], visible [Q, K] bool, rotations [Q, d, d] and [N, d, d] or None, key_scales [K, d] or None.
     A key bias counts only under rotation; elsewhere it adds the same amount to every score.
+    exact: with the query norm that the published formula leaves out.
     """
-    u = embedded_queries(queries, W_K, len(means), query_rotations, key_rotations)  # [Q, K, P]
+    met = turned_back(queries, len(means), query_rotations, key_rotations, key_scales)  # [Q, K, d]
+    u = torch.einsum("dp,qkd->qkp", W_K, met)
     score = scores(u, means, variances, log_alpha, r)
+    if exact:
+        score = score - 0.5 * torch.einsum("qkp,kp->qk", u**2, 1 / (r + variances))
     if query_rotations is not None and b_K is not None:
-        score = score + key_bias_scores(queries, b_K, query_rotations, key_rotations, r)
+        score = score + torch.einsum("qkd,d->qk", met, b_K) / r
     if position_bias is not None:  # [Q, N]; the prior has no position
         score = score + torch.cat([torch.zeros(len(score), 1, dtype=score.dtype), position_bias], dim=1)
     weights = softmax(score, visible)
@@ -240,6 +246,7 @@ class Layer:
     tau: dict
     protected: int
     theta: float | None
+    exact: bool
     source: torch.Tensor | None = None  # [B, N, P], what keys and values are made of
     target: torch.Tensor | None = None  # [B, Q, P], what queries are made of
     positions: torch.Tensor | None = None  # [B or 1, N]
@@ -301,13 +308,19 @@ def double(model):
 
 def rms_norm(module, x):
     """RMS norm of x [..., P]."""
-    return module.weight * x / torch.sqrt(x.pow(2).mean(-1, keepdim=True) + module.variance_epsilon)
+    epsilon = module.eps if hasattr(module, "eps") else module.variance_epsilon
+    return rms_gain(module) * x / torch.sqrt(x.pow(2).mean(-1, keepdim=True) + epsilon)
 
 
-def rotary_tables(module, x, position_ids):
+def rms_gain(module):
+    """The factor per dimension; Gemma3 stores it less 1."""
+    return 1 + module.weight if type(module).__name__ == "Gemma3RMSNorm" else module.weight
+
+
+def rotary_tables(module, x, position_ids, layer_type=None):
     """cos and sin [B, N, d] for the untouched model; `rotation` does not use them."""
     d = head_width(module.config)
-    frequencies = rope_theta(module.config) ** (-torch.arange(0, d, 2, dtype=torch.float64) / d)
+    frequencies = rope_theta(module.config, layer_type) ** (-torch.arange(0, d, 2, dtype=torch.float64) / d)
     angles = (position_ids[..., None] * frequencies).repeat(1, 1, 2)
     return angles.cos(), angles.sin()
 
@@ -316,11 +329,13 @@ def head_width(config):
     return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
 
 
-def rope_theta(config):
-    """The rope base, or None for a model without rotation."""
+def rope_theta(config, layer_type=None):
+    """The rope base, or None for a model without rotation; Gemma3 has one for each type of layer."""
     rope = getattr(config, "rope_parameters", None)
     if rope is None:
         return None
+    if "rope_type" not in rope:
+        rope = rope[layer_type]
     if rope["rope_type"] != "default":
         raise ValueError(f"the textbook knows the default rope only, not {rope['rope_type']!r}")
     return rope["rope_theta"]
@@ -357,11 +372,13 @@ def new_layer(model, kind, index, prior, setting):
     if isinstance(layers, dict):
         layers = layers.get(kind, ())
     protected = setting.get("protected", 0) if kind == "decoder" else 0
-    theta = rope_theta(model.config)
+    layer_types = getattr(model.config, "layer_types", None)
+    theta = rope_theta(model.config, layer_types and layer_types[index])
+    exact = setting.get("exact_posterior", False)
     if layers is not None and index not in layers:
-        return Layer(kind, None, IDENTITY, protected, theta)
+        return Layer(kind, None, IDENTITY, protected, theta, False)
     tau = {name: of_kind(setting[name], kind) for name in ("mu", "alpha", "sigma")}
-    return Layer(kind, layer_prior(prior, kind, index, setting), tau, protected, theta)
+    return Layer(kind, layer_prior(prior, kind, index, setting), tau, protected, theta, exact)
 
 
 def of_kind(value, kind):
@@ -385,9 +402,12 @@ def textbook_attention(module, query, key, value, attention_mask, **kwargs):
     x, (batch, length, width) = layer.source, layer.source.shape
     heads, d = query.shape[1], query.shape[3]
     bias = kwargs.get("position_bias")  # T5's, [1, H, Q, N]; with it dot products are not scaled
-    r = math.sqrt(d) if bias is None else 1.0
+    r = noise(module.config, d) if bias is None else 1.0
     W_q, W_k, W_v = projections(module)
     queries = W_q(layer.target).unflatten(-1, (heads, d))  # [B, Q, H, d]
+    norm = getattr(module, "k_norm", None)
+    if norm is not None:
+        queries = module.q_norm(queries)
     groups = W_k.weight.shape[0] // d
     W_K, W_V = (W.weight.reshape(groups, d, width) for W in (W_k, W_v))
     b_K, b_V = ([None] * groups if W.bias is None else W.bias.reshape(groups, d) for W in (W_k, W_v))
@@ -404,12 +424,21 @@ def textbook_attention(module, query, key, value, attention_mask, **kwargs):
         turns = None if layer.theta is None else rotations(layer, b, length, d)
         for h in range(heads):
             g = h // (heads // groups)
+            scales = None
+            if norm is not None:
+                untouched = torch.cat([prior["mean"][None], x[b].double()]) @ W_K[g].T
+                scales = key_norm_scales(norm, untouched if b_K[g] is None else untouched + b_K[g])
             out[b, :, h], layer.weights[b, h] = attend(
                 queries[b, :, h], W_K[g], b_K[g], W_V[g], b_V[g], means, variances, log_alpha, visible, r, turns, turns,
-                None if bias is None else bias[b if len(bias) > 1 else 0, h],
+                None if bias is None else bias[b if len(bias) > 1 else 0, h], scales, layer.exact,
             )  # fmt: skip
         layer.log_alpha[b] = log_alpha[1:]
     return out, None
+
+
+def noise(config, d):
+    """r: sqrt(d), but for Gemma3, which scales its scores by a width of their own."""
+    return math.sqrt(getattr(config, "query_pre_attn_scalar", d))
 
 
 def nothing(width):

@@ -68,6 +68,19 @@ def qwen2_sliding(**changes):
     return qwen2(use_sliding_window=True, sliding_window=4, layer_types=layers, **changes)
 
 
+def qwen3(**changes):
+    shape = {"intermediate_size": 32, "num_key_value_heads": 2, "head_dim": 8}
+    return transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**SHAPE | shape | changes))
+
+
+def gemma3(**changes):
+    """A window of 4 tokens in the first layer alone, and a noise variance that is not the root of the head width."""
+    shape = {"intermediate_size": 32, "num_key_value_heads": 2, "head_dim": 8, "query_pre_attn_scalar": 6,
+             "layer_types": ["sliding_attention", "full_attention"], "sliding_window": 4,
+             "tie_word_embeddings": False}  # fmt: skip
+    return transformers.Gemma3ForCausalLM(transformers.Gemma3TextConfig(**SHAPE | shape | changes))
+
+
 def opt(**changes):
     shape = {"word_embed_proj_dim": 24, "ffn_dim": 32, "init_std": 0.4, "max_position_embeddings": 64}
     return transformers.OPTForCausalLM(transformers.OPTConfig(**SHAPE | shape | changes))
@@ -104,7 +117,15 @@ def vit(**changes):
 
 
 ENCODERS = {"bert": bert, "roberta": roberta, "electra": electra, "distilbert": distilbert, "vit": vit}
-DECODERS = {"llama": llama, "qwen2": qwen2, "qwen2 sliding": qwen2_sliding, "gpt2": gpt2, "opt": opt}
+DECODERS = {
+    "llama": llama,
+    "qwen2": qwen2,
+    "qwen2 sliding": qwen2_sliding,
+    "gpt2": gpt2,
+    "opt": opt,
+    "qwen3": qwen3,
+    "gemma3": gemma3,
+}
 ENCODER_DECODERS = {"bart": bart, "mbart": mbart, "marian": marian, "t5": t5, "whisper": whisper}
 FAMILIES = ENCODERS | DECODERS | ENCODER_DECODERS
 
