@@ -15,6 +15,7 @@ the prior has s_m far below everything.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -23,6 +24,8 @@ from torch import nn
 from nvib.errors import NVError
 from nvib.families import Projection, Site, per_head
 from nvib.posterior import LayerPosterior
+
+BLOCK = 1 << 20  # weights held at a time where no full map is asked for
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,13 @@ class LayerPlan:
     token_query: torch.Tensor | None
     width: int
     parts: int
+    device: torch.device
+    dtype: torch.dtype
+
+    def serves(self, site: Site) -> bool:
+        """Whether the layer is still where, and as precise as, it was planned for."""
+        weight: torch.Tensor = site.key.module.weight  # type: ignore[assignment]
+        return weight.device == self.device and weight.dtype == self.dtype
 
     @property
     def turns_back(self) -> bool:
@@ -75,6 +85,10 @@ class Rotation:
 
     cos: torch.Tensor
     sin: torch.Tensor
+
+    def turn(self, x: torch.Tensor) -> torch.Tensor:
+        """Rotate x: [B, H, Q, d]."""
+        return x * self.cos.unsqueeze(1) + _rotate_half(x) * self.sin.unsqueeze(1)
 
     def turn_back(self, x: torch.Tensor) -> torch.Tensor:
         """Undo the rotation of x: [B, H, Q, d]."""
@@ -102,7 +116,7 @@ def plan_layer(site: Site, posterior: LayerPosterior, protected: int, exact: boo
         kept = posterior.share(posterior.token_variance)
         share, query = kept.to(dtype), _query_part(site, 1 - kept).to(dtype)
     prior = _plan_prior(site, posterior, exact) if posterior.tau.has_prior else None
-    plan = LayerPlan(site, posterior, protected, prior, share, query, 0, parts)
+    plan = LayerPlan(site, posterior, protected, prior, share, query, 0, parts, site.key.weight.device, dtype)
     key_width = d + parts * (1 if prior is None else 2)
     value_width = plan.prior_column + (prior is not None)
     return replace(plan, width=-(-max(key_width, value_width) // 8) * 8)
@@ -173,6 +187,25 @@ def normed(arrival: Arrival, key: torch.Tensor) -> Arrival:
     return replace(arrival, key_scale=(kept / moved).transpose(1, 2), inverse_rms=kept.transpose(1, 2))
 
 
+def project_tokens(
+    plan: LayerPlan, x: torch.Tensor, rotation: Rotation | None
+) -> tuple[torch.Tensor, torch.Tensor, Arrival]:
+    """Keys and values [B, G, N, d] of tokens x [B, N, P], outside the model's own flow: for the local effect."""
+    site, moved = plan.site, kernel_input(plan, x)
+    flat, value = (nn.functional.linear(moved, part.weight, part.bias) for part in (site.key, site.value))
+    arrival = normed(Arrival(site, x, plan.posterior.token_bias(x)), flat)
+    key, value = (part.unflatten(-1, (-1, site.head_width)).transpose(1, 2) for part in (flat, value))
+    if site.norm is not None:
+        key = site.norm.module(key)
+    return rotation.turn(key) if rotation is not None else key, value, arrival
+
+
+def kernel_input(plan: LayerPlan, x: torch.Tensor) -> torch.Tensor:
+    """f1 mu_n, what the key and value projections are given instead of x [B, N, P]; x itself at identity."""
+    means = plan.posterior.means(x)
+    return means if plan.token_share is None else means * plan.token_share
+
+
 def fold(
     plan: LayerPlan, key: torch.Tensor, value: torch.Tensor, arrival: Arrival, rotation: Rotation | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -201,22 +234,95 @@ def _split(x: torch.Tensor, parts: int, dtype: torch.dtype) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class Folded:
-    """One layer's scores in kernel form: query [B, H, Q, width], key and value [B, G, N(+1), width].
+class Scores:
+    """What one layer's softmax sees: query [B, H, Q, width] and key [B, G, K, width], on the scale given.
 
-    With the prior its row comes first. position_free is the query without rotation: [B, H, Q, d].
-    mask: bool [B or 1, 1, Q, N(+1)], True where a query sees a component, or None with `causal`.
-    offset: added to the scores, [B or 1, H, Q, N(+1)] (T5's position bias; the prior has no position, and gets 0).
+    mask: bool [B or 1, 1, Q, K], True where a query sees a key, or added if float; None with `causal`, where
+    queries see their past alone. offset: [B or 1, H, Q, K], added. has_prior: whether key 0 is the prior.
+    """
+
+    query: torch.Tensor
+    key: torch.Tensor
+    mask: torch.Tensor | None
+    causal: bool
+    scale: float
+    offset: torch.Tensor | None = None
+    has_prior: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """B, H, Q and N, the number of tokens."""
+        batch, heads, queries, _ = self.query.shape
+        return batch, heads, queries, self.key.shape[2] - self.has_prior
+
+    def weights(self, heads: list[int] | None = None, rows: slice = slice(None)) -> torch.Tensor:
+        """Attention weights a(m, n) [B, H', Q', N + 1] in float32, the prior in column 0 (zeros without one)."""
+        chosen = slice(None) if heads is None else heads
+        groups = self.query.shape[1] // self.key.shape[1]
+        key = self.key.repeat_interleave(groups, dim=1)[:, chosen].float()
+        scores = self.query[:, :, rows][:, chosen].float() @ key.transpose(2, 3) * self.scale
+        if self.offset is not None:
+            scores = scores + self.offset[:, :, rows][:, chosen]
+        attention = self._shown(scores, rows).softmax(-1)
+        return attention if self.has_prior else nn.functional.pad(attention, (1, 0))
+
+    def visible(self, rows: slice = slice(None)) -> torch.Tensor:
+        """Which keys each query sees: bool [B or 1, 1, Q', K]."""
+        if self.mask is not None:
+            mask = self.mask[..., rows, :]
+            return mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
+        queries, keys = self.query.shape[2], self.key.shape[2]
+        last = torch.arange(queries, device=self.query.device)[rows] + (keys - queries if self.causal else keys)
+        return (last.unsqueeze(1) >= torch.arange(keys, device=self.query.device))[None, None]
+
+    def _shown(self, scores: torch.Tensor, rows: slice = slice(None)) -> torch.Tensor:
+        """Scores [..., Q', K] with the least number where a query does not see a key."""
+        if self.mask is None and not self.causal:
+            return scores
+        return scores.masked_fill(~self.visible(rows), torch.finfo(scores.dtype).min)
+
+    def summary(self, baseline: Scores | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Of every row: its entropy in nats, its greatest weight, its distance to the baseline's; [B, H, Q] each.
+
+        Evaluated in blocks of queries, so that no full map is ever held.
+        """
+        found = []
+        step = max(1, BLOCK // (self.query.shape[0] * self.query.shape[1] * self.key.shape[2]))
+        for start in range(0, self.query.shape[2], step):
+            rows = slice(start, start + step)
+            weights = self.weights(rows=rows)
+            change = weights[..., 0] if baseline is None else distance(weights, baseline.weights(rows=rows))
+            found.append((torch.special.entr(weights).sum(-1), weights.amax(-1), change))
+        entropy, largest, change = (torch.cat(parts, dim=-1) for parts in zip(*found, strict=True))
+        return entropy, largest, None if baseline is None else change
+
+
+def distance(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    """Jensen-Shannon distance of distributions [..., K], the root of the divergence in bits: [...], 0 to 1.
+
+    With m = (p + q) / 2 and p = m (1 + d), q = m (1 - d) the divergence is a sum of terms that are never
+    negative: 1/2 sum m [(1 + d) log(1 + d) + (1 - d) log(1 - d)]; near d = 0 the bracket is d^2 + d^4 / 6 + d^6 / 15.
+    """
+    total = p + q
+    d = (p - q) / total.clamp(min=torch.finfo(p.dtype).tiny)
+    square = d.square()
+    exact = torch.special.xlog1py(1 + d, d) + torch.special.xlog1py(1 - d, -d)
+    bracket = torch.where(square < 1e-3, square * (1 + square / 6 + square.square() / 15), exact)
+    return ((total * bracket).sum(-1) / (4 * math.log(2))).clamp(0, 1).sqrt()
+
+
+@dataclass(frozen=True)
+class Folded:
+    """One layer in kernel form: its scores, and value [B, G, N(+1), width]; with the prior its row comes first.
+
+    position_free is the query without rotation: [B, H, Q, d]. The prior has no position: where an offset is
+    added to the scores (T5's position bias), it gets 0.
     """
 
     plan: LayerPlan
-    query: torch.Tensor
-    key: torch.Tensor
+    scores: Scores
     value: torch.Tensor
     position_free: torch.Tensor
-    mask: torch.Tensor | None
-    causal: bool
-    offset: torch.Tensor | None
 
 
 def assemble(
@@ -249,7 +355,8 @@ def assemble(
             mask = nn.functional.pad(mask, (1, 0), value=True)
         if offset is not None:
             offset = nn.functional.pad(offset, (1, 0))
-    return Folded(plan, folded, keys, values, position_free, mask, causal, offset)
+    scores = Scores(folded, keys, mask, causal, 1.0 / plan.site.noise, offset, plan.prior is not None)
+    return Folded(plan, scores, values, position_free)
 
 
 def prior_score(
@@ -266,14 +373,25 @@ def prior_score(
     score = torch.einsum("bhqd,hd->bhq", query, key) / plan.site.noise + prior.bias
     if prior.query_norm is not None:
         score = score + ((query @ prior.query_norm) * query).sum(-1)
-    if plan.protected and plan.site.kind == "decoder":
-        seen = _visible(mask, query.shape[2], tokens, causal, query.device)
-        hidden = torch.finfo(plan.site.key.weight.dtype).min / (4 * plan.site.noise)
-        score = score.masked_fill((seen >= 1) & (seen <= plan.protected), hidden)
+    hidden = protected_queries(plan, mask, query.shape[2], tokens, causal, query.device)
+    if hidden is not None:
+        score = score.masked_fill(hidden, torch.finfo(plan.site.key.weight.dtype).min / (4 * plan.site.noise))
     return score
 
 
-def _visible(mask: torch.Tensor | None, queries: int, tokens: int, causal: bool, device: torch.device) -> torch.Tensor:
+def protected_queries(
+    plan: LayerPlan, mask: torch.Tensor | None, queries: int, tokens: int, causal: bool, device: torch.device
+) -> torch.Tensor | None:
+    """Which queries do not see the prior: bool [B or 1, 1, Q], or None where all do."""
+    if not plan.protected or plan.site.kind != "decoder":
+        return None
+    seen = _tokens_seen(mask, queries, tokens, causal, device)
+    return (seen >= 1) & (seen <= plan.protected)
+
+
+def _tokens_seen(
+    mask: torch.Tensor | None, queries: int, tokens: int, causal: bool, device: torch.device
+) -> torch.Tensor:
     """How many tokens each query sees, itself included: its position, padding left out. [B or 1, 1, Q]."""
     if mask is not None:
         return mask.sum(-1)
@@ -314,60 +432,26 @@ def _attended_query(folded: Folded, mixed: torch.Tensor, mass: torch.Tensor | No
         return folded.position_free if mass is None else (1 - mass) * folded.position_free
     d = folded.plan.site.head_width
     cos, sin = (part.repeat(1, 1, 1, 2) for part in mixed[..., d : 2 * d].chunk(2, dim=-1))
-    rotated = folded.query[..., :d]
+    rotated = folded.scores.query[..., :d]
     return rotated * cos - _rotate_half(rotated) * sin
 
 
 def _kernel(folded: Folded) -> torch.Tensor:
-    query, causal = folded.query, folded.causal and folded.query.shape[2] > 1 and folded.mask is None
-    mask = folded.mask
-    if folded.offset is not None:
-        mask, causal = _shown(folded.offset, mask, causal), False
-    lead = int(causal and folded.plan.prior is not None)
+    scores = folded.scores
+    query, mask = scores.query, scores.mask
+    causal = scores.causal and query.shape[2] > 1 and mask is None
+    if scores.offset is not None:
+        mask, causal = scores._shown(scores.offset), False
+    lead = int(causal and scores.has_prior)
     if lead:  # one idle query makes "the prior plus the past" a square causal problem, which needs no mask
         query = nn.functional.pad(query, (0, 0, 1, 0))
     out = nn.functional.scaled_dot_product_attention(
         query,
-        folded.key,
+        scores.key,
         folded.value,
         attn_mask=mask,
         is_causal=causal,
-        scale=1.0 / folded.plan.site.noise,
-        enable_gqa=query.shape[1] != folded.key.shape[1],
+        scale=scores.scale,
+        enable_gqa=query.shape[1] != scores.key.shape[1],
     )
     return out[:, :, lead:]
-
-
-def weights(folded: Folded) -> torch.Tensor:
-    """Attention weights a(m, n) [B, H, Q, N + 1] in float32, the prior in column 0 (zeros when removed)."""
-    scale = 1.0 / folded.plan.site.noise
-    attention = plain_weights(folded.query, folded.key, folded.mask, folded.causal, scale, folded.offset)
-    return attention if folded.plan.prior is not None else nn.functional.pad(attention, (1, 0))
-
-
-def plain_weights(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    mask: torch.Tensor | None,
-    causal: bool,
-    scale: float,
-    offset: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """softmax(q k^T scale + offset) over the visible keys: [B, H, Q, K] in float32. mask: bool, or added if float."""
-    key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
-    scores = query.float() @ key.float().transpose(2, 3) * scale
-    if offset is not None:
-        scores = scores + offset
-    return _shown(scores, mask, causal).softmax(-1)
-
-
-def _shown(scores: torch.Tensor, mask: torch.Tensor | None, causal: bool) -> torch.Tensor:
-    """Scores [..., Q, K] with the least number where a query does not see a key. mask: bool, or added if float."""
-    if mask is None and causal:
-        queries, keys = scores.shape[-2:]
-        mask = torch.ones(queries, keys, dtype=torch.bool, device=scores.device).tril(keys - queries)
-    if mask is None:
-        return scores
-    if mask.dtype == torch.bool:
-        return scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-    return scores + mask

@@ -85,9 +85,10 @@ class KeyNorm:
     module: nn.Module
 
     def inverse_rms(self, key: torch.Tensor) -> torch.Tensor:
-        """1 / rms(k) of projected keys [..., d]: [..., 1], float32."""
+        """1 / rms(k) of projected keys [..., d]: [..., 1], in float32 at least."""
         epsilon = next(float(getattr(self.module, n)) for n in ("variance_epsilon", "eps") if hasattr(self.module, n))
-        return torch.rsqrt(key.float().square().mean(-1, keepdim=True) + epsilon)
+        key = key.to(torch.promote_types(key.dtype, torch.float32))
+        return torch.rsqrt(key.square().mean(-1, keepdim=True) + epsilon)
 
     @property
     def gain(self) -> torch.Tensor:

@@ -23,21 +23,34 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask, sdpa_mask
 
 from nvib import attention
-from nvib.attention import Arrival, LayerPlan, Rotation
+from nvib.attention import Arrival, LayerPlan, Rotation, Scores
 from nvib.cache import cache_for
-from nvib.capture import current_capture
+from nvib.capture import Capture, current_capture
 from nvib.errors import NVError
 from nvib.families import Site, sites
+from nvib.general import Layer
 from nvib.posterior import LayerPosterior
 from nvib.prior import Prior
 from nvib.settings import Regularisation
 
 
 class Setting(NamedTuple):
-    """What is active for one model in one context."""
+    """What is active for one model in one context; local: measured in every layer, but passed on by none."""
 
     regularisation: Regularisation
     prior: Prior
+    local: bool = False
+
+
+class Call(NamedTuple):
+    """What a layer hands to its attention function; query: [B, H, Q, d], unscaled."""
+
+    query: torch.Tensor
+    key: torch.Tensor
+    value: torch.Tensor
+    mask: torch.Tensor | None
+    causal: bool
+    offset: torch.Tensor | None
 
 
 PLANS_KEPT = 8
@@ -67,17 +80,20 @@ class Reinterpretation:
         )
 
     @contextmanager
-    def regularised(self, regularisation: Regularisation, prior: Prior | None = None) -> Iterator[None]:
+    def regularised(
+        self, regularisation: Regularisation, prior: Prior | None = None, *, local: bool = False
+    ) -> Iterator[None]:
         """Evaluate this model's attention as NV attention inside the context. Safe in threads; nests.
 
-        prior: for this context only, instead of the one given to `reinterpret`.
+        prior: for this context only, instead of the one given to `reinterpret`. local: the model stays the
+        baseline, and a capture sees what each layer would do on the baseline's own inputs.
         """
         if not isinstance(regularisation, Regularisation):
             raise NVError(f"regularised() needs an nvib.Regularisation, not {type(regularisation).__name__}.")
         self._check_layers(regularisation)
         if prior is not None:
             prior.check(self.model)
-        token = _ACTIVE.set({**_ACTIVE.get(), self: Setting(regularisation, prior or self.prior)})
+        token = _ACTIVE.set({**_ACTIVE.get(), self: Setting(regularisation, prior or self.prior, local)})
         try:
             yield
         finally:
@@ -97,7 +113,7 @@ class Reinterpretation:
         setting = _ACTIVE.get().get(self)
         if inputs.get("use_cache", True) and inputs.get("past_key_values") is None:
             layers = sum(site.kind == "decoder" for site in self.sites)
-            fold = partial(self._extend, setting) if setting else None
+            fold = partial(self._extend, setting) if setting and not setting.local else None
             inputs["past_key_values"] = cache_for(self.model, layers, fold)
         return self.model.generate(**inputs)  # type: ignore[operator]
 
@@ -121,6 +137,10 @@ class Reinterpretation:
 
     def _plan(self, site: Site, setting: Setting) -> LayerPlan:
         prior, device = setting.prior.of(site.kind, site.layer), site.key.weight.device
+        if device.type == "meta":
+            raise NVError(
+                f"The weights of {site.kind} layer {site.layer} are offloaded; load the model without offloading."
+            )
         window, protected = getattr(site.module, "sliding_window", None), setting.regularisation.protected
         if site.kind == "decoder" and window and protected >= window:
             raise NVError(f"protected={protected} must be below the model's sliding window of {window} tokens.")
@@ -137,8 +157,22 @@ class Reinterpretation:
     # What follows runs inside the model's forward.
 
     def _active_plan(self, site: Site) -> LayerPlan | None:
+        """The plan by which this layer's output is made, if the layer is regularised."""
         setting = _ACTIVE.get().get(self)
-        return self.plans(setting).get(site.module) if setting else None
+        return None if setting is None or setting.local else self._current_plan(site, setting)
+
+    def _local_plan(self, site: Site) -> LayerPlan | None:
+        """The plan by which this layer is only measured."""
+        setting = _ACTIVE.get().get(self)
+        return self._current_plan(site, setting) if setting is not None and setting.local else None
+
+    def _current_plan(self, site: Site, setting: Setting) -> LayerPlan | None:
+        plan = self.plans(setting).get(site.module)
+        if plan is None or plan.serves(site):
+            return plan
+        with _LOCK:  # the model has moved, or changed its precision
+            self._plans.clear()
+        return self.plans(setting)[site.module]
 
     def _note_request(self, kwargs: dict) -> None:
         """OPT's and GPT-2's layers do not pass on that the caller wants attention weights."""
@@ -149,19 +183,18 @@ class Reinterpretation:
         return bool(kwargs.get("output_attentions")) or getattr(self._passing, "want_weights", False)
 
     def _note_rotation(self, site: Site, args: tuple, kwargs: dict) -> None:
-        if self._active_plan(site) is not None:
+        if current_capture() is not None or self._active_plan(site) is not None:
             cos, sin = kwargs["position_embeddings"] if "position_embeddings" in kwargs else args[1]
             self._passing.rotation = Rotation(cos, sin)
 
     def _before_key(self, site: Site, x: torch.Tensor) -> torch.Tensor | None:
-        plan = self._active_plan(site)
+        plan, seen = self._active_plan(site), current_capture()
+        if seen is not None:
+            self._passing.states = (site, x)
         if plan is None:
             return None
         self._passing.arrival = Arrival(site, x, plan.posterior.token_bias(x))
-        seen = current_capture()
-        if seen is not None:
-            seen.log_alpha[site.kind, site.layer] = plan.posterior.log_pseudo_counts(x)
-        return _kernel_input(plan, x)
+        return attention.kernel_input(plan, x)
 
     def _after_key(self, site: Site, moved: torch.Tensor, key: torch.Tensor) -> None:
         """Where a norm follows the projection: remember what it would have divided by."""
@@ -170,7 +203,7 @@ class Reinterpretation:
 
     def _before_value(self, site: Site, x: torch.Tensor) -> torch.Tensor | None:
         plan = self._active_plan(site)
-        return None if plan is None else _kernel_input(plan, x)
+        return None if plan is None else attention.kernel_input(plan, x)
 
     def _after_fused(self, site: Site, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor | None:
         """Queries stay; keys and values are projected anew where the mixture moves their input."""
@@ -190,7 +223,7 @@ class Reinterpretation:
         plan = self._active_plan(site)
         if plan is None:
             return key, value
-        return attention.fold(plan, key, value, self._take_arrival(plan, key), self._rotation(plan))
+        return attention.fold(plan, key, value, self._take_arrival(plan, key), self._rotation(plan.site))
 
     def _take_arrival(self, plan: LayerPlan, key: torch.Tensor) -> Arrival:
         arrival = self._passing.__dict__.pop("arrival", None)
@@ -201,38 +234,93 @@ class Reinterpretation:
             )
         return arrival
 
-    def _rotation(self, plan: LayerPlan) -> Rotation | None:
-        return self._passing.rotation if plan.site.rotary else None
+    def _rotation(self, site: Site) -> Rotation | None:
+        return self._passing.rotation if site.rotary else None
 
-    def _attend(
-        self,
-        plan: LayerPlan,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        mask: torch.Tensor | None,
-        causal: bool,
-        want_weights: bool,
-        offset: torch.Tensor | None,
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        rotation = self._rotation(plan)
-        if key.shape[-1] == query.shape[-1]:  # not from a cache that knows the prior
+    def _states(self, site: Site) -> torch.Tensor | None:
+        """The hidden states that just entered this layer's key projection; None where its keys come from a cache."""
+        entered, x = self._passing.__dict__.pop("states", (None, None))
+        return x if entered is site else None
+
+    def attend(self, plan: LayerPlan, call: Call, want_weights: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """One regularised layer: its output [B, Q, H, d], and its weights if they are wanted."""
+        rotation, key, value = self._rotation(plan.site), call.key, call.value
+        if key.shape[-1] == call.query.shape[-1]:  # not from a cache that knows the prior
             key, value = attention.fold(plan, key, value, self._take_arrival(plan, key), rotation)
-        folded = attention.assemble(plan, query, key, value, mask, causal, rotation, offset)
+        folded = attention.assemble(plan, call.query, key, value, call.mask, call.causal, rotation, call.offset)
         out, mass = attention.attend(folded)
-        seen, place = current_capture(), (plan.site.kind, plan.site.layer)
-        kept = seen is not None and seen.wants(*place)
-        attended = attention.weights(folded) if want_weights or kept else None
+        seen = current_capture()
         if seen is not None:
-            seen.prior_mass[place] = torch.zeros_like(out[..., 0]) if mass is None else mass
-            if kept and attended is not None:
-                seen.attention[place] = attended
-        return out.transpose(1, 2).contiguous(), attended
+            self._note(seen, plan, call, folded.scores, mass, self._states(plan.site))
+        return out.transpose(1, 2).contiguous(), folded.scores.weights() if want_weights else None
 
+    def observe(self, site: Site, call: Call, scores: Scores) -> None:
+        """Show the capture, if there is one, a layer that is passed on untouched, and its local effect."""
+        seen, plan = current_capture(), self._local_plan(site)
+        if seen is None:
+            return
+        states = self._states(site)
+        if plan is None:
+            seen.note((site.kind, site.layer), scores)
+            self._keep_layer(seen, site, None, call, scores, states)
+            return
+        rotation = self._rotation(site)
+        if states is None or states.shape[1] != call.key.shape[2]:
+            raise NVError("The local effect needs the whole text in one call; leave out past_key_values.")
+        key, value, arrival = attention.project_tokens(plan, states, rotation)
+        rows = attention.fold(plan, key, value, arrival, rotation)
+        folded = attention.assemble(plan, call.query, *rows, call.mask, call.causal, rotation, call.offset)
+        self._note(seen, plan, call, folded.scores, attention.attend(folded)[1], states, scores)
 
-def _kernel_input(plan: LayerPlan, x: torch.Tensor) -> torch.Tensor:
-    means = plan.posterior.means(x)
-    return means if plan.token_share is None else means * plan.token_share
+    def _note(
+        self,
+        seen: Capture,
+        plan: LayerPlan,
+        call: Call,
+        scores: Scores,
+        mass: torch.Tensor | None,
+        states: torch.Tensor | None,
+        baseline: Scores | None = None,
+    ) -> None:
+        place = (plan.site.kind, plan.site.layer)
+        if states is not None:
+            seen.log_alpha[place] = plan.posterior.log_pseudo_counts(states)
+            seen.distance[place] = plan.posterior.distances(states)
+        seen.prior_mass[place] = torch.zeros_like(call.query[..., 0]) if mass is None else mass
+        seen.note(place, scores, baseline)
+        self._keep_layer(seen, plan.site, plan, call, scores, states)
+
+    def _keep_layer(
+        self,
+        seen: Capture,
+        site: Site,
+        plan: LayerPlan | None,
+        call: Call,
+        scores: Scores,
+        states: torch.Tensor | None,
+    ) -> None:
+        """All that made the maps that were asked for; of a whole text only, not of a step of a generation."""
+        place = (site.kind, site.layer)
+        seen.layers.pop(place, None)
+        if not seen.wants(place) or states is None or states.shape[1] != scores.shape[-1]:
+            return
+        rotation, hidden = self._rotation(site), None
+        if plan is not None:
+            hidden = attention.protected_queries(plan, call.mask, *scores.shape[2:], call.causal, states.device)
+        seen.layers[place] = Layer(
+            site=site,
+            posterior=self._untouched_posterior(site) if plan is None else plan.posterior,
+            states=states,
+            query=call.query,
+            position_free=call.query if rotation is None else rotation.turn_back(call.query),
+            rotation=rotation,
+            scores=scores,
+            hidden=hidden,
+        )
+
+    def _untouched_posterior(self, site: Site) -> LayerPosterior:
+        prior, device = self.prior.of(site.kind, site.layer), site.key.weight.device
+        return LayerPosterior.of(prior, Regularisation(), site.kind, site.noise, device)
 
 
 def _baseline(name: str, module: nn.Module) -> Any:
@@ -260,26 +348,23 @@ def _attention_function(baseline: str) -> Any:
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         owner, site = _OWNERS[module]
-        active = _ACTIVE.get().get(owner)
-        plan = owner._active_plan(site)
-        want_weights, offset = owner.wants_weights(kwargs), kwargs.get("position_bias")
+        want_weights = owner.wants_weights(kwargs)
         causal = attention_mask is None and bool(getattr(module, "is_causal", False)) and query.shape[2] > 1
+        given = kwargs["scaling"] * site.noise  # OPT and Whisper hand over queries that are scaled already
+        unscaled = query if given == 1.0 else query * given
+        call = Call(unscaled, key, value, attention_mask, causal, kwargs.get("position_bias"))
+        plan = owner._active_plan(site)
         if plan is not None:
-            given = kwargs["scaling"] * site.noise  # OPT and Whisper hand over queries that are scaled already
-            query = query if given == 1.0 else query * given
-            return owner._attend(plan, query, key, value, attention_mask, causal, want_weights, offset)
+            return owner.attend(plan, call, want_weights)
         kwargs.pop("output_attentions", None)
         mask = _additive(attention_mask, query.dtype) if baseline == "eager" else attention_mask
-        out, attended = _baseline(baseline, module)(module, query, key, value, mask, **kwargs)
-        seen = current_capture()
-        kept = seen is not None and seen.wants(site.kind, site.layer)
-        if want_weights or kept:
-            attended = attention.plain_weights(query, key, attention_mask, causal, kwargs["scaling"], offset)
-        if seen is not None and kept:
-            seen.attention[site.kind, site.layer] = nn.functional.pad(attended, (1, 0))
-        if active is not None and attended is not None:
-            attended = nn.functional.pad(attended, (1, 0))
-        return out, attended
+        out, _ = _baseline(baseline, module)(module, query, key, value, mask, **kwargs)
+        scores = Scores(unscaled, key, attention_mask, causal, 1.0 / site.noise, call.offset)
+        owner.observe(site, call, scores)
+        if not want_weights:
+            return out, None
+        attended = scores.weights()  # with a column for the prior where other layers have one
+        return out, attended if owner in _ACTIVE.get() else attended[..., 1:]
 
     return nv_attention
 

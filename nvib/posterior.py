@@ -10,10 +10,12 @@ Component 0 is the prior, components 1..N are the tokens:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+from torch import nn
 
 from nvib.prior import LayerPrior
 from nvib.settings import Regularisation, Temperature
@@ -37,8 +39,7 @@ class LayerPosterior:
     ) -> LayerPosterior:
         """The posterior rule of one layer under one setting."""
         scaled = prior.scaled(setting.prior_mean_scale, setting.prior_variance_scale, setting.pseudo_count_shift)
-        moved = LayerPrior(*(v.to(device) for v in (scaled.mean, scaled.var, scaled.log_alpha, scaled.log_alpha_std)))
-        return cls(moved, setting.temperature(kind), noise)
+        return cls(scaled.to(device), setting.temperature(kind), noise)
 
     @property
     def token_variance(self) -> torch.Tensor:
@@ -63,6 +64,26 @@ class LayerPosterior:
         norm = x.float().square().sum(-1) / (2 * self.noise)
         return norm + self.tau.alpha * self.prior.log_alpha_std if self.tau.has_prior else norm
 
+    def distances(self, x: torch.Tensor) -> torch.Tensor:
+        """Squared Mahalanobis distance of the tokens to the prior, sum (x - mu_p)^2 / var_p: [..., N], float32."""
+        return ((x.float() - self.prior.mean).square() / self.prior.var).sum(-1)
+
+    def components(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """All components of one text x [N, P]: means and variances [N + 1, P], log alpha [N + 1]; float64, CPU.
+
+        The prior comes first; where it is removed its log alpha is -inf.
+        """
+        x, prior = x.cpu().double(), self.prior.to("cpu", torch.float64)
+        tau = self.tau
+        means = tau.mu * x + (1.0 - tau.mu) * prior.mean
+        log_alpha = x.square().sum(-1) / (2 * self.noise)
+        if tau.has_prior:
+            log_alpha = torch.cat((prior.log_alpha, log_alpha + tau.alpha * prior.log_alpha_std))
+        else:
+            log_alpha = nn.functional.pad(log_alpha, (1, 0), value=-math.inf)
+        variances = (prior.var * tau.sigma**2).expand_as(means)
+        return torch.cat((prior.mean[None], means)), torch.cat((prior.var[None], variances)), log_alpha
+
     def token_bias(self, x: torch.Tensor) -> torch.Tensor:
         """c_n + P/2 log r of the tokens: [..., N], float32.
 
@@ -79,9 +100,9 @@ class LayerPosterior:
 
     def prior_bias(self) -> torch.Tensor:
         """c_0 + P/2 log r of the prior component: [1], float64, on the CPU (MPS has no float64)."""
-        mean, var = self.prior.mean.cpu().double(), self.prior.var.cpu().double()
-        norm = (mean.square() / (self.noise + var)).sum() / 2
-        return self.prior.log_alpha.cpu().double() - norm - torch.log1p(var / self.noise).sum() / 2
+        prior = self.prior.to("cpu", torch.float64)
+        norm = (prior.mean.square() / (self.noise + prior.var)).sum() / 2
+        return prior.log_alpha - norm - torch.log1p(prior.var / self.noise).sum() / 2
 
     @cached_property
     def _token_shift(self) -> float:

@@ -28,6 +28,10 @@ class LayerPrior:
     log_alpha: torch.Tensor
     log_alpha_std: torch.Tensor
 
+    def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> LayerPrior:
+        """This prior elsewhere, or in another precision."""
+        return LayerPrior(*(getattr(self, name).to(device).to(dtype) for name in FIELDS))
+
     def scaled(self, mean_scale: float, variance_scale: float, log_alpha_shift: float) -> LayerPrior:
         """This prior with its mean and variance multiplied and its log pseudo-count shifted."""
         return LayerPrior(
