@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-from nvib.attention import Scores
 from nvib.errors import NVError
 from nvib.general import Layer
+from nvib.scores import Scores
 
 Place = tuple[str, int]
 Wanted = Mapping[str, Collection[int] | Mapping[int, Collection[int] | None]]

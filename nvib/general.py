@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import torch
 
-from nvib.attention import Rotation, Scores
 from nvib.families import Projection, Site, per_head
 from nvib.posterior import LayerPosterior
+from nvib.rotation import Rotation
+from nvib.scores import Scores
 
 ROWS = 32  # queries evaluated at a time: [ROWS, K, P] is the largest tensor
 

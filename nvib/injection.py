@@ -23,14 +23,17 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask, sdpa_mask
 
 from nvib import attention
-from nvib.attention import Arrival, LayerPlan, Rotation, Scores
+from nvib.attention import Arrival, Call
 from nvib.cache import cache_for
 from nvib.capture import Capture, current_capture
 from nvib.errors import NVError
 from nvib.families import Site, sites
 from nvib.general import Layer
+from nvib.plan import LayerPlan, plan_layer
 from nvib.posterior import LayerPosterior
 from nvib.prior import Prior
+from nvib.rotation import Rotation
+from nvib.scores import Scores
 from nvib.settings import Regularisation
 
 
@@ -40,17 +43,6 @@ class Setting(NamedTuple):
     regularisation: Regularisation
     prior: Prior
     local: bool = False
-
-
-class Call(NamedTuple):
-    """What a layer hands to its attention function; query: [B, H, Q, d], unscaled."""
-
-    query: torch.Tensor
-    key: torch.Tensor
-    value: torch.Tensor
-    mask: torch.Tensor | None
-    causal: bool
-    offset: torch.Tensor | None
 
 
 PLANS_KEPT = 8
@@ -145,7 +137,7 @@ class Reinterpretation:
         if site.kind == "decoder" and window and protected >= window:
             raise NVError(f"protected={protected} must be below the model's sliding window of {window} tokens.")
         posterior = LayerPosterior.of(prior, setting.regularisation, site.kind, site.noise, device)
-        return attention.plan_layer(site, posterior, protected, setting.regularisation.exact_posterior)
+        return plan_layer(site, posterior, protected, setting.regularisation.exact_posterior)
 
     def _check_layers(self, regularisation: Regularisation) -> None:
         for kind, chosen in (regularisation.layers or {}).items():
@@ -185,7 +177,9 @@ class Reinterpretation:
     def _note_rotation(self, site: Site, args: tuple, kwargs: dict) -> None:
         if current_capture() is not None or self._active_plan(site) is not None:
             cos, sin = kwargs["position_embeddings"] if "position_embeddings" in kwargs else args[1]
-            self._passing.rotation = Rotation(cos, sin)
+            before = self._passing.__dict__.get("rotation")
+            if before is None or before.cos is not cos:  # one for all the layers of a forward
+                self._passing.rotation = Rotation(cos, sin)
 
     def _before_key(self, site: Site, x: torch.Tensor) -> torch.Tensor | None:
         plan, seen = self._active_plan(site), current_capture()
@@ -223,7 +217,7 @@ class Reinterpretation:
         plan = self._active_plan(site)
         if plan is None:
             return key, value
-        return attention.fold(plan, key, value, self._take_arrival(plan, key), self._rotation(plan.site))
+        return attention.cache_rows(plan, key, value, self._take_arrival(plan, key), self.rotation(plan.site))
 
     def _take_arrival(self, plan: LayerPlan, key: torch.Tensor) -> Arrival:
         arrival = self._passing.__dict__.pop("arrival", None)
@@ -234,8 +228,8 @@ class Reinterpretation:
             )
         return arrival
 
-    def _rotation(self, site: Site) -> Rotation | None:
-        return self._passing.rotation if site.rotary else None
+    def rotation(self, site: Site) -> Rotation | None:
+        return self._passing.__dict__.get("rotation") if site.rotary else None
 
     def _states(self, site: Site) -> torch.Tensor | None:
         """The hidden states that just entered this layer's key projection; None where its keys come from a cache."""
@@ -244,10 +238,8 @@ class Reinterpretation:
 
     def attend(self, plan: LayerPlan, call: Call, want_weights: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
         """One regularised layer: its output [B, Q, H, d], and its weights if they are wanted."""
-        rotation, key, value = self._rotation(plan.site), call.key, call.value
-        if key.shape[-1] == call.query.shape[-1]:  # not from a cache that knows the prior
-            key, value = attention.fold(plan, key, value, self._take_arrival(plan, key), rotation)
-        folded = attention.assemble(plan, call.query, key, value, call.mask, call.causal, rotation, call.offset)
+        cached = call.key.shape[-1] != call.query.shape[-1]
+        folded = attention.assemble(plan, call, None if cached else self._take_arrival(plan, call.key))
         out, mass = attention.attend(folded)
         seen = current_capture()
         if seen is not None:
@@ -264,12 +256,9 @@ class Reinterpretation:
             seen.note((site.kind, site.layer), scores)
             self._keep_layer(seen, site, None, call, scores, states)
             return
-        rotation = self._rotation(site)
         if states is None or states.shape[1] != call.key.shape[2]:
             raise NVError("The local effect needs the whole text in one call; leave out past_key_values.")
-        key, value, arrival = attention.project_tokens(plan, states, rotation)
-        rows = attention.fold(plan, key, value, arrival, rotation)
-        folded = attention.assemble(plan, call.query, *rows, call.mask, call.causal, rotation, call.offset)
+        folded = attention.assemble(plan, *attention.project_tokens(plan, states, call))
         self._note(seen, plan, call, folded.scores, attention.attend(folded)[1], states, scores)
 
     def _note(
@@ -304,18 +293,15 @@ class Reinterpretation:
         seen.layers.pop(place, None)
         if not seen.wants(place) or states is None or states.shape[1] != scores.shape[-1]:
             return
-        rotation, hidden = self._rotation(site), None
-        if plan is not None:
-            hidden = attention.protected_queries(plan, call.mask, *scores.shape[2:], call.causal, states.device)
         seen.layers[place] = Layer(
             site=site,
             posterior=self._untouched_posterior(site) if plan is None else plan.posterior,
             states=states,
             query=call.query,
-            position_free=call.query if rotation is None else rotation.turn_back(call.query),
-            rotation=rotation,
+            position_free=call.position_free(),
+            rotation=call.rotation,
             scores=scores,
-            hidden=hidden,
+            hidden=None if plan is None else attention.protected_queries(plan, call),
         )
 
     def _untouched_posterior(self, site: Site) -> LayerPosterior:
@@ -352,7 +338,7 @@ def _attention_function(baseline: str) -> Any:
         causal = attention_mask is None and bool(getattr(module, "is_causal", False)) and query.shape[2] > 1
         given = kwargs["scaling"] * site.noise  # OPT and Whisper hand over queries that are scaled already
         unscaled = query if given == 1.0 else query * given
-        call = Call(unscaled, key, value, attention_mask, causal, kwargs.get("position_bias"))
+        call = Call(unscaled, key, value, attention_mask, causal, kwargs.get("position_bias"), owner.rotation(site))
         plan = owner._active_plan(site)
         if plan is not None:
             return owner.attend(plan, call, want_weights)

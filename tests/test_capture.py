@@ -81,7 +81,7 @@ def test_nothing_has_changed_at_identity():
     ("p", "q", "expected"), [([1.0, 0.0], [0.0, 1.0], 1.0), ([0.5, 0.5, 0.0], [0.5, 0.5, 0.0], 0.0)]
 )
 def test_distance_of_disjoint_and_equal_rows(p, q, expected):
-    assert float(nvib.attention.distance(torch.tensor(p), torch.tensor(q))) == pytest.approx(expected, abs=1e-6)
+    assert float(nvib.scores.distance(torch.tensor(p), torch.tensor(q))) == pytest.approx(expected, abs=1e-6)
 
 
 def test_distance_keeps_its_precision_where_rows_hardly_differ():
@@ -90,7 +90,7 @@ def test_distance_keeps_its_precision_where_rows_hardly_differ():
     for size in (1e-1, 1e-2, 1e-3):
         q = p * (1 + size * torch.randn(p.shape, generator=generator, dtype=torch.float64))
         q = q / q.sum(-1, keepdim=True)
-        found = nvib.attention.distance(p.float(), q.float()).double()
+        found = nvib.scores.distance(p.float(), q.float()).double()
         torch.testing.assert_close(found, jensen_shannon(p, q), rtol=1e-3, atol=1e-7)
 
 
@@ -98,7 +98,7 @@ def test_long_rows_are_summarised_in_blocks(monkeypatch):
     model, found = model_of("llama"), []
     inputs = inputs_of(model)
     for block in (1 << 20, 200):
-        monkeypatch.setattr(nvib.attention, "BLOCK", block)
+        monkeypatch.setattr(nvib.scores, "BLOCK", block)
         setting = regularisation(SETTINGS["all"])
         with nvib.reinterpret(model, prior_of(model)) as nv, nv.regularised(setting), nvib.capture() as seen:
             model(**inputs)

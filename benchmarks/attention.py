@@ -1,0 +1,155 @@
+"""One attention layer, projections included: NV against fused, eager and a plain evaluation at model width.
+
+Times are taken in rounds, every variant once a round in turn, as ratios to the fused layer of the same round; the table
+shows medians. Memory is the peak of what one call allocates beyond its inputs and weights.
+Run: PYTHONPATH=. python benchmarks/attention.py
+"""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from itertools import accumulate
+
+import torch
+import transformers
+from torch.profiler import ProfilerActivity, profile
+
+import nvib
+from nvib.posterior import LayerPosterior
+
+ROUNDS = 11
+TOKENS = (64, 128, 256, 512, 1024, 2048)
+TEMPERATURE = nvib.Temperature(alpha=1.0, sigma=0.3)
+SETTINGS = {
+    "NV identity": nvib.Regularisation(),
+    "NV regularised": nvib.Regularisation(encoder=TEMPERATURE, decoder=TEMPERATURE, protected=1),
+}
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+Call = Callable[[], object]
+
+
+def bert() -> torch.nn.Module:
+    config = transformers.BertConfig(vocab_size=100, num_hidden_layers=1, max_position_embeddings=max(TOKENS))
+    return transformers.BertModel(config, add_pooling_layer=False)
+
+
+def llama() -> torch.nn.Module:
+    """SmolLM2-135M's attention: 9 query and 3 key heads of 64 on a width of 576."""
+    config = transformers.LlamaConfig(
+        vocab_size=100, hidden_size=576, intermediate_size=64, num_hidden_layers=1, num_attention_heads=9,
+        num_key_value_heads=3, max_position_embeddings=max(TOKENS),
+    )  # fmt: skip
+    return transformers.LlamaModel(config)
+
+
+def layer_call(model: torch.nn.Module, x: torch.Tensor, mask: torch.Tensor | None) -> Call:
+    """The model's one attention layer on hidden states x [1, N, P]; mask: added, for eager attention."""
+    if isinstance(model, transformers.BertModel):
+        return lambda: model.encoder.layer[0].attention(x)
+    positions = model.rotary_emb(x, torch.arange(x.shape[1], device=x.device)[None])
+    return lambda: model.layers[0].self_attn(x, position_embeddings=positions, attention_mask=mask)
+
+
+def plain_call(model: transformers.BertModel, posterior: LayerPosterior, x: torch.Tensor) -> Call:
+    """BERT's layer with every query projected to model width, as the published evaluation has it: [H, N, P]."""
+    attention = model.encoder.layer[0].attention
+    own, d = attention.self, attention.self.attention_head_size
+    key_weight, value_weight = (part.weight.view(-1, d, x.shape[-1]) for part in (own.key, own.value))
+
+    def call() -> torch.Tensor:
+        prior, noise = posterior.prior, posterior.noise
+        means = torch.cat((prior.mean.expand(1, 1, -1), posterior.means(x)), dim=1)  # [1, K, P]
+        variances = torch.cat((prior.var[None], posterior.token_variance.expand(x.shape[1], -1)))  # [K, P]
+        log_alpha = torch.cat((prior.log_alpha[None], posterior.log_pseudo_counts(x)), dim=1)  # [1, K]
+        total = noise + variances
+        bias = log_alpha - 0.5 * (means.square() / total).sum(-1) - 0.5 * total.log().sum(-1)
+        query = own.query(x).unflatten(-1, (-1, d)).transpose(1, 2)
+        u = query @ key_weight  # [1, H, N, P]
+        weights = (u @ (means / total).transpose(1, 2).unsqueeze(1) + bias[:, None, None]).softmax(-1)
+        mixed = (weights @ (variances / total)) * u + weights @ (means * noise / total).unsqueeze(1)
+        out = (mixed @ value_weight.transpose(1, 2)).transpose(1, 2).flatten(2) + own.value.bias
+        return attention.output(out, x)
+
+    return call
+
+
+def variants(make: Callable[[], torch.nn.Module], tokens: int, held: ExitStack) -> dict[str, Call]:
+    """Every variant of one layer on the same hidden states, ready to run for as long as `held` is open."""
+    torch.manual_seed(0)
+    models = [make().eval().to(DEVICE)]
+    models += [copy.deepcopy(models[0]) for _ in SETTINGS]
+    x = torch.randn(1, tokens, models[0].config.hidden_size, device=DEVICE)
+    prior = nvib.estimate_prior(models[0], [{"input_ids": torch.randint(100, (2, 200), device=DEVICE)}])
+    bidirectional = isinstance(models[0], transformers.BertModel)
+    eager = copy.deepcopy(models[0])
+    eager.set_attn_implementation("eager")
+    future = torch.full((tokens, tokens), torch.finfo(torch.float32).min, device=DEVICE).triu(1)[None, None]
+    found = {"fused": layer_call(models[0], x, None), "eager": layer_call(eager, x, None if bidirectional else future)}
+    for (name, setting), model in zip(SETTINGS.items(), models[1:], strict=True):
+        nv = held.enter_context(nvib.reinterpret(model, prior))
+        held.enter_context(nv.regularised(setting))
+        found[name] = layer_call(model, x, None)
+    if bidirectional:
+        found["plain"] = plain_call(models[0], posterior(prior), x)
+    return found
+
+
+def posterior(prior: nvib.Prior) -> LayerPosterior:
+    """The regularised setting's, for a layer with heads of 64."""
+    return LayerPosterior.of(prior.of("encoder", 0), SETTINGS["NV regularised"], "encoder", 8.0, DEVICE)
+
+
+def seconds(call: Call, repeats: int) -> float:
+    start = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+    return (time.perf_counter() - start) / repeats
+
+
+def ratios(found: dict[str, Call]) -> dict[str, float]:
+    """Median over the rounds of each variant's time over the fused layer's in the same round; the first is idle."""
+    repeats = max(1, int(0.02 / seconds(found["fused"], 2)))
+    rounds = []
+    for number in range(ROUNDS + 1):
+        names = list(found) if number % 2 else list(reversed(found))
+        taken = {name: seconds(found[name], repeats) for name in names}
+        rounds.append({name: taken[name] / taken["fused"] for name in names})
+    return {name: statistics.median(taken[name] for taken in rounds[1:]) for name in found}
+
+
+def peak(call: Call) -> float:
+    """Most memory that one call holds at a time beyond what was there before, in MiB."""
+    if DEVICE.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        call()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        call()
+    events = sorted(seen.profiler.kineto_results.events(), key=lambda event: event.start_ns())
+    held = accumulate(event.nbytes() for event in events if event.name() == "[memory]")
+    return max(held, default=0) / 2**20
+
+
+@torch.inference_mode()
+def main() -> None:
+    name = torch.cuda.get_device_name() if DEVICE.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    print(f"{name}, float32, torch {torch.__version__}, medians of {ROUNDS} rounds; time over fused, peak extra MiB")
+    print("| layer | tokens | variant | time | MiB |\n|---|---|---|---|---|")
+    for label, make in {"BERT-base": bert, "SmolLM2": llama}.items():
+        for tokens in TOKENS:
+            with ExitStack() as held:
+                found = variants(make, tokens, held)
+                taken = ratios(found)
+                for variant, call in found.items():
+                    print(f"| {label} | {tokens} | {variant} | {taken[variant]:.2f}x | {peak(call):.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
