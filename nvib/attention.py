@@ -8,9 +8,10 @@ The mixture is folded into the head dimension. A token's row is
     key    [ k_n                | c_n / scale | 0 ]      value  [ v_n | cos_n, sin_n (rotary) | 0 ]
     query  [ q_m                | 1           | s_m ]
 
-and the prior's is key [0 | 0 | 1], value [v_0 | 0 | 1] with s_m = (q_m . k_0 / r + c_0) / scale, so the one
-softmax sees every score, a(m, 0) comes back as the last value column, and a query that is protected from
-the prior has s_m far below everything. The cosines and sines are compressed (`Rotation.compressed`).
+and the prior's is key [k_0 | c_0 / scale | 0], value [v_0 | 0 | 1], so the one softmax sees every score, and a(m, 0)
+comes back as the last value column. Where the prior's score is no ordinary one (it has no position under rotation,
+and a protected query does not see it) its key is [0 | 0 | 1], with s_m = (q_m . k_0 / r + c_0) / scale or far below
+everything. The cosines and sines are compressed (`Rotation.compressed`).
 """
 
 from __future__ import annotations
@@ -156,12 +157,13 @@ def assemble(plan: LayerPlan, call: Call, arrival: Arrival | None) -> Folded:
     else:
         keys, values = (nn.functional.pad(rows, (0, 0, first, 0)) for rows in (call.key, call.value))
     idle = int(first and call.causal and mask is None and offset is None)
-    position_free = call.position_free() if first or plan.token_query is not None else call.query
+    position_free = call.position_free() if plan.query_parts is not None else call.query
     query = _fold_query(plan, layout, call.query, idle)
     if prior is not None:
-        _place_prior(layout, prior, keys, values)
-        score = prior_score(plan, prior, position_free, call) * (plan.site.noise / layout.gain)
-        query[:, :, idle:, layout.prior_score] = layout.split(score.unsqueeze(-1), query.dtype)
+        _place_prior(plan, layout, prior, keys, values)
+        if layout.scored:
+            score = prior_score(plan, prior, position_free, call) * (plan.site.noise / layout.gain)
+            query[:, :, idle:, layout.prior_score] = layout.split(score.unsqueeze(-1), query.dtype)
         mask = None if mask is None else nn.functional.pad(mask, (1, 0), value=True)
         offset = None if offset is None else nn.functional.pad(offset, (1, 0))
     scores = Scores(query[:, :, idle:], keys, mask, call.causal, 1.0 / plan.site.noise, offset, prior is not None)
@@ -176,17 +178,21 @@ def _fold_query(plan: LayerPlan, layout: Layout, query: torch.Tensor, idle: int)
     return folded
 
 
-def _place_prior(layout: Layout, prior: PriorPlan, keys: torch.Tensor, values: torch.Tensor) -> None:
+def _place_prior(plan: LayerPlan, layout: Layout, prior: PriorPlan, keys: torch.Tensor, values: torch.Tensor) -> None:
     """Write the prior's row, the first of keys and values [B, G, N + 1, width]."""
-    keys[:, :, 0, layout.prior_score] = layout.gain
+    if layout.scored:
+        keys[:, :, 0, layout.prior_score] = layout.gain
+    else:
+        keys[:, :, 0, : layout.head] = prior.key.to(keys.dtype)
+        keys[:, :, 0, layout.bias] = layout.split(prior.bias * (plan.site.noise / layout.gain), keys.dtype)
     values[:, :, 0, : layout.head] = prior.value
     values[:, :, 0, layout.mass] = 1
 
 
 def prior_score(plan: LayerPlan, prior: PriorPlan, position_free: torch.Tensor, call: Call) -> torch.Tensor:
     """score(m, 0) = q_m . k_0 / r + c_0, far below everything for protected queries: [B, H, Q], float32."""
-    query = position_free.float()
-    score = (query @ prior.key).squeeze(-1) + prior.bias
+    query, key = position_free.float(), prior.key.repeat_interleave(plan.site.groups, dim=0).unsqueeze(-1)
+    score = (query @ key).squeeze(-1) / plan.site.noise + prior.bias
     if prior.query_norm is not None:
         score = score + ((query @ prior.query_norm) * query).sum(-1)
     hidden = protected_queries(plan, call)
@@ -214,25 +220,30 @@ def _tokens_seen(call: Call) -> torch.Tensor:
 
 def attend(folded: Folded) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The layer's output [B, H, Q, d] and the prior's mass a(m, 0) [B, H, Q], None without the prior."""
-    plan, layout, query = folded.plan, folded.layout, folded.position_free
+    plan, layout = folded.plan, folded.layout
     mixed = _kernel(folded)
     out = mixed[..., : layout.head]
-    mass = None if plan.prior is None else mixed[..., layout.mass].unsqueeze(-1)
-    if plan.token_query is not None:
-        out = out + _attended_query(folded, mixed, mass) @ plan.token_query
-    if plan.prior is None or mass is None:
-        return out, None
-    return out + (mass * query) @ plan.prior.query, mass.squeeze(-1)
+    mass = None if plan.prior is None else mixed[..., layout.mass]
+    if plan.query_parts is not None:
+        attended = torch.cat(_attended_queries(folded, mixed, mass), dim=-1)
+        out = out + attended @ plan.query_parts
+    return out, mass
 
 
-def _attended_query(folded: Folded, mixed: torch.Tensor, mass: torch.Tensor | None) -> torch.Tensor:
-    """sum_n a(m, n) R_n^T R_m q_m over the tokens: [B, H, Q, d]; without rotation (1 - a(m, 0)) q_m."""
-    turns = folded.turns
+def _attended_queries(folded: Folded, mixed: torch.Tensor, mass: torch.Tensor | None) -> list[torch.Tensor]:
+    """The query as the tokens and as the prior saw it on average, side by side for `query_parts`.
+
+    sum_n a(m, n) R_n^T R_m q_m over the tokens, without rotation (1 - a(m, 0)) q_m; and a(m, 0) q_m.
+    """
+    plan, query, turns = folded.plan, folded.position_free, folded.turns
+    of_prior = [] if mass is None else [mass.unsqueeze(-1) * query]
+    if plan.token_share is None:
+        return of_prior
     if turns is None:
-        return folded.position_free if mass is None else (1 - mass) * folded.position_free
+        return [query - of_prior[0] if of_prior else query, *of_prior]
     averaged = mixed[..., folded.layout.turned]
     tables = averaged if turns.basis is None else averaged @ turns.basis
-    return turned_back_by(folded.scores.query[..., : folded.layout.head], tables)
+    return [*turned_back_by(folded.scores.query[..., : folded.layout.head], tables), *of_prior]
 
 
 def _kernel(folded: Folded) -> torch.Tensor:

@@ -188,7 +188,8 @@ class Reinterpretation:
         if plan is None:
             return None
         self._passing.arrival = Arrival(site, x, plan.posterior.token_bias(x))
-        return attention.kernel_input(plan, x)
+        self._passing.moved = (x, attention.kernel_input(plan, x))
+        return self._passing.moved[1]
 
     def _after_key(self, site: Site, moved: torch.Tensor, key: torch.Tensor) -> None:
         """Where a norm follows the projection: remember what it would have divided by."""
@@ -197,7 +198,10 @@ class Reinterpretation:
 
     def _before_value(self, site: Site, x: torch.Tensor) -> torch.Tensor | None:
         plan = self._active_plan(site)
-        return None if plan is None else attention.kernel_input(plan, x)
+        if plan is None:
+            return None
+        entered, moved = self._passing.__dict__.pop("moved", (None, None))
+        return moved if entered is x else attention.kernel_input(plan, x)
 
     def _after_fused(self, site: Site, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor | None:
         """Queries stay; keys and values are projected anew where the mixture moves their input."""

@@ -87,16 +87,26 @@ class LayerPosterior:
     def token_bias(self, x: torch.Tensor) -> torch.Tensor:
         """c_n + P/2 log r of the tokens: [..., N], float32.
 
-        log alpha_n and -1/2 sum mu_n^2 / S cancel almost exactly; they are subtracted on paper:
-        x^2/r - mu^2/S = x^2 var/(r S) + (x - mu)(x + mu)/S, so that nothing large is ever rounded.
+        log alpha_n and -1/2 sum mu_n^2 / S cancel almost exactly; they are subtracted on paper, so that nothing
+        large is ever rounded: with b = 1 - tau_mu what remains is
+
+            1/2 sum x^2 [var / r + b (2 - b)] / S  -  sum x b (1 - b) mu_p / S  -  1/2 sum b^2 mu_p^2 / S.
         """
-        total = self.noise + self.token_variance
+        square, linear, constant = self._bias_terms
         x = x.float()
-        bias = (x.square() * (self.token_variance / (2 * self.noise * total))).sum(-1)
-        if self.tau.mu != 1.0:
-            moved = (1.0 - self.tau.mu) * (x - self.prior.mean)
-            bias = bias + (moved * (2 * x - moved) / (2 * total)).sum(-1)
-        return bias + self._token_shift
+        bias = x.square() @ square
+        return bias + constant if linear is None else bias + x @ linear + constant
+
+    @cached_property
+    def _bias_terms(self) -> tuple[torch.Tensor, torch.Tensor | None, float]:
+        """What multiplies x^2 and x, [P] each, and what all tokens share."""
+        total, moved = self.noise + self.token_variance, 1.0 - self.tau.mu
+        square = (self.token_variance / self.noise + moved * (2 - moved)) / (2 * total)
+        if moved == 0.0:
+            return square, None, self._token_shift
+        mean = self.prior.mean
+        constant = float((mean.square() * (moved**2 / 2) / total).sum())
+        return square, -mean * (moved * (1 - moved)) / total, self._token_shift - constant
 
     def prior_bias(self) -> torch.Tensor:
         """c_0 + P/2 log r of the prior component: [1], float64, on the CPU (MPS has no float64)."""

@@ -64,8 +64,8 @@ def rotate_half(x: torch.Tensor) -> torch.Tensor:
     return torch.cat((-second, first), dim=-1)
 
 
-def turned_back_by(x: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
-    """sum_n a_n R_n^T x [..., d] from the weighted half tables sum_n a_n (cos_n, sin_n) [..., d]."""
+def turned_back_by(x: torch.Tensor, turns: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The halves of sum_n a_n R_n^T x [..., d] from the weighted half tables sum_n a_n (cos_n, sin_n) [..., d]."""
     cos, sin = turns.chunk(2, dim=-1)
     first, second = x.chunk(2, dim=-1)
-    return torch.cat((first * cos + second * sin, second * cos - first * sin), dim=-1)
+    return torch.addcmul(first * cos, second, sin), torch.addcmul(second * cos, first, sin, value=-1)
