@@ -40,7 +40,7 @@ priors: .venv/.dev
 
 # Everything that make made; files of yours (out/, converted models) stay.
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is written last, so an interrupted install is taken up again. The interpreter is asked each time:
