@@ -401,7 +401,7 @@ def reinterpret(model: nn.Module, prior: Prior) -> Iterator[Reinterpretation]:
         handles = [handle for site in nv.sites for handle in _install(nv, site)]
         request = lambda _m, args, kwargs: nv._note_request(kwargs)  # noqa: E731
         handles.append(model.register_forward_pre_hook(request, with_kwargs=True))
-        model.set_attn_implementation(NAMES[before])  # type: ignore[operator]
+        _dispatch(nv, NAMES[before])
     try:
         yield nv
     finally:
@@ -410,7 +410,19 @@ def reinterpret(model: nn.Module, prior: Prior) -> Iterator[Reinterpretation]:
                 handle.remove()
             for site in nv.sites:
                 _OWNERS.pop(site.module, None)
-            model.set_attn_implementation(before)  # type: ignore[operator]
+            _dispatch(nv, before)
+
+
+def _dispatch(nv: Reinterpretation, name: str) -> None:
+    """Send every layer to this attention function.
+
+    The layers of an encoder-decoder made of two models keep configs that the whole model does not know.
+    """
+    nv.model.set_attn_implementation(name)  # type: ignore[operator]
+    for site in nv.sites:
+        config: Any = site.module.config
+        if config._attn_implementation != name:
+            config._attn_implementation = name
 
 
 def _install(nv: Reinterpretation, site: Site) -> list[Any]:

@@ -1,6 +1,7 @@
 """NV attention in whole models against the float64 textbook version, on every supported family."""
 
 import gc
+import inspect
 import math
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,17 @@ import transformers
 import nvib
 from nvib import injection
 from tests import textbook
-from tests.tiny import DECODERS, ENCODER_DECODERS, ENCODERS, FAMILIES, SEQ2SEQ, inputs_of, model_of, prior_of
+from tests.tiny import (
+    DECODERS,
+    ENCODER_DECODERS,
+    ENCODERS,
+    FAMILIES,
+    GENERATING,
+    OTHER_USES,
+    inputs_of,
+    model_of,
+    prior_of,
+)  # fmt: skip
 
 SEQ2SEQ_FIELDS = {"encoder": "encoder_attentions", "cross": "cross_attentions", "decoder": "decoder_attentions"}
 FIELDS = (
@@ -315,11 +326,80 @@ def test_protection_beyond_a_sliding_window_is_refused():
 
 
 def test_a_decoder_that_stands_alone_has_no_cross_attention():
-    torch.manual_seed(0)
-    model = transformers.BartForCausalLM(transformers.BartConfig(**SEQ2SEQ)).eval()
-    inputs = {"input_ids": torch.arange(3, 12)[None]}
-    prior = nvib.estimate_prior(model, [inputs])
-    assert {name.partition(".")[0] for name in prior.layers} == {"decoder"}
-    expected = textbook.run(model, inputs, prior.state_dict(), SETTINGS["both"] | {"layers": {"decoder": range(3)}})
-    with nvib.reinterpret(model, prior) as nv, nv.regularised(regularisation(SETTINGS["both"])):
-        torch.testing.assert_close(model(**inputs, use_cache=False).logits.double(), expected.logits, atol=1e-4, rtol=0)
+    model = model_of("bart alone")
+    assert {name.partition(".")[0] for name in prior_of(model).layers} == {"decoder"}
+
+
+def accepted(model, inputs):
+    """The inputs that this model's forward takes."""
+    return {name: x for name, x in inputs.items() if name in inspect.signature(model.forward).parameters}
+
+
+@pytest.mark.parametrize("name", ["all", "one layer"])
+@pytest.mark.parametrize("use", OTHER_USES)
+def test_other_uses_agree_with_textbook(use, name):
+    model, setting = model_of(use), SETTINGS[name]
+    prior = nvib.estimate_prior(model, [accepted(model, inputs_of(model, rows=4, length=12, seed=2))])
+    inputs = accepted(model, inputs_of(model))
+    real = inputs["attention_mask"].bool() if "attention_mask" in inputs else slice(None)
+    baseline = output(model(**inputs))
+    expected = textbook.run(model, inputs, prior.state_dict(), setting)
+    wanted = expected.logits if expected.logits is not None else expected.last_hidden_state
+    real = real if wanted.shape[:2] == getattr(inputs.get("input_ids"), "shape", None) else slice(None)
+    with nvib.reinterpret(model, prior) as nv:
+        with nv.regularised(nvib.Regularisation()):
+            identity = output(model(**inputs))
+        with nv.regularised(regularisation(setting)), nvib.capture() as seen:
+            found = output(model(**inputs))
+        assert {(site.kind, site.layer) for site in nv.sites} == set(seen.entropy)
+    scale = float(wanted[real].max() - wanted[real].min())
+    assert float((identity - baseline)[real].abs().max()) <= 1e-5 * scale
+    assert float((found - wanted)[real].abs().max()) <= 1e-4 * scale
+
+
+@pytest.mark.parametrize("use", GENERATING)
+def test_other_uses_generate_the_same_with_and_without_cache(use):
+    model = model_of(use)
+    prior = nvib.estimate_prior(model, [accepted(model, inputs_of(model, rows=4, length=12, seed=2))])
+    inputs = {"input_ids": torch.arange(3, 21).view(2, 9)}
+    common = {"max_new_tokens": 8, "min_new_tokens": 8, "do_sample": False, "pad_token_id": 0}
+    common |= {"output_logits": True, "return_dict_in_generate": True}
+    with nvib.reinterpret(model, prior) as nv:
+        baseline = torch.stack(nv.generate(**inputs, **common).logits)
+        with nv.regularised(regularisation(SETTINGS["all"])):
+            cached, plain = (nv.generate(**inputs, **common, use_cache=use_cache) for use_cache in (True, False))
+    assert torch.equal(cached.sequences, plain.sequences)
+    first, second = torch.stack(cached.logits), torch.stack(plain.logits)
+    scale = float(second.max() - second.min())
+    assert float((first - second).abs().max()) <= 1e-5 * scale
+    assert float((first - baseline).abs().max()) > 1e-2 * scale
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "bart", "qwen3"])
+def test_sampled_text_is_the_same_with_and_without_cache(family):
+    model = model_of(family)
+    ids = torch.arange(3, 21).view(2, 9)
+    common = {"max_new_tokens": 12, "min_new_tokens": 12, "do_sample": True, "temperature": 2.0, "pad_token_id": 0}
+    found = []
+    with nvib.reinterpret(model, prior_of(model)) as nv, nv.regularised(regularisation(SETTINGS["all"])):
+        for seed, use_cache in ((0, True), (0, False), (1, True)):
+            torch.manual_seed(seed)
+            found.append(nv.generate(input_ids=ids, **common, use_cache=use_cache))
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_prompt_lookup_gives_the_greedy_text(family):
+    model = model_of(family)
+    ids = torch.tensor([[5, 6, 7, 8, 5, 6, 7, 8, 5, 6]])
+    common = {"max_new_tokens": 12, "min_new_tokens": 12, "do_sample": False, "pad_token_id": 0}
+    with nvib.reinterpret(model, prior_of(model)) as nv, nv.regularised(regularisation(SETTINGS["all"])):
+        greedy = nv.generate(input_ids=ids, **common)
+        assert torch.equal(nv.generate(input_ids=ids, **common, prompt_lookup_num_tokens=3), greedy)
+
+
+def test_assisted_generation_is_refused():
+    model = model_of("llama")
+    with nvib.reinterpret(model, prior_of(model)) as nv, pytest.raises(nvib.NVError, match="leave out assistant_model"):
+        nv.generate(input_ids=torch.arange(3, 9)[None], assistant_model=model)

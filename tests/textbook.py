@@ -264,7 +264,7 @@ def run(model, inputs, prior, setting):
     It may be empty where no layer is regularised.
     """
     model = double(model)
-    model.set_attn_implementation("textbook")
+    implement(model, "textbook")
     modules = {kind: [] for kind in KINDS}
     for name, module in model.named_modules():
         if projections(module) is not None:
@@ -289,10 +289,18 @@ def run(model, inputs, prior, setting):
 def untouched(model, inputs):
     """Logits, or the last hidden state, of the float64 copy with the library's own attention."""
     model = double(model)
-    model.set_attn_implementation("sdpa")
+    implement(model, "sdpa")
     with torch.no_grad():
         output = model(**inputs, use_cache=False)
     return output["logits"] if "logits" in output else output["last_hidden_state"]
+
+
+def implement(model, name):
+    """Choose an attention function, in modules that keep a config of their own too."""
+    model.set_attn_implementation(name)
+    for module in model.modules():
+        if projections(module) is not None:
+            module.config._attn_implementation = name
 
 
 def double(model):
@@ -347,12 +355,14 @@ def projections(module):
         if all(hasattr(module, name) for name in names):
             return tuple(getattr(module, name) for name in names)
     if type(module).__name__ == "GPT2Attention":
+        if module.is_cross_attention:
+            return third(module.q_attn, 0), third(module.c_attn, 0), third(module.c_attn, 1)
         return tuple(third(module.c_attn, i) for i in range(3))
     return None
 
 
 def third(fused, i):
-    """Query, key or value projection (i = 0, 1, 2) of GPT-2's one module, whose weight is [P, 3 P], as a Linear."""
+    """Columns i P to (i + 1) P of GPT-2's fused projections, whose weights are [P, 3 P], as a Linear."""
     P = fused.weight.shape[0]
     linear = torch.nn.Linear(P, P, dtype=torch.float64)
     linear.weight = torch.nn.Parameter(fused.weight[:, i * P : (i + 1) * P].T.clone())
@@ -375,7 +385,8 @@ def new_layer(model, kind, index, prior, setting):
     layer_types = getattr(model.config, "layer_types", None)
     theta = rope_theta(model.config, layer_types and layer_types[index])
     exact = setting.get("exact_posterior", False)
-    if layers is not None and index not in layers:
+    never_called = f"{'cross' if kind == 'cross' else f'{kind}.{index}'}.mean" not in prior
+    if never_called or (layers is not None and index not in layers):
         return Layer(kind, None, IDENTITY, protected, theta, False)
     tau = {name: of_kind(setting[name], kind) for name in ("mu", "alpha", "sigma")}
     return Layer(kind, layer_prior(prior, kind, index, setting), tau, protected, theta, exact)

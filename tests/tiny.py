@@ -130,10 +130,40 @@ ENCODER_DECODERS = {"bart": bart, "mbart": mbart, "marian": marian, "t5": t5, "w
 FAMILIES = ENCODERS | DECODERS | ENCODER_DECODERS
 
 
+def bert_config(**changes):
+    return transformers.BertConfig(**SHAPE | {"intermediate_size": 32} | changes)
+
+
+def two_models(decoder):
+    """An encoder-decoder made of two models, each with a config of its own."""
+    model = transformers.EncoderDecoderModel(encoder=bert(), decoder=decoder)
+    model.config.decoder_start_token_id, model.config.pad_token_id = 1, 0
+    model.generation_config.decoder_start_token_id, model.generation_config.pad_token_id = 1, 0
+    return model
+
+
+OTHER_USES = {
+    "llama without a head": lambda: transformers.LlamaModel(llama().config),
+    "llama that classifies": lambda: transformers.LlamaForSequenceClassification(llama(pad_token_id=0).config),
+    "bert that classifies": lambda: transformers.BertForSequenceClassification(bert_config()),
+    "bert as decoder": lambda: transformers.BertLMHeadModel(bert_config(is_decoder=True)),
+    "t5's encoder": lambda: transformers.T5EncoderModel(t5().config),
+    "bart's encoder": lambda: bart().get_encoder(),
+    "whisper's encoder": lambda: whisper().get_encoder(),
+    "bart alone": lambda: transformers.BartForCausalLM(bart(encoder_layers=3).config),
+    "tied bart": lambda: bart(tie_word_embeddings=True),
+    "bert to bert": lambda: two_models(
+        transformers.BertLMHeadModel(bert_config(is_decoder=True, add_cross_attention=True, num_hidden_layers=3))
+    ),
+    "bert to gpt2": lambda: two_models(gpt2(add_cross_attention=True)),
+}
+GENERATING = ("bert as decoder", "bart alone", "tied bart", "bert to bert", "bert to gpt2")
+
+
 def model_of(family, seed=0, **changes):
     """A random model in evaluation mode, float32, biases and norms random too."""
     torch.manual_seed(seed)
-    model = FAMILIES[family](**changes).eval().requires_grad_(False)
+    model = (FAMILIES | OTHER_USES)[family](**changes).eval().requires_grad_(False)
     for parameter in model.parameters():
         if parameter.dim() == 1:
             parameter += 0.2 * torch.randn_like(parameter)
