@@ -7,6 +7,7 @@
 Fehr & Henderson, Nonparametric Variational Regularisation of Pretrained Transformers, arXiv:2312.00662.
 """
 
+from nvib import divergence, general, sampling
 from nvib.capture import Capture, capture
 from nvib.errors import NVError
 from nvib.injection import Reinterpretation, reinterpret
@@ -27,8 +28,11 @@ __all__ = [
     "Reinterpretation",
     "Temperature",
     "capture",
+    "divergence",
     "estimate_prior",
+    "general",
     "load",
     "reinterpret",
+    "sampling",
     "standard_normal_prior",
 ]
