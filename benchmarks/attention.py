@@ -1,13 +1,14 @@
 """One attention layer, projections included: NV against fused, eager and a plain evaluation at model width.
 
 Times are taken in rounds, every variant once a round in turn, as ratios to the fused layer of the same round; the table
-shows medians. Memory is the peak of what one call allocates beyond its inputs and weights.
+shows medians. Memory is the peak of what one call holds at a time beyond its inputs and weights.
 Run: PYTHONPATH=. python benchmarks/attention.py
 """
 
 from __future__ import annotations
 
 import copy
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -23,11 +24,13 @@ from nvib.posterior import LayerPosterior
 
 ROUNDS = 11
 TOKENS = (64, 128, 256, 512, 1024, 2048)
-TEMPERATURE = nvib.Temperature(alpha=1.0, sigma=0.3)
+PRIOR, BOTH = nvib.Temperature(alpha=1.0), nvib.Temperature(alpha=1.0, sigma=0.3)
 SETTINGS = {
     "NV identity": nvib.Regularisation(),
-    "NV regularised": nvib.Regularisation(encoder=TEMPERATURE, decoder=TEMPERATURE, protected=1),
+    "NV prior": nvib.Regularisation(encoder=PRIOR, decoder=PRIOR, protected=1),
+    "NV prior and variance": nvib.Regularisation(encoder=BOTH, decoder=BOTH, protected=1),
 }
+VARIANTS = ("fused", "eager", *SETTINGS, "plain")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 Call = Callable[[], object]
 
@@ -100,7 +103,7 @@ def variants(make: Callable[[], torch.nn.Module], tokens: int, held: ExitStack) 
 
 def posterior(prior: nvib.Prior) -> LayerPosterior:
     """The regularised setting's, for a layer with heads of 64."""
-    return LayerPosterior.of(prior.of("encoder", 0), SETTINGS["NV regularised"], "encoder", 8.0, DEVICE)
+    return LayerPosterior.of(prior.of("encoder", 0), SETTINGS["NV prior and variance"], "encoder", 8.0, DEVICE)
 
 
 def seconds(call: Call, repeats: int) -> float:
@@ -137,19 +140,27 @@ def peak(call: Call) -> float:
     return max(held, default=0) / 2**20
 
 
+def table(title: str, rows: dict[tuple[str, int], dict[str, str]]) -> None:
+    print(f"\n{title}\n\n| layer | tokens | {' | '.join(VARIANTS)} |\n|---|---|{'---|' * len(VARIANTS)}")
+    for (layer, tokens), cells in rows.items():
+        print(f"| {layer} | {tokens} | {' | '.join(cells.get(name, '–') for name in VARIANTS)} |")
+
+
 @torch.inference_mode()
 def main() -> None:
-    name = torch.cuda.get_device_name() if DEVICE.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    print(f"{name}, float32, torch {torch.__version__}, medians of {ROUNDS} rounds; time over fused, peak extra MiB")
-    print("| layer | tokens | variant | time | MiB |\n|---|---|---|---|---|")
+    times, memory = {}, {}
     for label, make in {"BERT-base": bert, "SmolLM2": llama}.items():
         for tokens in TOKENS:
             with ExitStack() as held:
                 found = variants(make, tokens, held)
-                taken = ratios(found)
-                for variant, call in found.items():
-                    print(f"| {label} | {tokens} | {variant} | {taken[variant]:.2f}x | {peak(call):.1f} |", flush=True)
+                times[label, tokens] = {name: f"{ratio:.2f}x" for name, ratio in ratios(found).items()}
+                memory[label, tokens] = {name: f"{peak(call):.1f}" for name, call in found.items()}
+    name = torch.cuda.get_device_name() if DEVICE.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    print(f"{name}, float32, torch {torch.__version__}, medians of {ROUNDS} rounds")
+    table("Time over the fused layer's", times)
+    table("Peak of what one call allocates, MiB", memory)
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     main()

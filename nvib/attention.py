@@ -191,8 +191,8 @@ def _place_prior(plan: LayerPlan, layout: Layout, prior: PriorPlan, keys: torch.
 
 def prior_score(plan: LayerPlan, prior: PriorPlan, position_free: torch.Tensor, call: Call) -> torch.Tensor:
     """score(m, 0) = q_m . k_0 / r + c_0, far below everything for protected queries: [B, H, Q], float32."""
-    query, key = position_free.float(), prior.key.repeat_interleave(plan.site.groups, dim=0).unsqueeze(-1)
-    score = (query @ key).squeeze(-1) / plan.site.noise + prior.bias
+    query = position_free.float()
+    score = (query * prior.scoring_key).sum(-1) + prior.bias
     if prior.query_norm is not None:
         score = score + ((query @ prior.query_norm) * query).sum(-1)
     hidden = protected_queries(plan, call)

@@ -20,13 +20,14 @@ from nvib.posterior import LayerPosterior
 class PriorPlan:
     """The prior component of one layer, projected: key k_0 [G, d] and bias c_0 [1] in float32, value v_0 [G, d].
 
-    query_norm [H, d, d], of the exact posterior only: q_m^T . q_m is what the query's norm adds to the prior's
-    score beyond what it adds to every token's.
+    scoring_key: k_0 / r of every query head, [H, 1, d] in float32. query_norm [H, d, d], of the exact posterior only:
+    q_m^T . q_m is what the query's norm adds to the prior's score beyond what it adds to every token's.
     """
 
     key: torch.Tensor
     value: torch.Tensor
     bias: torch.Tensor
+    scoring_key: torch.Tensor
     query_norm: torch.Tensor | None
 
 
@@ -164,6 +165,7 @@ def _plan_prior(site: Site, posterior: LayerPosterior, exact: bool) -> PriorPlan
         key=key,
         value=_project(site.value, mean, site.head_width).to(site.key.weight.dtype),
         bias=posterior.prior_bias().float().to(mean.device),
+        scoring_key=(key / site.noise).repeat_interleave(site.groups, dim=0).unsqueeze(1),
         query_norm=query_norm,
     )
 

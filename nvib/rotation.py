@@ -34,9 +34,9 @@ class Rotation:
 
     def turn_back(self, x: torch.Tensor) -> torch.Tensor:
         """Undo the rotation of x: [B, H, Q, d]."""
-        return x * self.cos.unsqueeze(1) - rotate_half(x) * self.sin.unsqueeze(1)
+        return torch.cat(turned_back_by(x, self.turns.columns.unsqueeze(1)), dim=-1)
 
-    @property
+    @cached_property
     def turns(self) -> Turns:
         """The half tables as they are: the rows of a cache need columns that no later token changes."""
         half = self.cos.shape[-1] // 2
