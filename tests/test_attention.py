@@ -229,6 +229,19 @@ def test_padding_does_not_leak(family, padding):
             torch.testing.assert_close(together[row, mask][None], alone, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("family", ["bart", "mbart", "marian", "t5"])
+def test_padding_of_the_source_does_not_leak(family):
+    model = model_of(family)
+    inputs = inputs_of(model)
+    with nvib.reinterpret(model, prior_of(model)) as nv, nv.regularised(regularisation(SETTINGS["all"])):
+        together = model(**inputs).logits
+        for row, mask in enumerate(inputs["attention_mask"].bool()):
+            ids, target = inputs["input_ids"][row, mask][None], inputs["decoder_input_ids"][row][None]
+            alone = model(input_ids=ids, decoder_input_ids=target).logits
+            scale = float(alone.max() - alone.min())
+            assert float((together[row] - alone[0]).abs().max()) < 1e-5 * scale
+
+
 def test_protected_query_gives_the_prior_nothing():
     model = model_of("llama")
     ids = torch.arange(3, 12)[None]
