@@ -22,7 +22,8 @@ class Capture:
     """What the forwards inside `capture` left behind, by (kind, layer). A later forward replaces an earlier one.
 
     For the places in `maps` alone: attention [B, H, Q, N + 1] float32, the prior in column 0 (zeros without it),
-    of the heads asked for, in the order of their numbers; and layers, all that made it, in embedding space.
+    of the heads asked for, in the order of their numbers. For them, and for every layer of a comparable capture:
+    layers, all that made it, without any map.
 
     For every layer, over the whole row with its prior: entropy [B, H, Q] in nats, largest [B, H, Q], the greatest
     weight; and change [B, H, Q], the Jensen-Shannon distance to the baseline (the root of the divergence in bits:
@@ -43,17 +44,14 @@ class Capture:
     prior_mass: dict[Place, torch.Tensor] = field(default_factory=dict)
     log_alpha: dict[Place, torch.Tensor] = field(default_factory=dict)
     distance: dict[Place, torch.Tensor] = field(default_factory=dict)
-    scores: dict[Place, Scores] = field(default_factory=dict)
 
-    def wants(self, place: Place) -> bool:
-        """Whether this layer's maps were asked for."""
-        return place[1] in self.maps.get(place[0], ())
-
-    def note(self, place: Place, scores: Scores, baseline: Scores | None = None) -> None:
-        """Keep what was asked for of one layer's attention."""
-        if self.comparable:
-            self.scores[place] = scores
-        if self.wants(place):
+    def note(self, place: Place, scores: Scores, layer: Layer | None, baseline: Scores | None = None) -> None:
+        """Keep what was asked for of one layer's attention; layer: None for a step of a generation."""
+        wanted = place[1] in self.maps.get(place[0], ())
+        self.layers.pop(place, None)
+        if layer is not None and (wanted or self.comparable):
+            self.layers[place] = layer
+        if wanted:
             self.attention[place] = scores.weights(self.maps[place[0]][place[1]])
         baseline = self._baseline(place, scores) if baseline is None else baseline
         self.entropy[place], self.largest[place], change = scores.summary(baseline)
@@ -63,12 +61,13 @@ class Capture:
     def _baseline(self, place: Place, scores: Scores) -> Scores | None:
         if self.against is None:
             return None
-        before = self.against.scores.get(place)
+        before = self.against.layers.get(place)
         if before is None:
-            raise NVError("The capture to compare with kept no scores; make it with capture(comparable=True).")
-        if before.shape != scores.shape:
-            raise NVError(f"The baseline saw attention of shape {before.shape} but this call makes {scores.shape}.")
-        return before
+            raise NVError("The capture to compare with kept no layers; make it with capture(comparable=True).")
+        if before.scores.shape != scores.shape:
+            told = before.scores.shape
+            raise NVError(f"The baseline saw attention of shape {told} but this call makes {scores.shape}.")
+        return before.scores
 
 
 _CAPTURE: ContextVar[Capture | None] = ContextVar("nvib_capture", default=None)
@@ -81,8 +80,8 @@ def capture(
     """Collect from the forwards of this context: `with nvib.capture({"decoder": {3}}) as seen: model(...)`.
 
     maps: layers by kind whose attention maps are kept, {"decoder": {3: [0, 5]}} for some of the heads only.
-    comparable: keep each layer's queries and keys (no maps), so that a later capture can be measured `against`
-    this one. Works for reinterpreted models, regularised or not; safe in threads.
+    comparable: keep each layer's states, queries and keys (no maps), so that a later capture can be measured
+    `against` this one. Works for reinterpreted models, regularised or not; safe in threads.
     """
     seen = Capture(_by_heads(maps or {}), against, comparable)
     token = _CAPTURE.set(seen)

@@ -108,18 +108,22 @@ def attend(head: Head, mixture: Mixture, exact: bool = False) -> tuple[torch.Ten
 class Layer:
     """One layer of one forward, ready to be taken apart: what its hooks and its attention function saw.
 
-    posterior: identity's, where the layer was left alone. states: x [B, N, P]; query: unscaled [B, H, Q, d], at
-    its position and position_free; hidden: bool [B or 1, 1, Q], the queries protected from the prior, or None.
+    posterior: identity's, where the layer was left alone. states: x [B, N, P]; hidden: bool [B or 1, 1, Q], the
+    queries protected from the prior, or None.
     """
 
     site: Site
     posterior: LayerPosterior
     states: torch.Tensor
-    query: torch.Tensor
-    position_free: torch.Tensor
     rotation: Rotation | None
     scores: Scores
     hidden: torch.Tensor | None
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that keeping this layer holds, in bytes, masks and positions left out."""
+        parts = (self.states, self.scores.query, self.scores.key)
+        return sum(part.untyped_storage().nbytes() for part in parts)
 
     def mixture(self, row: int) -> Mixture:
         """The posterior of one text."""
@@ -130,17 +134,19 @@ class Layer:
         group, rotation = number // self.site.groups, self.rotation
         key_weight, value_weight = (_exact(per_head(p.weight, self.site.head_width)[group]) for p in self._parts)
         key_bias, value_bias = (self._bias(p, group) for p in self._parts)
+        rotated = self.scores.query[row : row + 1, number : number + 1, :, : self.site.head_width]
+        position_free = rotated if rotation is None else rotation.of_row(row).turn_back(rotated)
         return Head(
-            queries=_exact(self.position_free[row, number]),
+            queries=_exact(position_free[0, 0]),
             key_weight=key_weight,
             key_bias=key_bias,
             value_weight=value_weight,
             value_bias=value_bias,
             visible=self._visible(row),
             noise=self.site.noise,
-            rotated=None if rotation is None else _exact(self.query[row, number]),
-            cos=None if rotation is None else _exact(_of_row(rotation.cos, row)),
-            sin=None if rotation is None else _exact(_of_row(rotation.sin, row)),
+            rotated=None if rotation is None else _exact(rotated[0, 0]),
+            cos=None if rotation is None else _exact(rotation.of_row(row).cos[0]),
+            sin=None if rotation is None else _exact(rotation.of_row(row).sin[0]),
             offset=self._offset(row, number),
             key_scale=self._key_scale(row, key_weight, key_bias),
         )

@@ -257,8 +257,7 @@ class Reinterpretation:
             return
         states = self._states(site)
         if plan is None:
-            seen.note((site.kind, site.layer), scores)
-            self._keep_layer(seen, site, None, call, scores, states)
+            seen.note((site.kind, site.layer), scores, self._layer(site, None, call, scores, states))
             return
         if states is None or states.shape[1] != call.key.shape[2]:
             raise NVError("The local effect needs the whole text in one call; leave out past_key_values.")
@@ -280,29 +279,18 @@ class Reinterpretation:
             seen.log_alpha[place] = plan.posterior.log_pseudo_counts(states)
             seen.distance[place] = plan.posterior.distances(states)
         seen.prior_mass[place] = torch.zeros_like(call.query[..., 0]) if mass is None else mass
-        seen.note(place, scores, baseline)
-        self._keep_layer(seen, plan.site, plan, call, scores, states)
+        seen.note(place, scores, self._layer(plan.site, plan, call, scores, states), baseline)
 
-    def _keep_layer(
-        self,
-        seen: Capture,
-        site: Site,
-        plan: LayerPlan | None,
-        call: Call,
-        scores: Scores,
-        states: torch.Tensor | None,
-    ) -> None:
-        """All that made the maps that were asked for; of a whole text only, not of a step of a generation."""
-        place = (site.kind, site.layer)
-        seen.layers.pop(place, None)
-        if not seen.wants(place) or states is None or states.shape[1] != scores.shape[-1]:
-            return
-        seen.layers[place] = Layer(
+    def _layer(
+        self, site: Site, plan: LayerPlan | None, call: Call, scores: Scores, states: torch.Tensor | None
+    ) -> Layer | None:
+        """All that made this attention; None for a step of a generation, whose older tokens are gone."""
+        if states is None or states.shape[1] != scores.shape[-1]:
+            return None
+        return Layer(
             site=site,
             posterior=self._untouched_posterior(site) if plan is None else plan.posterior,
             states=states,
-            query=call.query,
-            position_free=call.position_free(),
             rotation=call.rotation,
             scores=scores,
             hidden=None if plan is None else attention.protected_queries(plan, call),

@@ -28,6 +28,11 @@ class Rotation:
     cos: torch.Tensor
     sin: torch.Tensor
 
+    def of_row(self, row: int) -> Rotation:
+        """The tables of one text, [1, Q, d]."""
+        row = row if len(self.cos) > 1 else 0
+        return Rotation(self.cos[row : row + 1], self.sin[row : row + 1])
+
     def turn(self, x: torch.Tensor) -> torch.Tensor:
         """Rotate x: [B, H, Q, d]."""
         return x * self.cos.unsqueeze(1) + rotate_half(x) * self.sin.unsqueeze(1)
