@@ -11,6 +11,7 @@ from nvib import NVError
 from nvib.lab import EXAMPLES, Scenario, observe, prove_identity
 from nvib.lab.dirichlet import mean_weights
 from tests import textbook
+from tests.test_divergence import exact_dirichlet_kl
 
 SHORT = {
     "smollm2": replace(EXAMPLES["smollm2"], text="The treaty was not", layer=2, head="3", pseudo_count_shift=1.0),
@@ -29,7 +30,15 @@ def textbook_setting(scenario):
         "prior_mean_scale": scenario.prior_mean_scale,
         "prior_variance_scale": scenario.prior_variance_scale,
         "pseudo_count_shift": scenario.pseudo_count_shift,
+        "layers": textbook_layers(scenario),
     }
+
+
+def textbook_layers(scenario):
+    ranges = {kind: getattr(scenario, f"{kind}_layers").split("-") for kind in textbook.KINDS}
+    if all(part == [""] for part in ranges.values()):
+        return None
+    return {k: range(99) if r == [""] else range(int(r[0]), int(r[1]) + 1) for k, r in ranges.items()}
 
 
 def exact(bench, scenario):
@@ -75,6 +84,139 @@ def test_numbers_agree_with_textbook(benches, name):
     weights = mean_weights(seen.log_alpha[seen.layer], seen.prior_log_alpha[seen.layer])
     np.testing.assert_allclose(weights, textbook.dirichlet_mean(components), atol=1e-3)
     check_output(bench, scenario, seen, inputs, untouched, regularised)
+    check_summaries(bench, scenario, seen, untouched, regularised)
+    check_cell(bench, scenario, seen, untouched, regularised)
+
+
+def check_summaries(bench, scenario, seen, untouched, regularised):
+    """Every layer and head: distance to the baseline, prior mass, entropy; KL and distance to the prior by layer."""
+    kind, setting = seen.kind, textbook_setting(scenario)
+    for layer, (new, old) in enumerate(zip(regularised.attentions[kind], untouched.attentions[kind], strict=True)):
+        new, old = new[0], old[0]  # [H, Q, N + 1]
+        np.testing.assert_allclose(seen.change[layer], jensen_shannon(new, old).mean(-1), atol=1e-3)
+        np.testing.assert_allclose(seen.prior_mass[layer], new[..., 0].mean(-1), atol=1e-4)
+        np.testing.assert_allclose(seen.entropy[layer], entropy(new).mean(-1), atol=1e-3)
+        np.testing.assert_allclose(seen.baseline_entropy[layer], entropy(old).mean(-1), atol=1e-3)
+        p = textbook.layer_prior(bench.loaded.prior.state_dict(), kind, layer, setting)
+        x = regularised.inputs[kind][layer][0]
+        away = ((x - p["mean"]) ** 2 / p["var"]).mean(-1).sqrt()
+        np.testing.assert_allclose(seen.distance[layer], away, rtol=1e-3)
+        noise = math.sqrt(new.shape[0] and bench.nv.sites[0].head_width)
+        tau = [setting["alpha"][kind], setting["sigma"][kind], setting["mu"]]
+        means, variances, log_alpha = textbook.posterior(x, p, *tau, noise)
+        gaussian = float(textbook.gaussian_kl(means, variances, log_alpha, p))
+        assert seen.kl_gaussian[layer] == pytest.approx(gaussian, rel=1e-3)
+        A, A_p = float(log_alpha.logsumexp(0)), float(p["log_alpha"])
+        assert seen.kl_dirichlet[layer] == pytest.approx(exact_dirichlet_kl(A, A_p, len(log_alpha)), rel=1e-3, abs=1e-4)
+
+
+def entropy(p):
+    return -(p * torch.where(p > 0, p, torch.ones_like(p)).log()).sum(-1)
+
+
+def jensen_shannon(p, q):
+    divergence = entropy((p + q) / 2) - entropy(p) / 2 - entropy(q) / 2
+    return (divergence / math.log(2)).clamp(min=0).sqrt()
+
+
+def check_cell(bench, scenario, seen, untouched, regularised):
+    """The terms add up to the weights shown, and each is the textbook's."""
+    cell = seen.cell
+    after, before = (r.attentions[seen.kind][seen.layer][0, cell.head, cell.query] for r in (regularised, untouched))
+    assert cell.weights == pytest.approx((float(before[cell.key + 1]), float(after[cell.key + 1])), abs=1e-4)
+    if scenario.head.isdecimal():
+        assert cell.head == int(scenario.head)
+        assert cell.weights[1] == pytest.approx(float(seen.regularised[cell.query, cell.key + 1]), abs=1e-6)
+        largest = np.abs(seen.regularised - np.pad(seen.baseline, ((0, 0), (1, 0)))).max()
+        assert abs(cell.weights[1] - cell.weights[0]) == pytest.approx(largest, abs=1e-6)
+    setting = textbook_setting(scenario)
+    p = textbook.layer_prior(bench.loaded.prior.state_dict(), seen.kind, seen.layer, setting)
+    noise = math.sqrt(bench.nv.sites[0].head_width)
+    tau = [setting["alpha"][seen.kind], setting["sigma"][seen.kind], setting["mu"]]
+    x = regularised.inputs[seen.kind][seen.layer][0]
+    means, variances, log_alpha = textbook.posterior(x, p, *tau, noise)
+    S = noise + variances
+    terms = dict(zip(cell.terms, cell.regularised, strict=True))
+    found = {name.split()[0]: value for name, value in terms.items()}
+    n = cell.key + 1
+    scale = float(log_alpha[n].abs())
+    assert found["log"] == pytest.approx(float(log_alpha[n]), rel=1e-4)
+    assert found["norm"] == pytest.approx(float(-0.5 * (means**2 / S).sum(-1)[n]), abs=1e-4 * scale)
+    assert found["variance"] == pytest.approx(float(-0.5 * (S / noise).log().sum(-1)[n]), rel=1e-4)
+
+
+def test_the_cell_of_a_link_is_the_one_taken_apart(benches):
+    bench, base = benches("smollm2"), replace(SHORT["smollm2"], head="mean")
+    named = observe(bench, replace(base, cell="2,prior")).cell
+    assert (named.query, named.key) == (2, -1)
+    assert named.head == int(observe(bench, base).change[base.layer].argmax())
+    assert np.isnan(named.baseline).all()  # the baseline has no prior
+    assert named.weights[0] == 0.0
+    gone = observe(bench, replace(base, cell="900,1")).cell
+    assert (gone.query, gone.key) == (observe(bench, base).cell.query, observe(bench, base).cell.key)
+    above = observe(bench, replace(base, cell="0,2")).cell
+    assert above.weights == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_only_the_layers_chosen_are_regularised(benches, name):
+    bench = benches(name)
+    kind = SHORT[name].kind
+    chosen = {"smollm2": "1-2", "minilm": "3-3", "g2p": "0-0"}[name]
+    scenario = replace(SHORT[name], **{f"{kind}_layers": chosen})
+    seen = observe(bench, scenario)
+    _, untouched, regularised = exact(bench, scenario)
+    for layer in range(bench.layers[kind]):
+        new, old = regularised.attentions[kind][layer][0], untouched.attentions[kind][layer][0]
+        np.testing.assert_allclose(seen.change[layer], jensen_shannon(new, old).mean(-1), atol=1e-3)
+    inside = [int(n) for n in chosen.split("-")]
+    outside = [n for n in range(bench.layers[kind]) if not inside[0] <= n <= inside[1]]
+    assert np.isnan(seen.log_alpha[outside]).all()
+    assert np.isnan(seen.prior_log_alpha[outside]).all()
+    assert np.isfinite(seen.log_alpha[inside[0]]).all()
+    with pytest.raises(NVError, match="does not exist"):
+        observe(bench, replace(scenario, **{f"{kind}_layers": "0-99"}))
+
+
+@pytest.mark.parametrize("name", ["smollm2", "minilm"])
+def test_the_local_effect_leaves_the_output_and_the_upstream_alone(benches, name):
+    bench = benches(name)
+    scenario = replace(SHORT[name], effect="local")
+    seen, kind = observe(bench, scenario), SHORT[name].kind
+    alone = replace(SHORT[name], **{f"{kind}_layers": f"{scenario.layer}-{scenario.layer}"})
+    _, untouched, regularised = exact(bench, alone)
+    new, old = (r.attentions[kind][scenario.layer][0] for r in (regularised, untouched))
+    np.testing.assert_allclose(seen.change[scenario.layer], jensen_shannon(new, old).mean(-1), atol=1e-3)
+    if name == "smollm2":
+        np.testing.assert_array_equal(seen.output.baseline, seen.output.regularised)
+    else:
+        np.testing.assert_allclose(seen.output.moved, 1.0)
+
+
+def test_hidden_special_tokens_and_a_hidden_prior(benches):
+    bench, scenario = benches("minilm"), SHORT["minilm"]
+    full = observe(bench, scenario)
+    hidden = observe(bench, replace(scenario, special=False, with_prior=False))
+    assert full.keys[0] == "[CLS]"
+    assert full.keys[-1] == "[SEP]"
+    assert hidden.keys == full.keys[1:-1] == hidden.queries
+    assert hidden.tokens == full.tokens
+    np.testing.assert_allclose(hidden.baseline, full.baseline[1:-1, 1:-1])
+    left = 1 - full.regularised[:, :1]
+    np.testing.assert_allclose(hidden.regularised[:, 1:], (full.regularised[:, 1:] / left)[1:-1, 1:-1], rtol=1e-5)
+    assert hidden.regularised[:, 0].max() == 0.0
+    with pytest.raises(NVError, match="special tokens only"):
+        observe(bench, replace(scenario, text="[SEP]", row=0, special=False))
+
+
+def test_another_view_of_a_run_costs_no_forward(benches, monkeypatch):
+    bench, scenario = benches("smollm2"), SHORT["smollm2"]
+    observe(bench, scenario)
+    calls = []
+    monkeypatch.setattr(type(bench.model), "forward", lambda *a, **k: calls.append(1))
+    for change in ({"layer": 9}, {"head": "max"}, {"cell": "1,1"}, {"special": False}, {"scale": "log"}):
+        observe(bench, replace(scenario, **change))
+    assert not calls
 
 
 def check_output(bench, scenario, seen, inputs, untouched, regularised):
@@ -178,7 +320,8 @@ def test_every_field_survives_the_link():
         model="a/b", text="x & y = <s>\n é", encoder_alpha=0.0, encoder_sigma=0.1, cross_alpha=-3.5, cross_sigma=1.0,
         decoder_alpha=10.0, decoder_sigma=0.05, mu=0.0, protected=2, prior="text", prior_text="p\nq",
         prior_mean_scale=0.0, prior_variance_scale=0.25, pseudo_count_shift=-2.0, kind="cross", layer=3, head="max",
-        row=4,
+        row=4, cell="3,prior", metric="entropy", scale="log", special=False, with_prior=False, effect="local",
+        encoder_layers="0-3", cross_layers="1-1", decoder_layers="2-29",
     )  # fmt: skip
     assert Scenario.from_query(odd.to_query()) == (odd, [])
     assert Scenario.from_query(Scenario().to_query()) == (Scenario(), [])
@@ -191,7 +334,9 @@ def test_every_field_survives_the_link():
 @pytest.mark.parametrize(
     "query",
     [{"layer": "-1"}, {"decoder_alpha": "nan"}, {"decoder_sigma": "-1"}, {"prior": "x"}, {"protected": "1.5"},
-     {"mu": "2"}, {"head": "abc"}, {"nonsense": "1"}, {"v": "9"}, {"prior_variance_scale": "0"}, {"kind": "up"}],
+     {"mu": "2"}, {"head": "abc"}, {"nonsense": "1"}, {"v": "9"}, {"prior_variance_scale": "0"}, {"kind": "up"},
+     {"cell": "x"}, {"scale": "cubic"}, {"special": "maybe"}, {"decoder_layers": "5-2"}, {"layer": "٣"},
+     {"effect": "none"}, {"metric": "beauty"}],
 )  # fmt: skip
 def test_nonsense_in_a_link_is_ignored_with_a_sentence(query):
     scenario, ignored = Scenario.from_query({"v": "1", **query})

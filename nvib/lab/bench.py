@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -14,6 +12,7 @@ from nvib import models
 from nvib.errors import NVError
 from nvib.families import kinds
 from nvib.injection import Reinterpretation, reinterpret
+from nvib.lab.kept import Kept
 from nvib.lab.scenario import Scenario
 from nvib.prior import Prior, estimate_prior, standard_normal_prior
 
@@ -21,6 +20,7 @@ MAX_TOKENS = 512
 MAX_ROWS = 32
 MAX_CHARACTERS = 20_000
 PRIORS_KEPT = 8
+BYTES_KEPT = 600 * 2**20  # of forwards, for each model
 Batch = dict[str, torch.Tensor]
 
 
@@ -40,8 +40,8 @@ class Bench:
         self.loaded = models.load(name, device, dtype, progress=progress)
         self.model = self.loaded.model
         self.kinds = kinds(self.model)
-        self._priors: OrderedDict[str, Prior] = OrderedDict()
-        self._lock = threading.Lock()
+        self.kept: Kept[Any] = Kept(BYTES_KEPT, lambda side: side.nbytes)
+        self._priors: Kept[Prior] = Kept(PRIORS_KEPT, lambda _: 1)
         self._open = ExitStack()
         first = self.loaded.prior or standard_normal_prior(self.model)
         self.nv: Reinterpretation = self._open.enter_context(reinterpret(self.model, first))
@@ -109,18 +109,9 @@ class Bench:
                     "or choose the standard normal."
                 )
             return self.loaded.prior
-        key = scenario.prior + "\n" + (scenario.prior_text if scenario.prior == "text" else "")
-        with self._lock:
-            kept = self._priors.get(key)
-        if kept is None:  # estimated without the lock: nobody waits for another visitor's text
-            make = self._estimate if scenario.prior == "text" else self._standard_normal
-            kept = make(scenario.prior_text, progress)
-        with self._lock:
-            kept = self._priors.setdefault(key, kept)
-            self._priors.move_to_end(key)
-            while len(self._priors) > PRIORS_KEPT:
-                self._priors.popitem(last=False)
-        return kept
+        text = scenario.prior_text if scenario.prior == "text" else ""
+        make = self._estimate if scenario.prior == "text" else self._standard_normal
+        return self._priors.get((scenario.prior, text), lambda: make(text, progress))
 
     def _standard_normal(self, _text: str, _progress: Callable[[int], None] | None) -> Prior:
         return standard_normal_prior(self.model)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
 from nvib.lab.bench import Batch, Bench
+from nvib.lab.run import Side
 from nvib.lab.tokens import labels
 
 SHOWN = 8
@@ -51,19 +51,14 @@ class Similarity:
 Output = NextToken | Generated | Similarity
 
 
-def of(
-    bench: Bench,
-    inputs: Batch,
-    baseline: Any,
-    regularised: Any,
-    generated: tuple[torch.Tensor, torch.Tensor] | None,
-) -> Output:
+def of(bench: Bench, before: Side, after: Side) -> Output:
     """The output pair that fits the model's task, from both forwards on the same inputs."""
     if bench.task == "similarity":
-        return similarity(inputs, baseline.last_hidden_state, regularised.last_hidden_state)
-    if generated is None:
-        return next_token(bench, baseline.logits[0, -1], regularised.logits[0, -1])
-    return _generated(bench, inputs, baseline.logits, regularised.logits, generated)
+        return similarity(before.inputs, before.output, after.output)
+    if before.generated is None or after.generated is None:
+        return next_token(bench, before.output, after.output)
+    ids = before.generated, after.generated
+    return _generated(bench, before.inputs, before.output, after.output, ids)
 
 
 def next_token(bench: Bench, baseline: torch.Tensor, regularised: torch.Tensor) -> NextToken:

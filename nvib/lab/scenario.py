@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -12,6 +13,11 @@ from nvib.settings import KINDS, Regularisation, Temperature
 
 VERSION = "1"
 PRIOR_SOURCES = ("shipped", "text", "normal")
+METRICS = ("change", "prior mass", "entropy")
+SCALES = ("linear", "sqrt", "log")
+EFFECTS = ("total", "local")
+VIEW = ("kind", "layer", "head", "row", "cell", "metric", "scale", "special", "with_prior")
+MOST_LAYERS = 1000
 
 
 @dataclass(frozen=True)
@@ -19,8 +25,12 @@ class Scenario:
     """Model, text, setting and view. Every default is neutral: identity, all heads, the first layer.
 
     text: one text, or one sentence or word a line; *_alpha, *_sigma: temperatures of each kind of attention
-    (alpha = inf removes the prior); mu: shared by all kinds; prior: "shipped", "text" (estimated from
-    prior_text) or "normal"; kind, layer, head, row: which attention map is shown, head "mean", "max" or a number.
+    (alpha = inf removes the prior); *_layers: "" for all, or "2-5"; mu: shared by all kinds; effect: "total", or
+    "local" for each layer on the baseline's own inputs; prior: "shipped", "text" (estimated from prior_text) or
+    "normal"; kind, layer, head, row: which attention map is shown, head "mean", "max" or a number; cell: the weight
+    that is explained, "query,key" by position with key "prior" for the prior, "" for the one that changed most;
+    metric: what the overview shows; scale: of the maps; special, with_prior: whether the maps show special tokens
+    and the prior.
     """
 
     model: str = "smollm2"
@@ -32,6 +42,10 @@ class Scenario:
     decoder_alpha: float = math.inf
     decoder_sigma: float = 0.0
     mu: float = 1.0
+    encoder_layers: str = ""
+    cross_layers: str = ""
+    decoder_layers: str = ""
+    effect: str = "total"
     protected: int = 0
     prior: str = "shipped"
     prior_text: str = ""
@@ -42,16 +56,37 @@ class Scenario:
     layer: int = 0
     head: str = "mean"
     row: int = 0
+    cell: str = ""
+    metric: str = "change"
+    scale: str = "sqrt"
+    special: bool = True
+    with_prior: bool = True
 
-    def regularisation(self) -> Regularisation:
-        """The setting as the library takes it. Raises ValueError for a value out of range."""
+    def regularisation(self, counts: Mapping[str, int] | None = None) -> Regularisation:
+        """The setting as the library takes it; counts: the model's layers by kind, needed where some are chosen.
+
+        Raises ValueError for a value out of range.
+        """
         return Regularisation(
             **{kind: self.temperature(kind) for kind in KINDS},  # type: ignore[arg-type]
+            layers=self._layers(counts or {}),
             protected=self.protected,
             prior_mean_scale=self.prior_mean_scale,
             prior_variance_scale=self.prior_variance_scale,
             pseudo_count_shift=self.pseudo_count_shift,
         )
+
+    def _layers(self, counts: Mapping[str, int]) -> dict[str, range] | None:
+        """The layers that are regularised, by kind; None when all are."""
+        chosen = {kind: layer_range(getattr(self, f"{kind}_layers")) for kind in KINDS}
+        if all(layers is None for layers in chosen.values()):
+            return None
+        return {kind: range(counts.get(kind, 0)) if r is None else r for kind, r in chosen.items()}
+
+    def without_view(self) -> Scenario:
+        """What the model is run on and with: the same for every view of one run."""
+        neutral = Scenario()
+        return replace(self, **{name: getattr(neutral, name) for name in VIEW})
 
     def temperature(self, kind: str) -> Temperature:
         return Temperature(getattr(self, f"{kind}_alpha"), getattr(self, f"{kind}_sigma"), self.mu)
@@ -59,7 +94,7 @@ class Scenario:
     def at_identity(self) -> Scenario:
         """The same view with every temperature, and the prior's scales, back at their neutral values."""
         neutral = Scenario()
-        kept = {"model", "text", "prior", "prior_text", "protected", "kind", "layer", "head", "row"}
+        kept = {"model", "text", "prior", "prior_text", "protected", *VIEW}
         changed = {f.name: getattr(neutral, f.name) for f in fields(self) if f.name not in kept}
         return replace(self, **changed)
 
@@ -101,19 +136,30 @@ class Scenario:
         return scenario, ignored
 
 
-def _parse(name: str, text: str) -> str | int | float:
+def _parse(name: str, text: str) -> str | int | float | bool:
     """One parameter as its field's type. Raises ValueError when it is none of its values."""
     default = getattr(Scenario(), name)
+    if isinstance(default, bool):
+        if text not in ("True", "False"):
+            raise ValueError(name)
+        return text == "True"
     value: str | int | float = type(default)(text)
-    bounds = {"protected": 8, "layer": 999, "row": 999}
-    choices = {"prior": PRIOR_SOURCES, "kind": ("", *KINDS)}
+    bounds = {"protected": 8, "layer": MOST_LAYERS - 1, "row": 999}
+    choices = {
+        "prior": PRIOR_SOURCES, "kind": ("", *KINDS), "metric": METRICS, "scale": SCALES, "effect": EFFECTS,
+    }  # fmt: skip
+    patterns = {"cell": r"(\d{1,4},(\d{1,4}|prior))?", "head": r"mean|max|\d{1,4}"}
     legal = True
-    if name in bounds:
+    if isinstance(default, int | float) and not text.isascii():
+        legal = False
+    elif name.endswith("_layers"):
+        layer_range(text)
+    elif name in patterns:
+        legal = re.fullmatch(patterns[name], text, re.ASCII) is not None
+    elif name in bounds:
         legal = 0 <= int(value) <= bounds[name]
     elif name in choices:
         legal = value in choices[name]
-    elif name == "head":
-        legal = value in ("mean", "max") or str(value).isdecimal()
     elif name.endswith("_alpha"):
         legal = value == math.inf or -100 <= float(value) <= 100
     elif name.endswith("_sigma") or name == "prior_variance_scale":
@@ -123,6 +169,16 @@ def _parse(name: str, text: str) -> str | int | float:
     if not legal:
         raise ValueError(name)
     return value
+
+
+def layer_range(text: str) -> range | None:
+    """ "2-5" as layers 2, 3, 4 and 5, "" as None for all. Raises ValueError for anything else."""
+    if not text:
+        return None
+    found = re.fullmatch(r"(\d{1,3})-(\d{1,3})", text, re.ASCII)
+    if found is None or int(found[1]) > int(found[2]):
+        raise ValueError(f"layers={text!r} is no range of layers; write 2-5, or nothing for all.")
+    return range(int(found[1]), int(found[2]) + 1)
 
 
 EXAMPLES: dict[str, Scenario] = {

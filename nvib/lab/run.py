@@ -1,0 +1,74 @@
+"""The two forwards of a scenario, untouched and regularised, kept so that another view of them costs no forward."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from nvib.capture import Capture, capture
+from nvib.lab.bench import Batch, Bench
+from nvib.lab.scenario import Scenario
+from nvib.prior import Prior
+
+
+@dataclass(frozen=True)
+class Side:
+    """One forward: its capture, and of its output what a page compares.
+
+    output: the next token's logits [V], the forced logits [rows, tokens, V] or the hidden states [rows, N, P].
+    inputs: of the forward; generated: an encoder-decoder's greedy ids [rows, 1 + tokens], else None.
+    """
+
+    capture: Capture
+    output: torch.Tensor
+    inputs: Batch
+    generated: torch.Tensor | None
+
+    @property
+    def nbytes(self) -> int:
+        """About the memory that keeping this side holds."""
+        return self.output.nbytes + sum(layer.nbytes for layer in self.capture.layers.values())
+
+
+def baseline(bench: Bench, text: str) -> Side:
+    """The untouched model on a text; an encoder-decoder is forced through its own greedy output."""
+
+    def forward() -> Side:
+        batch = bench.encode(bench.rows(text))
+        if bench.task != "generated text":
+            return _forward(bench, dict(batch), None, None)
+        ids = bench.generate(batch)
+        forced = {"decoder_input_ids": ids[:, :-1], "decoder_attention_mask": bench.target_mask(ids)[:, :-1]}
+        return _forward(bench, batch | forced, ids, None)
+
+    return bench.kept.get(("baseline", text), forward)
+
+
+def regularised(bench: Bench, scenario: Scenario, prior: Prior) -> Side:
+    """The same inputs under the scenario's setting; an encoder-decoder's own greedy output is `generated`."""
+    before = baseline(bench, scenario.text)
+
+    def forward() -> Side:
+        setting = scenario.regularisation(bench.layers)
+        with bench.nv.regularised(setting, prior, local=scenario.effect == "local"):
+            ids = None
+            if before.generated is not None:
+                source = {name: before.inputs[name] for name in ("input_ids", "attention_mask")}
+                ids = bench.generate(source)
+            return _forward(bench, before.inputs, ids, before.capture)
+
+    return bench.kept.get(("regularised", scenario.without_view()), forward)
+
+
+def _forward(bench: Bench, inputs: Batch, generated: torch.Tensor | None, against: Capture | None) -> Side:
+    extra: dict[str, Any] = {} if bench.task == "similarity" else {"use_cache": False}
+    with capture(comparable=True, against=against) as seen:
+        out = bench.model(**inputs, **extra)
+    if bench.task == "similarity":
+        output = out.last_hidden_state
+    else:
+        output = out.logits[0, -1].clone() if bench.task == "next token" else out.logits
+    seen.against = None  # the baseline is kept on its own
+    return Side(seen, output, inputs, generated)
