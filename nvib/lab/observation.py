@@ -34,11 +34,11 @@ class Observation:
     are hidden. Without the prior its column is 0 and the tokens' weights are renormalised.
     change [L, H]: Jensen-Shannon distance to the baseline, 0 to 1; prior_mass [L, H], the prior's attention;
     entropy, baseline_entropy [L, H] in nats; all means over the text's queries.
-    tokens [N]: all that keys are made of. log_alpha [L, N]: their pseudo-counts in nats (NaN where a layer is left
-    alone); prior_log_alpha [L], NaN where the prior component is removed; distance [L, N]: of a token to the prior,
-    root mean square over the dimensions in the prior's standard deviations; kl_gaussian, kl_dirichlet [L]: of the
-    posterior to the prior in nats, NaN without the prior. cell: one weight taken apart.
-    rows: the separate inputs of the text; row: the one whose maps are shown.
+    query_tokens, tokens [N]: all that queries and keys are made of. log_alpha [L, N]: pseudo-counts of the tokens in
+    nats (NaN where a layer is left alone); prior_log_alpha [L], NaN where the prior component is removed; distance
+    [L, N]: of a token to the prior, root mean square over the dimensions in the prior's standard deviations;
+    kl_gaussian, kl_dirichlet [L]: of the posterior to the prior in nats, NaN without the prior. cell: one weight
+    taken apart. rows: the separate inputs of the text; row: the one whose maps are shown.
     """
 
     output: outputs.Output
@@ -55,6 +55,7 @@ class Observation:
     prior_mass: np.ndarray
     entropy: np.ndarray
     baseline_entropy: np.ndarray
+    query_tokens: list[str]
     tokens: list[str]
     log_alpha: np.ndarray
     prior_log_alpha: np.ndarray
@@ -122,6 +123,7 @@ def observe(bench: Bench, scenario: Scenario, progress: Callable[[int], None] | 
         prior_mass=by_head(_zero_where_left_alone(seen)),
         entropy=by_head(seen.entropy),
         baseline_entropy=by_head(before.capture.entropy),
+        query_tokens=queries.labels,
         tokens=keys.labels,
         log_alpha=by_token(seen.log_alpha),
         prior_log_alpha=np.array([_prior_log_alpha(bench, scenario, prior, kind, n) for n in layers], np.float32),
@@ -189,13 +191,13 @@ def _without_prior(attention: np.ndarray) -> np.ndarray:
 
 
 def _cell(scenario: Scenario, old: Layer, new: Layer, row: int, queries: _Axis, keys: _Axis, changed: int) -> Cell:
-    """The weight that the scenario names, else the one that changed most, in the shown or the most changed head."""
+    """The weight that the scenario names, else a token's that changed most, in the shown or the most changed head."""
     number = int(scenario.head) if scenario.head.isdecimal() else changed
     query, key = _named(scenario.cell)
     if not (0 <= query < len(queries.at) and key < len(keys.at)):
         before, after = (_whole(layer, row, queries, keys, str(number)) for layer in (old, new))
-        query, key = (int(n) for n in np.unravel_index(np.abs(after - before).argmax(), before.shape))
-        key -= 1
+        change = np.abs(after - before)[:, 1:]
+        query, key = (int(n) for n in np.unravel_index(change.argmax(), change.shape))
     places = (query, int(queries.at[query])), (key, -1 if key < 0 else int(keys.at[key]))
     return take_apart(old, new, row, number, *places)
 

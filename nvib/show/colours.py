@@ -30,14 +30,19 @@ def _mix(a: tuple[int, ...], b: tuple[int, ...], t: float) -> tuple[float, ...]:
     return tuple(x + (y - x) * t for x, y in zip(a, b, strict=True))
 
 
-def ramp(name: str, theme: str, power: float = 1.0, stops: int = 33) -> Scale:
-    """A single-hue ramp from the ground colour; colour grows with value ** power. name: attention or prior."""
+LEAST = 1e-4  # where the logarithmic scale begins
+
+
+def ramp(name: str, theme: str, scale: str = "linear", stops: int = 33) -> Scale:
+    """A single-hue ramp over values from 0 to 1. name: attention or prior; scale: linear, sqrt or log from 1e-4."""
     ground, middle, end = GROUND[theme], MIDDLES[name], RAMP_ENDS[name][theme]
 
-    def colour(t: float) -> tuple[float, ...]:
-        return _mix(ground, middle, t * 2) if t < 0.5 else _mix(middle, end, t * 2 - 1)
+    def colour(t: float) -> str:
+        return _rgb(_mix(ground, middle, t * 2) if t < 0.5 else _mix(middle, end, t * 2 - 1))
 
-    return [(i / (stops - 1), _rgb(colour((i / (stops - 1)) ** power))) for i in range(stops)]
+    shares = [i / (stops - 1) for i in range(stops)]
+    at = {"linear": lambda t: t, "sqrt": lambda t: t * t, "log": lambda t: LEAST ** (1 - t)}[scale]
+    return [(0.0, colour(0.0)), *((at(t), colour(t)) for t in shares[1:])]
 
 
 def diverging(theme: str) -> Scale:

@@ -12,6 +12,7 @@ import streamlit as st
 
 from nvib.errors import NVError
 from nvib.lab import EXAMPLES, Bench, Scenario
+from nvib.lab.scenario import layer_range
 from nvib.lab.texts import EXAMPLE_TEXTS
 from nvib.models import CATALOGUE
 from nvib.show import resources, session
@@ -72,6 +73,7 @@ def page(title: str) -> tuple[Bench, Scenario]:
         stop(str(error))
     with st.sidebar:
         _temperatures(bench)
+        _where(bench)
         _prior(bench)
         _view(bench)
         st.button("Reset to identity", on_click=_reset, width="stretch")
@@ -115,7 +117,7 @@ def _model_and_text(before: Scenario) -> None:
         on_change=_switch_model,
         help="One of the embedded models, or type a Hugging Face hub id or a local folder (safetensors only).",
     )
-    st.text_area("Text", key=key("text"), height=110, help=_text_help(current))
+    st.text_area("Text", key=key("text"), height=110, help=_text_help(current), on_change=_forget_cell)
     if current in EXAMPLE_TEXTS:
         st.selectbox(
             "Example texts", list(EXAMPLE_TEXTS[current]), index=None, key="example", on_change=_use_example,
@@ -139,12 +141,17 @@ def _switch_model() -> None:
     session.put(replace(example, text=kept))
 
 
+def _forget_cell() -> None:
+    st.session_state[key("cell")] = ""
+
+
 def _use_example() -> None:
     title, model = st.session_state["example"], st.session_state[key("model")]
     if title:
         st.session_state[key("text")] = EXAMPLE_TEXTS[model][title]
         st.session_state[key("row")] = 0
         st.session_state["example"] = None
+        _forget_cell()
 
 
 def _reset() -> None:
@@ -189,6 +196,36 @@ def _temperatures(bench: Bench) -> None:
             help="Leading positions that do not see the prior, so that the attention sink on the first token "
             "survives. Our extension, not the paper's: 0 is the published behaviour.",
         )  # fmt: skip
+
+
+def _where(bench: Bench) -> None:
+    """Which layers are regularised, and whether each sees what the layers before it changed."""
+    with st.expander("Layers and effect"):
+        for kind in bench.kinds:
+            last = bench.layers[kind] - 1
+            if last > 0:
+                _layer_range(kind, last)
+        st.segmented_control(
+            "Effect", ("total", "local"), key=key("effect"), required=True,
+            help="Total: every layer sees what the layers before it changed, and the output changes. Local: each layer "
+            "is regularised on the baseline's own inputs, and the output stays the baseline's.",
+        )  # fmt: skip
+
+
+def _layer_range(kind: str, last: int) -> None:
+    """The first and the last layer, kept in the scenario as "2-5", and as nothing where it is all of them."""
+    state, field = st.session_state, f"{kind}_layers"
+    chosen = layer_range(state[key(field)]) or range(last + 1)
+    first, end = f"first_{kind}", f"last_{kind}"
+    state[first], state[end] = min(chosen[0], last), min(chosen[-1], last)
+
+    def keep() -> None:
+        low, high = sorted((state[first], state[end]))
+        state[key(field)] = "" if (low, high) == (0, last) else f"{low}-{high}"
+
+    columns = st.columns(2)
+    columns[0].selectbox(f"First layer · {kind}", range(last + 1), key=first, on_change=keep)
+    columns[1].selectbox(f"Last layer · {kind}", range(last + 1), key=end, on_change=keep)
 
 
 def _prior(bench: Bench) -> None:
@@ -236,6 +273,25 @@ def _view(bench: Bench) -> None:
         state[key("head")] = "mean"
     names = {"mean": "mean of all heads", "max": "largest of all heads"}
     st.selectbox("Head", heads, format_func=lambda h: names.get(h, f"head {h}"), key=key("head"))
+    scales = {"linear": "linear", "sqrt": "square root", "log": "log"}
+    st.segmented_control("Colour scale", scales, format_func=scales.__getitem__, key=key("scale"), required=True)
+    st.toggle("Special tokens", key=key("special"), help="Off: their rows and columns are left out of the maps.")
+    st.toggle("Prior column", key=key("with_prior"), help="Off: each NV row is divided by what the tokens got in all.")
+
+
+def open_head() -> None:
+    """Open the layer and head of the overview's square that was clicked."""
+    for point in st.session_state["mosaic"].selection.points[:1]:
+        st.session_state[key("layer")], st.session_state[key("head")] = int(point["y"]), str(int(point["x"]))
+        _forget_cell()
+
+
+def open_cell(chart: str, query_at: Sequence[int], key_at: Sequence[int]) -> None:
+    """Explain the weight of the map's square that was clicked; *_at: the tokens of the map's rows and columns."""
+    for point in st.session_state[chart].selection.points[:1]:
+        column = int(point["x"]) if point["x"] >= 0 else None
+        token = "prior" if column is None else str(key_at[column])
+        st.session_state[key("cell")] = f"{query_at[int(point['y'])]},{token}"
 
 
 def _rows(bench: Bench) -> list[str]:

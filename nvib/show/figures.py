@@ -19,12 +19,14 @@ from nvib.show import colours
 MONO = "Source Code Pro, DejaVu Sans Mono, monospace"
 CELL = 22
 MAX_TICKS = 40
+MAX_COLUMNS = 24  # key labels under which they stay readable in a third of the page
+NAMED_CELLS = 64 * 65  # cells up to which each has a name on hover and can be clicked
 PRIOR_AT = -1.6
 
 
-def _ticks(labels: Sequence[str]) -> tuple[list[float], list[str]]:
+def _ticks(labels: Sequence[str], most: int = MAX_TICKS) -> tuple[list[float], list[str]]:
     """Positions and escaped labels; every k-th where there are too many to read."""
-    step = -(-len(labels) // MAX_TICKS)
+    step = -(-len(labels) // most)
     shown = range(0, len(labels), step)
     return list(shown), [escape(_short(labels[i])) for i in shown]
 
@@ -56,7 +58,7 @@ def _frame(figure: go.Figure, height: int, title: str = "") -> go.Figure:
 
 
 def _map_axes(figure: go.Figure, queries: Sequence[str], keys: Sequence[str], prior: bool) -> go.Figure:
-    at, text = _ticks(keys)
+    at, text = _ticks(keys, MAX_COLUMNS)
     if prior:
         at, text = [PRIOR_AT, *at], ["<b>prior</b>", *text]
     rows_at, rows_text = _ticks(queries)
@@ -88,16 +90,64 @@ def _legend(style: dict[str, object]) -> dict[str, object]:
     return {"thickness": 8, "outlinewidth": 0, "ypad": 8, "tickfont": {"size": 11}, "tickangle": 0, **place, **style}
 
 
-def _heat(z: np.ndarray, x: Sequence[float], text: np.ndarray, name: str, **style: object) -> go.Heatmap:
+def _heat(z: np.ndarray, x: Sequence[float], text: np.ndarray | None, name: str, **style: object) -> go.Heatmap:
+    """One heatmap; text: a name for each cell, or None to name them by position."""
+    gap = 1 if z.shape[0] <= 64 else 0
+    place = "%{text}" if text is not None else "query %{y} → key %{x}"
     return go.Heatmap(
-        z=z.astype(np.float32),
-        x=list(x),
-        text=text,
-        hovertemplate="%{text}<br>" + name + " %{z:.4f}<extra></extra>",
-        xgap=1 if z.shape[0] <= 64 else 0,
-        ygap=1 if z.shape[0] <= 64 else 0,
-        **style,
-    )
+        z=z.astype(np.float32), x=list(x), text=text, xgap=gap, ygap=gap,
+        hovertemplate=place + "<br>" + name + " %{z:.4f}<extra></extra>", **style,
+    )  # fmt: skip
+
+
+def _names(queries: Sequence[str], keys: Sequence[str]) -> np.ndarray | None:
+    return _hover(queries, keys) if len(queries) * len(keys) <= NAMED_CELLS else None
+
+
+def _clickable(figure: go.Figure) -> None:
+    """Invisible squares over a map's cells, because a click on a heatmap is not reported; they take over its hover."""
+    unseen = {"marker": {"opacity": 0}}
+    for heat in [trace for trace in figure.data if trace.text is not None]:
+        y, x = np.meshgrid(np.arange(heat.z.shape[0]), np.asarray(heat.x), indexing="ij")
+        figure.add_scatter(
+            x=x.ravel(), y=y.ravel(), mode="markers", text=heat.text.ravel(), customdata=heat.z.ravel(),
+            hovertemplate=heat.hovertemplate.replace("%{z", "%{customdata"), selected=unseen, unselected=unseen,
+            marker={"symbol": "square", "size": 12, "opacity": 0},
+        )  # fmt: skip
+        heat.update(text=None, hoverinfo="skip", hovertemplate=None)
+
+
+def _outline(figure: go.Figure, row: float, column: float, theme: str) -> None:
+    """A frame around the picked cell."""
+    colour = {"light": "#1B1F24", "dark": "#E6EAEF"}[theme]
+    box = {"x0": column - 0.5, "x1": column + 0.5, "y0": row - 0.5, "y1": row + 0.5}
+    figure.add_shape(type="rect", line={"color": colour, "width": 2}, **box)
+
+
+def mosaic(values: np.ndarray, metric: str, at: tuple[int, int | None], theme: str) -> go.Figure:
+    """All layers x heads [L, H] as one picture; at: the layer and head that are open, head None for an aggregate."""
+    layers, heads = values.shape
+    text = np.array([[f"layer {n} · head {h}" for h in range(heads)] for n in range(layers)], dtype=object)
+    if metric == "entropy":
+        reach = max(0.01, float(np.abs(values).max()))
+        style = {"zmin": -reach, "zmax": reach, "colorscale": colours.diverging(theme)}
+    else:
+        name = "prior" if metric == "prior mass" else "attention"
+        style = {"zmin": 0.0, "zmax": max(0.01, float(values.max())), "colorscale": colours.ramp(name, theme)}
+    bar = {"thickness": 8, "outlinewidth": 0, "x": 1.0, "nticks": 4, "tickfont": {"size": 11}}
+    figure = go.Figure(_heat(values, range(heads), text, METRIC_NAMES[metric], colorbar=bar, **style))
+    _clickable(figure)
+    if at[1] is not None:
+        _outline(figure, at[0], at[1], theme)
+    step = 1 if layers <= 12 else 5
+    figure.update_xaxes(title="head", tickvals=list(range(heads)), fixedrange=True, showgrid=False, zeroline=False,
+                        range=[-0.5, heads - 0.5])  # fmt: skip
+    figure.update_yaxes(title="layer", tickvals=list(range(0, layers, step)), autorange=False, fixedrange=True,
+                        range=[layers - 0.5, -0.5], showgrid=False, zeroline=False)  # fmt: skip
+    return _frame(figure, 90 + max(14 * layers, 60))
+
+
+METRIC_NAMES = {"change": "distance to the baseline", "prior mass": "prior mass", "entropy": "entropy, NV − baseline"}
 
 
 def attention_map(
@@ -105,42 +155,82 @@ def attention_map(
     queries: Sequence[str],
     keys: Sequence[str],
     theme: str,
+    scale: str,
     prior: np.ndarray | None = None,
+    cell: tuple[int, float] | None = None,
 ) -> go.Figure:
-    """One attention map [Q, N] on a fixed scale from 0 to 1, colour growing with the square root.
+    """One attention map [Q, K] on a fixed range from 0 to 1; scale: how the colour grows, linear, sqrt or log.
 
-    prior: [Q], drawn in amber as a column of its own, left of the tokens.
+    prior: [Q], drawn in amber as a column of its own, left of the tokens. cell: the row and column that are framed.
     """
-    scale = {"zmin": 0.0, "zmax": 1.0}
+    fixed = {"zmin": 0.0, "zmax": 1.0}
     bar = _legend({"tickvals": [0, 0.1, 0.5, 1]})
-    blue = colours.ramp("attention", theme, 0.5)
+    blue = colours.ramp("attention", theme, scale)
     figure = go.Figure(
         _heat(
-            weights, range(len(keys)), _hover(queries, keys), "weight", colorscale=blue, showscale=prior is None,
-            colorbar=bar, **scale,
+            weights, range(len(keys)), _names(queries, keys), "weight", colorscale=blue, showscale=prior is None,
+            colorbar=bar, **fixed,
         )
     )  # fmt: skip
     if prior is not None:
-        amber = colours.ramp("prior", theme, 0.5)
+        amber = colours.ramp("prior", theme, scale)
         column = _heat(
             prior[:, None], [PRIOR_AT], _hover(queries, ["prior"]), "weight", colorscale=amber, colorbar=bar,
-            **scale,
+            **fixed,
         )  # fmt: skip
         figure.add_trace(column)
-    return _map_axes(figure, queries, keys, prior is not None)
+    columns = [*([PRIOR_AT] if prior is not None else []), *range(len(keys))]
+    return _pickable(figure, queries, keys, columns, cell, theme)
 
 
-def difference_map(difference: np.ndarray, queries: Sequence[str], keys: Sequence[str], theme: str) -> go.Figure:
-    """NV minus baseline [Q, N], centred at zero: blue where NV attends more, red where less."""
+def _pickable(
+    figure: go.Figure,
+    queries: Sequence[str],
+    keys: Sequence[str],
+    columns: Sequence[float],
+    cell: tuple[int, float] | None,
+    theme: str,
+) -> go.Figure:
+    """A map whose cells can be clicked while they are few, with the picked one framed."""
+    if len(queries) * len(keys) <= NAMED_CELLS:
+        _clickable(figure)
+    if cell is not None and cell[1] in columns:
+        _outline(figure, *cell, theme)
+    return _map_axes(figure, queries, keys, PRIOR_AT in columns)
+
+
+def difference_map(
+    difference: np.ndarray,
+    queries: Sequence[str],
+    keys: Sequence[str],
+    theme: str,
+    cell: tuple[int, float] | None = None,
+) -> go.Figure:
+    """NV minus baseline [Q, K], centred at zero: blue where NV attends more, red where less."""
     reach = max(0.01, float(np.abs(difference).max(initial=0.0)))
     bar = _legend({"tickformat": "+.2f", "nticks": 4})
     figure = go.Figure(
         _heat(
-            difference, range(len(keys)), _hover(queries, keys), "NV − baseline", zmin=-reach, zmax=reach,
+            difference, range(len(keys)), _names(queries, keys), "NV − baseline", zmin=-reach, zmax=reach,
             colorscale=colours.diverging(theme), colorbar=bar,
         )
     )  # fmt: skip
-    return _map_axes(figure, queries, keys, False)
+    return _pickable(figure, queries, keys, range(len(keys)), cell, theme)
+
+
+def terms(names: Sequence[str], values: np.ndarray) -> go.Figure:
+    """What moved a log weight, in nats, term by term: blue raises it, red lowers it."""
+    at = list(range(len(names)))
+    colour = [colours.MORE if value >= 0 else colours.LESS for value in values]
+    figure = go.Figure()
+    figure.add_bar(
+        x=values, y=at, orientation="h", marker_color=colour, text=[f"{value:+.3f}" for value in values],
+        textposition="outside", cliponaxis=False, hovertemplate="%{y}<br>%{x:+.4f} nats<extra></extra>",
+    )  # fmt: skip
+    reach = max(1e-3, float(np.abs(values).max())) * 1.35
+    figure.update_yaxes(tickvals=at, ticktext=list(names), autorange="reversed", automargin=True, fixedrange=True)
+    figure.update_xaxes(title="NV − baseline, nats", range=[-reach, reach], fixedrange=True)
+    return _frame(figure, 70 + 30 * len(at))
 
 
 def next_token(output: NextToken) -> go.Figure:
@@ -185,6 +275,7 @@ def similarity(output: Similarity, theme: str, rows: Sequence[str]) -> tuple[go.
     ):
         reach = max(0.01, float(np.abs(values).max())) if difference else 1.0
         style = {"zmin": -reach, "zmax": reach, "colorscale": colours.diverging(theme)}
+        values = np.where(np.abs(values) < 5e-4, 0.0, values) if difference else values  # no "−0.000"
         form = "%{z:+.3f}" if difference else "%{z:.2f}"
         trace = go.Heatmap(
             z=values, text=hover, texttemplate=form if len(rows) <= 8 else None, showscale=False, xgap=1, ygap=1,
@@ -210,7 +301,7 @@ def dirichlet_weights(observation: Observation, weights: np.ndarray) -> go.Figur
 
 
 def _by_token(observation: Observation, values: np.ndarray, prior: float, axis: str, name: str) -> go.Figure:
-    tokens = [escape(t) for t in observation.keys]
+    tokens = [escape(t) for t in observation.tokens]
     figure = go.Figure()
     if np.isfinite(prior):
         figure.add_bar(
@@ -223,7 +314,7 @@ def _by_token(observation: Observation, values: np.ndarray, prior: float, axis: 
         x=list(range(len(tokens))), y=values, marker_color=colours.NV, customdata=tokens,
         hovertemplate="%{customdata}<br>" + name + " %{y:.4g}<extra></extra>",
     )  # fmt: skip
-    at, text = _ticks(observation.keys)
+    at, text = _ticks(observation.tokens)
     if np.isfinite(prior):
         at, text = [PRIOR_AT, *at], ["<b>prior</b>", *text]
     figure.update_xaxes(
@@ -243,12 +334,12 @@ def pseudo_count_map(observation: Observation, theme: str) -> go.Figure:
     low, high = float(np.nanmin(everything)), float(np.nanmax(everything))
     bar = {"thickness": 8, "outlinewidth": 0, "title": {"text": "nats", "side": "right"}, "x": 1.0}
     shared = {"zmin": low - 0.15 * (high - low), "zmax": high}  # the least value keeps some colour
-    hover = np.array([[f"layer {n} · {escape(t)}" for t in observation.keys] for n in names], dtype=object)
+    hover = np.array([[f"layer {n} · {escape(t)}" for t in observation.tokens] for n in names], dtype=object)
     blue = colours.ramp("attention", theme)
     figure = go.Figure(
         _heat(
             observation.log_alpha,
-            range(len(observation.keys)),
+            range(len(observation.tokens)),
             hover,
             "log α",
             colorscale=blue,
@@ -262,7 +353,7 @@ def pseudo_count_map(observation: Observation, theme: str) -> go.Figure:
         text = np.array([[f"layer {n} · prior"] for n in names], dtype=object)
         column = observation.prior_log_alpha[:, None]
         figure.add_trace(_heat(column, [PRIOR_AT], text, "log α", colorscale=amber, showscale=False, **shared))
-    _map_axes(figure, names, observation.keys, prior)
+    _map_axes(figure, names, observation.tokens, prior)
     figure.update_xaxes(title="token")
     figure.update_yaxes(title="layer")
     return figure
