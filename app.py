@@ -231,7 +231,8 @@ except (NVError, ValueError) as error:
     verdict.empty()
     controls.stop(str(error))
 output_change(seen)
-overview(seen, scenario)
+if seen.change.size > 1:
+    overview(seen, scenario)
 maps(seen, scenario)
 why(seen)
 pseudo_counts(seen)

@@ -7,7 +7,7 @@ Source: nv-attention, "Evaluation" and "General posterior".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -50,6 +50,17 @@ class Head:
     sin: torch.Tensor | None = None
     offset: torch.Tensor | None = None
     key_scale: torch.Tensor | None = None
+
+    def only(self, query: int) -> Head:
+        """The same head for one of its queries."""
+        rows = slice(query, query + 1)
+        return replace(
+            self,
+            queries=self.queries[rows],
+            visible=self.visible[rows],
+            rotated=None if self.rotated is None else self.rotated[rows],
+            offset=None if self.offset is None else self.offset[rows],
+        )
 
     def met(self, rows: slice) -> torch.Tensor:
         """D_n R_n^T R_m q_m, the queries as each component meets them; the prior has no position. [Q', K, d]."""

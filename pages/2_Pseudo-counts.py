@@ -4,7 +4,7 @@ import numpy as np
 import streamlit as st
 
 from nvib import NVError
-from nvib.lab.dirichlet import mean_weights
+from nvib.lab import dirichlet
 from nvib.show import controls, figures, resources
 
 CHART = {"displaylogo": False}
@@ -21,21 +21,66 @@ st.caption(
     f"{bench.loaded.name}, {seen.kind} attention. A token's pseudo-count α says how much its component weighs "
     f"in the layer's mixture of Gaussians; all heads of the layer share it.{row}"
 )
-without_prior = bool(np.isnan(seen.prior_log_alpha).all())
+left_alone = bool(np.isnan(seen.log_alpha[seen.layer]).all())
+if left_alone:
+    controls.stop(f"Layer {seen.layer} is left alone; choose a layer that is regularised, or widen the range.")
+without_prior = bool(np.isnan(seen.prior_log_alpha[seen.layer]))
 if without_prior:
     st.info("The prior component is removed: τα is at identity. Move the pseudo-count temperature to bring it in.")
 
+log_alpha = dirichlet.components(seen.log_alpha[seen.layer], seen.prior_log_alpha[seen.layer])
+weights = dirichlet.mean_weights(log_alpha)
+present = log_alpha[np.isfinite(log_alpha)]
+negligible = [t for t, a in zip(seen.tokens, log_alpha[1:], strict=True) if a < np.log(dirichlet.NEGLIGIBLE)]
+facts = st.columns(4)
+facts[0].metric("Effective number of vectors", f"{dirichlet.effective_number(log_alpha):.2f} of {len(present)}")
+facts[1].metric("Total, log Σ α", f"{np.logaddexp.reduce(present):.2f} nats")
+facts[2].metric("Prior's share", "removed" if without_prior else f"{weights[0]:.3%}")
+facts[3].metric(f"Below α = {dirichlet.NEGLIGIBLE}", f"{len(negligible)} of {len(seen.tokens)} tokens")
+st.caption(
+    f"{seen.kind} layer {seen.layer}. The effective number is the exponential of the entropy of E[π]. "
+    + (f"Negligible, but not dropped: {controls.plain(' '.join(negligible[:12]))}." if negligible else "")
+)
+
 st.subheader("log α by layer and token")
-st.caption("In nats; each step of 1 multiplies the pseudo-count by e. The prior's own is the amber column.")
+beside = "" if without_prior else " The prior's own is the amber column."
+st.caption(f"In nats; each step of 1 multiplies the pseudo-count by e.{beside}")
 st.plotly_chart(figures.pseudo_count_map(seen, controls.theme()), key="alpha-map", config=CHART)
 
-weights = mean_weights(seen.log_alpha[seen.layer], seen.prior_log_alpha[seen.layer])
-st.subheader(f"Dirichlet mean weights, {seen.kind} layer {seen.layer}")
+st.subheader(f"Dirichlet weights, {seen.kind} layer {seen.layer}")
+st.select_slider("Level of the intervals", controls.LEVELS, format_func="{:.0%}".format, key=controls.key("level"))
 st.caption(
-    "E[πₙ] = αₙ / Σ α: the share of each component before any query is asked"
-    + ("." if without_prior else f"; the prior's is {weights[0]:.3g}.")
+    "Bars: E[πₙ] = αₙ / Σ α, the share of each component before any query is asked. Whiskers: the central interval of "
+    f"πₙ ~ Beta(αₙ, Σ α − αₙ) that holds {scenario.level:.0%}, exact; large pseudo-counts leave it no width."
 )
-st.plotly_chart(figures.dirichlet_weights(seen, weights), key="weights", config=CHART)
+ends = dirichlet.intervals(log_alpha, scenario.level)
+st.plotly_chart(figures.dirichlet_weights(seen, weights, ends), key="weights", config=CHART)
+
+cell = seen.cell
+st.subheader(f"Draws of one query's attention, layer {seen.layer}, head {cell.head}")
+st.number_input("Seed", 0, 999_999, key=controls.key("seed"))
+drawn = resources.draws(bench, scenario, seen)
+st.caption(
+    f"Query {cell.query}: {controls.plain(seen.query_tokens[cell.query])}, the one that Explore explains. Bars: NV's "
+    f"attention, the mean of the mixture. Whiskers: the central {scenario.level:.0%} of {len(drawn.rows)} draws of π "
+    "and of every component, as in training, with their median. The two differ: a mean of softmaxes is no softmax of "
+    "a mean."
+)
+st.plotly_chart(figures.drawn_row(seen, drawn.mean, drawn.rows, scenario.level), key="draws", config=CHART)
+
+st.subheader("KL of the posterior to the prior, by layer")
+if np.isnan(seen.kl_dirichlet).all():
+    st.caption("Without the prior component there is nothing to diverge from.")
+else:
+    gaussian, counts = st.columns(2)
+    counts.markdown("**Dirichlet part**")
+    counts.plotly_chart(figures.by_layer(seen.kl_dirichlet, "nats", "KL"), key="kl-dirichlet", config=CHART)
+    gaussian.markdown("**Gaussian part**")
+    if np.isinf(seen.kl_gaussian).any():
+        gaussian.info("Infinite: at τσ = 0 the tokens have no variance.")
+    else:
+        gaussian.plotly_chart(figures.by_layer(seen.kl_gaussian, "nats", "KL"), key="kl-gaussian", config=CHART)
+    st.caption("Of this text; in nats, the Gaussian part weighted by E[π], the Dirichlet part that of the totals.")
 
 st.subheader("Attention on the prior by layer")
 st.caption("Percent of attention, mean over queries. Bars: mean of the heads; points: single heads.")

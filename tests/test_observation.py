@@ -9,7 +9,9 @@ import torch
 
 from nvib import NVError
 from nvib.lab import EXAMPLES, Scenario, observe, prove_identity
+from nvib.lab.dirichlet import components as dirichlet_components
 from nvib.lab.dirichlet import mean_weights
+from nvib.lab.draws import drawn_row
 from tests import textbook
 from tests.test_divergence import exact_dirichlet_kl
 
@@ -81,7 +83,7 @@ def test_numbers_agree_with_textbook(benches, name):
     own = float(prior.log_alpha) + scenario.pseudo_count_shift
     assert seen.prior_log_alpha[seen.layer] == pytest.approx(own, rel=1e-6)
     components = torch.cat((torch.tensor([own]).double(), regularised.log_alpha[seen.kind][seen.layer][0]))
-    weights = mean_weights(seen.log_alpha[seen.layer], seen.prior_log_alpha[seen.layer])
+    weights = mean_weights(dirichlet_components(seen.log_alpha[seen.layer], seen.prior_log_alpha[seen.layer]))
     np.testing.assert_allclose(weights, textbook.dirichlet_mean(components), atol=1e-3)
     check_output(bench, scenario, seen, inputs, untouched, regularised)
     check_summaries(bench, scenario, seen, untouched, regularised)
@@ -341,3 +343,17 @@ def test_nonsense_in_a_link_is_ignored_with_a_sentence(query):
     scenario, ignored = Scenario.from_query({"v": "1", **query})
     assert scenario == Scenario()
     assert len(ignored) == 1
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_draws_are_of_the_explained_query(benches, name):
+    bench, scenario = benches(name), SHORT[name]
+    seen = observe(bench, scenario)
+    drawn = drawn_row(bench, scenario, seen)
+    _, _, regularised = exact(bench, scenario)
+    expected = regularised.attentions[seen.kind][seen.layer][0, seen.cell.head, seen.cell.query]
+    np.testing.assert_allclose(drawn.mean, expected, atol=1e-4)
+    np.testing.assert_allclose(drawn.rows.sum(-1), 1.0, atol=1e-6)
+    assert drawn.rows.std(0).max() > 1e-3
+    np.testing.assert_array_equal(drawn_row(bench, scenario, seen).rows, drawn.rows)
+    assert not np.array_equal(drawn_row(bench, replace(scenario, seed=1), seen).rows, drawn.rows)

@@ -74,7 +74,7 @@ def test_moving_a_temperature_changes_the_picture_and_reset_brings_identity():
     assert charts(app) != before
     app.button[0].click().run()
     assert app.session_state["scenario"].regularisation().is_identity
-    difference = charts(app)[-2]["data"][0]["z"]
+    difference = charts(app)[6]["data"][0]["z"]  # after three similarities, the overview and two maps
     values = np.array(difference) if isinstance(difference, list) else _decoded(difference)
     assert np.abs(values).max() < 1e-5
 
@@ -90,7 +90,9 @@ def test_a_link_sets_every_control_zeros_included():
         "v": "1", "model": "g2p", "text": "knight debt", "encoder_alpha": "0.0", "encoder_sigma": "0.1",
         "cross_alpha": "-3.0", "cross_sigma": "0.37", "decoder_alpha": "3.0", "decoder_sigma": "1.0", "mu": "0.0",
         "protected": "1", "prior": "normal", "prior_mean_scale": "0.0", "prior_variance_scale": "2.0",
-        "pseudo_count_shift": "-4.0", "kind": "cross", "head": "max", "row": "1",
+        "pseudo_count_shift": "-4.0", "kind": "cross", "head": "max", "row": "1", "cell": "1,prior",
+        "metric": "entropy", "scale": "log", "special": "False", "with_prior": "False", "level": "0.8", "seed": "7",
+        "effect": "local", "cross_layers": "0-0",
     }  # fmt: skip
     app = opened("Explore", **values)
     assert not app.exception

@@ -34,11 +34,12 @@ class Observation:
     are hidden. Without the prior its column is 0 and the tokens' weights are renormalised.
     change [L, H]: Jensen-Shannon distance to the baseline, 0 to 1; prior_mass [L, H], the prior's attention;
     entropy, baseline_entropy [L, H] in nats; all means over the text's queries.
-    query_tokens, tokens [N]: all that queries and keys are made of. log_alpha [L, N]: pseudo-counts of the tokens in
-    nats (NaN where a layer is left alone); prior_log_alpha [L], NaN where the prior component is removed; distance
-    [L, N]: of a token to the prior, root mean square over the dimensions in the prior's standard deviations;
-    kl_gaussian, kl_dirichlet [L]: of the posterior to the prior in nats, NaN without the prior. cell: one weight
-    taken apart. rows: the separate inputs of the text; row: the one whose maps are shown.
+    query_tokens, tokens [N]: all that queries and keys are made of; batch_queries, batch_keys: where they are in the
+    batch. log_alpha [L, N]: pseudo-counts of the tokens in nats (NaN where a layer is left alone); prior_log_alpha
+    [L], NaN where the prior component is removed; distance [L, N]: of a token to the prior, root mean square over the
+    dimensions in the prior's standard deviations; kl_gaussian, kl_dirichlet [L]: of the posterior to the prior in
+    nats, NaN without the prior. cell: one weight taken apart. rows: the separate inputs of the text; row: the one
+    whose maps are shown.
     """
 
     output: outputs.Output
@@ -63,6 +64,8 @@ class Observation:
     kl_gaussian: np.ndarray
     kl_dirichlet: np.ndarray
     cell: Cell
+    batch_queries: np.ndarray
+    batch_keys: np.ndarray
     rows: list[str]
     row: int
     provenance: dict[str, str] = field(default_factory=dict)
@@ -131,6 +134,8 @@ def observe(bench: Bench, scenario: Scenario, progress: Callable[[int], None] | 
         kl_gaussian=divergences[:, 0],
         kl_dirichlet=divergences[:, 1],
         cell=_cell(scenario, old, new, row, queries, keys, int(change[layer].argmax())),
+        batch_queries=queries.at,
+        batch_keys=keys.at,
         rows=rows,
         row=row,
         provenance=dict(prior.provenance),

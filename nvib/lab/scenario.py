@@ -16,7 +16,7 @@ PRIOR_SOURCES = ("shipped", "text", "normal")
 METRICS = ("change", "prior mass", "entropy")
 SCALES = ("linear", "sqrt", "log")
 EFFECTS = ("total", "local")
-VIEW = ("kind", "layer", "head", "row", "cell", "metric", "scale", "special", "with_prior")
+VIEW = ("kind", "layer", "head", "row", "cell", "metric", "scale", "special", "with_prior", "level", "seed")
 MOST_LAYERS = 1000
 
 
@@ -30,7 +30,7 @@ class Scenario:
     "normal"; kind, layer, head, row: which attention map is shown, head "mean", "max" or a number; cell: the weight
     that is explained, "query,key" by position with key "prior" for the prior, "" for the one that changed most;
     metric: what the overview shows; scale: of the maps; special, with_prior: whether the maps show special tokens
-    and the prior.
+    and the prior; level: of the intervals; seed: of the draws.
     """
 
     model: str = "smollm2"
@@ -61,6 +61,8 @@ class Scenario:
     scale: str = "sqrt"
     special: bool = True
     with_prior: bool = True
+    level: float = 0.95
+    seed: int = 0
 
     def regularisation(self, counts: Mapping[str, int] | None = None) -> Regularisation:
         """The setting as the library takes it; counts: the model's layers by kind, needed where some are chosen.
@@ -144,7 +146,7 @@ def _parse(name: str, text: str) -> str | int | float | bool:
             raise ValueError(name)
         return text == "True"
     value: str | int | float = type(default)(text)
-    bounds = {"protected": 8, "layer": MOST_LAYERS - 1, "row": 999}
+    bounds = {"protected": 8, "layer": MOST_LAYERS - 1, "row": 999, "seed": 999_999}
     choices = {
         "prior": PRIOR_SOURCES, "kind": ("", *KINDS), "metric": METRICS, "scale": SCALES, "effect": EFFECTS,
     }  # fmt: skip
@@ -160,6 +162,8 @@ def _parse(name: str, text: str) -> str | int | float | bool:
         legal = 0 <= int(value) <= bounds[name]
     elif name in choices:
         legal = value in choices[name]
+    elif name == "level":
+        legal = 0 < float(value) < 1
     elif name.endswith("_alpha"):
         legal = value == math.inf or -100 <= float(value) <= 100
     elif name.endswith("_sigma") or name == "prior_variance_scale":

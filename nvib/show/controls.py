@@ -47,6 +47,7 @@ SIGMAS = [round(i * 0.05, 2) for i in range(21)]
 MUS = [round(1 - i * 0.05, 2) for i in range(21)]
 SCALES = [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0]
 SHIFTS = [float(n) for n in range(-20, 21, 2)]
+LEVELS = [0.5, 0.8, 0.9, 0.95, 0.99]
 SOURCES = {"shipped": "Shipped", "text": "From my text", "normal": "Standard normal"}
 
 

@@ -218,16 +218,21 @@ def difference_map(
     return _pickable(figure, queries, keys, range(len(keys)), cell, theme)
 
 
+def _signed(value: float) -> str:
+    """Three digits with a sign, and a plain zero for what rounds to one."""
+    return "0" if abs(value) < 5e-4 else f"{value:+.3f}".replace("-", "−")
+
+
 def terms(names: Sequence[str], values: np.ndarray) -> go.Figure:
     """What moved a log weight, in nats, term by term: blue raises it, red lowers it."""
     at = list(range(len(names)))
     colour = [colours.MORE if value >= 0 else colours.LESS for value in values]
     figure = go.Figure()
     figure.add_bar(
-        x=values, y=at, orientation="h", marker_color=colour, text=[f"{value:+.3f}" for value in values],
+        x=values, y=at, orientation="h", marker_color=colour, text=[_signed(value) for value in values],
         textposition="outside", cliponaxis=False, hovertemplate="%{y}<br>%{x:+.4f} nats<extra></extra>",
     )  # fmt: skip
-    reach = max(1e-3, float(np.abs(values).max())) * 1.35
+    reach = max(1e-3, float(np.abs(values).max())) * 1.7
     figure.update_yaxes(tickvals=at, ticktext=list(names), autorange="reversed", automargin=True, fixedrange=True)
     figure.update_xaxes(title="NV − baseline, nats", range=[-reach, reach], fixedrange=True)
     return _frame(figure, 70 + 30 * len(at))
@@ -295,9 +300,55 @@ def pseudo_counts(observation: Observation, layer: int) -> go.Figure:
     return _by_token(observation, values, float(observation.prior_log_alpha[layer]), "log α, nats", "log α")
 
 
-def dirichlet_weights(observation: Observation, weights: np.ndarray) -> go.Figure:
-    """Dirichlet mean weights [N + 1] of one layer, the prior first (NaN when it is removed)."""
-    return _by_token(observation, weights[1:], float(weights[0]), "mean weight E[π]", "E[π]")
+def dirichlet_weights(observation: Observation, weights: np.ndarray, ends: tuple[np.ndarray, np.ndarray]) -> go.Figure:
+    """Dirichlet mean weights [N + 1] of one layer, the prior first (NaN when it is removed), with interval ends."""
+    figure = _by_token(observation, weights[1:], float(weights[0]), "mean weight E[π]", "E[π]")
+    for trace in figure.data:
+        part = slice(0, 1) if trace.x[0] < 0 else slice(1, None)
+        up, down = ends[1][part] - weights[part], weights[part] - ends[0][part]
+        trace.error_y = {"type": "data", "array": up, "arrayminus": down, "color": colours.BASELINE, "thickness": 1.5}
+    return figure
+
+
+def drawn_row(observation: Observation, mean: np.ndarray, draws: np.ndarray, level: float) -> go.Figure:
+    """One query's attention [N + 1], the prior first, and the central band of its draws [draws, N + 1]."""
+    prior = float(mean[0]) if np.isfinite(observation.prior_log_alpha[observation.layer]) else float("nan")
+    figure = _by_token(observation, mean[1:], prior, "attention weight", "weight")
+    x = [PRIOR_AT, *range(len(mean) - 1)] if np.isfinite(prior) else list(range(len(mean) - 1))
+    draws = draws if np.isfinite(prior) else draws[:, 1:]
+    low, middle, high = np.quantile(draws, [(1 - level) / 2, 0.5, (1 + level) / 2], axis=0)
+    figure.add_scatter(
+        x=x, y=middle, mode="markers", marker={"color": colours.BASELINE, "size": 6, "symbol": "line-ew-open"},
+        error_y={"type": "data", "array": high - middle, "arrayminus": middle - low, "color": colours.BASELINE},
+        hovertemplate="median of the draws %{y:.4f}<extra></extra>",
+    )  # fmt: skip
+    return figure
+
+
+def by_layer(values: np.ndarray, axis: str, name: str) -> go.Figure:
+    """One number a layer [L], as bars; infinite ones are left out."""
+    figure = go.Figure()
+    figure.add_bar(
+        x=list(range(len(values))), y=np.where(np.isfinite(values), values, np.nan), marker_color=colours.NV,
+        hovertemplate="layer %{x}<br>" + name + " %{y:.5g}<extra></extra>",
+    )  # fmt: skip
+    figure.update_xaxes(title="layer", fixedrange=True, dtick=1 if len(values) <= 16 else 5)
+    figure.update_yaxes(title=axis, fixedrange=True, rangemode="tozero")
+    return _frame(figure, 260)
+
+
+def distance_map(observation: Observation, theme: str) -> go.Figure:
+    """Distance of every token to the prior by layer [L, N], in the prior's standard deviations."""
+    values = observation.distance
+    names = [str(n) for n in range(len(values))]
+    hover = np.array([[f"layer {n} · {escape(t)}" for t in observation.tokens] for n in names], dtype=object)
+    bar = {"thickness": 8, "outlinewidth": 0, "title": {"text": "standard deviations", "side": "right"}, "x": 1.0}
+    style = {"zmin": 0.0, "zmax": max(2.0, float(np.nanmax(values))), "colorscale": colours.ramp("attention", theme)}
+    figure = go.Figure(_heat(values, range(values.shape[1]), hover, "distance", colorbar=bar, **style))
+    _map_axes(figure, names, observation.tokens, False)
+    figure.update_xaxes(title="token")
+    figure.update_yaxes(title="layer")
+    return figure
 
 
 def _by_token(observation: Observation, values: np.ndarray, prior: float, axis: str, name: str) -> go.Figure:

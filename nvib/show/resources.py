@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from nvib.lab import Bench, IdentityProof, Observation, Scenario, observe, prove_identity
+from nvib.lab.draws import Drawn, drawn_row
 
 MODELS_KEPT = 3
 
@@ -33,3 +34,15 @@ def _observation(key: tuple[tuple[str, str], ...], revision: str, _model: Bench,
 def proof(name: str, revision: str, text: str, _model: Bench) -> IdentityProof:
     """The identity proof of a model on a text, computed once."""
     return prove_identity(_model, text)
+
+
+def draws(model: Bench, scenario: Scenario, seen: Observation) -> Drawn:
+    """The seeded draws of the observation's cell; recent ones are kept."""
+    return _draws(tuple(sorted(scenario.to_query().items())), model.loaded.revision, model, scenario, seen)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _draws(
+    key: tuple[tuple[str, str], ...], revision: str, _model: Bench, _scenario: Scenario, _seen: Observation
+) -> Drawn:
+    return drawn_row(_model, _scenario, _seen)
