@@ -90,7 +90,7 @@ class Visit:
 
 
 def test_fresh_server_deep_link_to_the_second_page(server, browser):
-    visit = Visit(browser, server, "Pseudo-counts?model=minilm").drawn(3)
+    visit = Visit(browser, server, "Pseudo-counts?model=minilm").drawn(6)
     expect(visit.page.get_by_role("heading", name="Pseudo-counts", exact=True)).to_be_visible()
     expect(visit.page.locator('[data-testid="stSidebar"]').get_by_text("Explore")).to_be_visible()
     visit.check(server)
@@ -98,7 +98,7 @@ def test_fresh_server_deep_link_to_the_second_page(server, browser):
 
 def test_a_visit_to_explore(server, browser):
     """First picture without a click; a slider changes it; the link brings it back; the other page keeps it."""
-    visit = Visit(browser, server).drawn(5)
+    visit = Visit(browser, server).drawn(7)
     page = visit.page
     expect(page.get_by_text("identity verified")).to_be_visible(timeout=WAIT)
     before, link = visit.numbers(), visit.query()
@@ -113,12 +113,12 @@ def test_a_visit_to_explore(server, browser):
     after = visit.numbers()
     assert after != before
 
-    again = Visit(browser, server, "?" + urlparse(page.url).query).drawn(5)
+    again = Visit(browser, server, "?" + urlparse(page.url).query).drawn(7)
     assert again.query() == visit.query()
     assert again.numbers() == after
 
     page.locator('[data-testid="stSidebar"]').get_by_role("link", name="Pseudo-counts").click()
-    visit.drawn(3)
+    visit.drawn(6)
     assert visit.query()["decoder_sigma"] == "0.5"
     visit.check(server)
     again.check(server)
@@ -126,10 +126,10 @@ def test_a_visit_to_explore(server, browser):
 
 def test_markup_in_a_text_stays_text(server, browser):
     text = "%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E%20%3Cs%3E%20a%20a%20%F0%9F%98%80"
-    visit = Visit(browser, server, f"?v=1&model=minilm&kind=encoder&text={text}").drawn(7)
+    visit = Visit(browser, server, f"?v=1&model=minilm&kind=encoder&text={text}").drawn(9)
     dialogs = []
     visit.page.on("dialog", lambda dialog: dialogs.append(dialog.message))
-    labels = visit.page.locator(".js-plotly-plot").nth(3).locator(".xaxislayer-above text").all_text_contents()
+    labels = visit.page.locator(".js-plotly-plot").nth(4).locator(".xaxislayer-above text").all_text_contents()
     assert labels.count("a") == 2
     assert "<" in labels
     assert not dialogs
