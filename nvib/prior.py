@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,12 +11,13 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import nn
 
 from nvib.errors import NVError
 from nvib.families import Site, model_width, sites
 
+FORMAT = "nvib-prior-1"
 FIELDS = ("mean", "var", "log_alpha", "log_alpha_std")
 
 
@@ -75,8 +77,7 @@ class Prior:
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file; the provenance goes into its metadata."""
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        save_file(tensors, path, metadata={**self.provenance, "format": "nvib-prior-1"})
+        Path(path).write_bytes(self.to_bytes())
 
     @classmethod
     def load(cls, path: str | Path) -> Prior:
@@ -89,6 +90,19 @@ class Prior:
             raise NVError(f"The prior {Path(path).name!r} is no readable safetensors file: {error}.") from error
         metadata.pop("format", None)
         return cls.from_state_dict(tensors, metadata)
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits of the numbers alone: equal priors have equal ones."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(name.encode() + tensor.detach().cpu().float().numpy().tobytes())
+        return digest.hexdigest()[:12]
+
+    def to_bytes(self) -> bytes:
+        """The file that `save` writes."""
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        return serialize(tensors, metadata={**self.provenance, "format": FORMAT})
 
     def check(self, model: nn.Module) -> None:
         """Raise NVError unless this prior has an entry of the right width for every layer of the model."""

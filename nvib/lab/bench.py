@@ -16,10 +16,11 @@ from nvib.lab.kept import Kept
 from nvib.lab.scenario import Scenario
 from nvib.prior import Prior, estimate_prior, standard_normal_prior
 
-MAX_TOKENS = 512
+MAX_TOKENS = 1024
 MAX_ROWS = 32
 MAX_CHARACTERS = 20_000
-PRIORS_KEPT = 8
+MAX_PRIOR_CHARACTERS = 1_000_000
+PRIORS_KEPT = 16
 BYTES_KEPT = 600 * 2**20  # of forwards, for each model
 Batch = dict[str, torch.Tensor]
 
@@ -42,6 +43,7 @@ class Bench:
         self.kinds = kinds(self.model)
         self.kept: Kept[Any] = Kept(BYTES_KEPT, lambda side: side.nbytes)
         self._priors: Kept[Prior] = Kept(PRIORS_KEPT, lambda _: 1)
+        self._own: Kept[Prior] = Kept(PRIORS_KEPT, lambda _: 1)
         self._open = ExitStack()
         first = self.loaded.prior or standard_normal_prior(self.model)
         self.nv: Reinterpretation = self._open.enter_context(reinterpret(self.model, first))
@@ -109,21 +111,37 @@ class Bench:
                     "or choose the standard normal."
                 )
             return self.loaded.prior
-        text = scenario.prior_text if scenario.prior == "text" else ""
-        make = self._estimate if scenario.prior == "text" else self._standard_normal
-        return self._priors.get((scenario.prior, text), lambda: make(text, progress))
+        if scenario.prior == "own":
+            return self._own.get(scenario.prior_id, self._unknown)
+        if scenario.prior == "normal":
+            return self._priors.get("normal", lambda: standard_normal_prior(self.model))
+        text = scenario.prior_text
+        return self._priors.get(("text", text), lambda: self.estimate(text.splitlines(), "the visitor's text", progress))
 
-    def _standard_normal(self, _text: str, _progress: Callable[[int], None] | None) -> Prior:
-        return standard_normal_prior(self.model)
-
-    def _estimate(self, text: str, progress: Callable[[int], None] | None) -> Prior:
-        lines = text.split() if self.loaded.name == "g2p" else [s for s in text.splitlines() if s.strip()]
+    def estimate(self, texts: Sequence[str], corpus: str, progress: Callable[[int], None] | None = None) -> Prior:
+        """A prior from texts of the model's own domain; what progress raises stops it. Raises NVError for no text."""
+        lines = [piece for text in texts for piece in (text.split() if self.loaded.name == "g2p" else [text])]
+        lines = [line for line in lines if line.strip()]
         if not lines:
             raise NVError("The prior's text is empty; paste text of the model's own domain, a paragraph a line.")
-        if len(text) > 50 * MAX_CHARACTERS:
-            raise NVError(f"The prior's text has {len(text):,} characters; {50 * MAX_CHARACTERS:,} are enough.")
+        characters = sum(len(line) for line in lines)
+        if characters > MAX_PRIOR_CHARACTERS:
+            raise NVError(f"The prior's text has {characters:,} characters; {MAX_PRIOR_CHARACTERS:,} are enough.")
         batches = (self.training_batch(lines[i : i + 8]) for i in range(0, len(lines), 8))
-        return estimate_prior(self.model, batches, provenance={"corpus": "the visitor's text"}, progress=progress)
+        provenance = {"corpus": corpus, "texts": str(len(lines)), "model": f"{self.loaded.name}, {self.loaded.revision}"}
+        return estimate_prior(self.model, batches, provenance=provenance, progress=progress)
+
+    def keep_prior(self, prior: Prior) -> str:
+        """Take in a visitor's prior; the answer names it in a scenario. Raises NVError when it does not fit."""
+        prior.check(self.model)
+        self._own.get(prior.fingerprint, lambda: prior)
+        return prior.fingerprint
+
+    def _unknown(self) -> Prior:
+        raise NVError(
+            "The prior that this view was made with is a file of its maker's, and this server does not have it: "
+            "upload it on the page Prior, or choose another source."
+        )
 
     def training_batch(self, texts: Sequence[str], targets: Sequence[str] | None = None) -> Batch:
         """Inputs for estimate_prior; an encoder-decoder without targets reads its own greedy output."""

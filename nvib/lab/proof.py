@@ -43,9 +43,8 @@ def prove_identity(bench: Bench, text: str) -> IdentityProof:
     if bench.task == "generated text" and before is not None:
         inputs["decoder_input_ids"] = before[:, :-1]
     baseline = _scores(bench, inputs)
-    everywhere = {kind: range(count) for kind, count in bench.layers.items()}
     with bench.nv.regularised(Regularisation()):
-        with capture(everywhere) as seen:
+        with capture() as seen:
             identity = _scores(bench, inputs)
         after = _generate(bench, batch)
     real = batch["attention_mask"].bool() if "decoder_input_ids" not in inputs else slice(None)
@@ -57,7 +56,7 @@ def prove_identity(bench: Bench, text: str) -> IdentityProof:
         relative=delta / float(baseline.max() - baseline.min()),
         top1=None if before is None else float(same_top),
         same_text=None if before is None or after is None else torch.equal(before, after),
-        prior_mass=max(float(attention[..., 0].max()) for attention in seen.attention.values()),
+        prior_mass=max(float(mass.max()) for mass in seen.prior_mass.values()),
     )
 
 

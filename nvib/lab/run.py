@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -38,10 +39,10 @@ def baseline(bench: Bench, text: str) -> Side:
     def forward() -> Side:
         batch = bench.encode(bench.rows(text))
         if bench.task != "generated text":
-            return _forward(bench, dict(batch), None, None)
+            return _forward(bench, dict(batch), None)
         ids = bench.generate(batch)
         forced = {"decoder_input_ids": ids[:, :-1], "decoder_attention_mask": bench.target_mask(ids)[:, :-1]}
-        return _forward(bench, batch | forced, ids, None)
+        return _forward(bench, batch | forced, ids)
 
     return bench.kept.get(("baseline", text), forward)
 
@@ -49,22 +50,34 @@ def baseline(bench: Bench, text: str) -> Side:
 def regularised(bench: Bench, scenario: Scenario, prior: Prior) -> Side:
     """The same inputs under the scenario's setting; an encoder-decoder's own greedy output is `generated`."""
     before = baseline(bench, scenario.text)
-
-    def forward() -> Side:
-        setting = scenario.regularisation(bench.layers)
-        with bench.nv.regularised(setting, prior, local=scenario.effect == "local"):
-            ids = None
-            if before.generated is not None:
-                source = {name: before.inputs[name] for name in ("input_ids", "attention_mask")}
-                ids = bench.generate(source)
-            return _forward(bench, before.inputs, ids, before.capture)
-
-    return bench.kept.get(("regularised", scenario.without_view()), forward)
+    make = partial(_regularised, bench, scenario, prior, before, before.capture)
+    return bench.kept.get(("regularised", scenario.without_view()), make)
 
 
-def _forward(bench: Bench, inputs: Batch, generated: torch.Tensor | None, against: Capture | None) -> Side:
+def passing(bench: Bench, scenario: Scenario, prior: Prior) -> Side:
+    """As `regularised`, for a setting that is only passed by: its capture has summaries alone, and is not kept."""
+    return _regularised(bench, scenario, prior, baseline(bench, scenario.text), None)
+
+
+def _regularised(bench: Bench, scenario: Scenario, prior: Prior, before: Side, against: Capture | None) -> Side:
+    setting = scenario.regularisation(bench.layers)
+    with bench.nv.regularised(setting, prior, local=scenario.effect == "local"):
+        ids = None
+        if before.generated is not None:
+            source = {name: before.inputs[name] for name in ("input_ids", "attention_mask")}
+            ids = bench.generate(source)
+        return _forward(bench, before.inputs, ids, against, comparable=against is not None)
+
+
+def _forward(
+    bench: Bench,
+    inputs: Batch,
+    generated: torch.Tensor | None,
+    against: Capture | None = None,
+    comparable: bool = True,
+) -> Side:
     extra: dict[str, Any] = {} if bench.task == "similarity" else {"use_cache": False}
-    with capture(comparable=True, against=against) as seen:
+    with capture(comparable=comparable, against=against) as seen:
         out = bench.model(**inputs, **extra)
     if bench.task == "similarity":
         output = out.last_hidden_state

@@ -12,11 +12,15 @@ from nvib.lab.texts import EXAMPLE_TEXTS
 from nvib.settings import KINDS, Regularisation, Temperature
 
 VERSION = "1"
-PRIOR_SOURCES = ("shipped", "text", "normal")
+PRIOR_SOURCES = ("shipped", "text", "normal", "own")
 METRICS = ("change", "prior mass", "entropy")
 SCALES = ("linear", "sqrt", "log")
 EFFECTS = ("total", "local")
-VIEW = ("kind", "layer", "head", "row", "cell", "metric", "scale", "special", "with_prior", "level", "seed")
+ACROSS = ("layer", "mean", "max")
+VIEW = (
+    "kind", "layer", "head", "across", "row", "cell", "metric", "scale", "special", "merge", "with_prior", "level",
+    "seed", "other_text",
+)  # fmt: skip
 MOST_LAYERS = 1000
 
 
@@ -26,11 +30,12 @@ class Scenario:
 
     text: one text, or one sentence or word a line; *_alpha, *_sigma: temperatures of each kind of attention
     (alpha = inf removes the prior); *_layers: "" for all, or "2-5"; mu: shared by all kinds; effect: "total", or
-    "local" for each layer on the baseline's own inputs; prior: "shipped", "text" (estimated from prior_text) or
-    "normal"; kind, layer, head, row: which attention map is shown, head "mean", "max" or a number; cell: the weight
-    that is explained, "query,key" by position with key "prior" for the prior, "" for the one that changed most;
-    metric: what the overview shows; scale: of the maps; special, with_prior: whether the maps show special tokens
-    and the prior; level: of the intervals; seed: of the draws.
+    "local" for each layer on the baseline's own inputs; prior: "shipped", "text" (estimated from prior_text), "normal"
+    or "own" (a visitor's file, known by prior_id); kind, layer, head, row: which attention map is shown, head "mean",
+    "max" or a number; across: that layer, or the "mean" or "max" of all; cell: the weight that is explained,
+    "query,key" by position with key "prior" for the prior, "" for the one that changed most; metric: what the overview
+    shows; scale: of the maps; special, with_prior: whether the maps show special tokens and the prior; merge: pieces
+    of a word as one; level: of the intervals; seed: of the draws; other_text: what the Prior page compares with.
     """
 
     model: str = "smollm2"
@@ -49,20 +54,24 @@ class Scenario:
     protected: int = 0
     prior: str = "shipped"
     prior_text: str = ""
+    prior_id: str = ""
     prior_mean_scale: float = 1.0
     prior_variance_scale: float = 1.0
     pseudo_count_shift: float = 0.0
     kind: str = ""
     layer: int = 0
     head: str = "mean"
+    across: str = "layer"
     row: int = 0
     cell: str = ""
     metric: str = "change"
     scale: str = "sqrt"
     special: bool = True
+    merge: bool = False
     with_prior: bool = True
     level: float = 0.95
     seed: int = 0
+    other_text: str = ""
 
     def regularisation(self, counts: Mapping[str, int] | None = None) -> Regularisation:
         """The setting as the library takes it; counts: the model's layers by kind, needed where some are chosen.
@@ -96,9 +105,24 @@ class Scenario:
     def at_identity(self) -> Scenario:
         """The same view with every temperature, and the prior's scales, back at their neutral values."""
         neutral = Scenario()
-        kept = {"model", "text", "prior", "prior_text", "protected", *VIEW}
+        kept = {"model", "text", "prior", "prior_text", "prior_id", "protected", *VIEW}
         changed = {f.name: getattr(neutral, f.name) for f in fields(self) if f.name not in kept}
         return replace(self, **changed)
+
+    def at_share(self, share: float) -> Scenario:
+        """The setting at a share of the way from identity, 0, to what it is, 1.
+
+        Variances and mean temperatures move in proportion. The prior's pseudo-count is multiplied by the share, and
+        with it the odds of every query's attention to it; at 0 it is removed.
+        """
+        if share <= 0:
+            return self.at_identity()
+        if share >= 1:
+            return self
+        sigmas = {f"{kind}_sigma": share * getattr(self, f"{kind}_sigma") for kind in KINDS}
+        prior = any(self.temperature(kind).has_prior for kind in KINDS)
+        shift = self.pseudo_count_shift + (math.log(share) if prior else 0.0)
+        return replace(self, **sigmas, mu=1 + share * (self.mu - 1), pseudo_count_shift=shift)
 
     def to_query(self) -> dict[str, str]:
         """The scenario as link parameters: the version, model and text, and all that is not neutral."""
@@ -149,8 +173,11 @@ def _parse(name: str, text: str) -> str | int | float | bool:
     bounds = {"protected": 8, "layer": MOST_LAYERS - 1, "row": 999, "seed": 999_999}
     choices = {
         "prior": PRIOR_SOURCES, "kind": ("", *KINDS), "metric": METRICS, "scale": SCALES, "effect": EFFECTS,
+        "across": ACROSS,
     }  # fmt: skip
-    patterns = {"cell": r"(\d{1,4},(\d{1,4}|prior))?", "head": r"mean|max|\d{1,4}"}
+    patterns = {
+        "cell": r"(\d{1,4},(\d{1,4}|prior))?", "head": r"mean|max|\d{1,4}", "prior_id": r"([0-9a-f]{12})?",
+    }  # fmt: skip
     legal = True
     if isinstance(default, int | float) and not text.isascii():
         legal = False

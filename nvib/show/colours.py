@@ -40,13 +40,18 @@ def ramp(name: str, theme: str, scale: str = "linear", stops: int = 33) -> Scale
     def colour(t: float) -> str:
         return _rgb(_mix(ground, middle, t * 2) if t < 0.5 else _mix(middle, end, t * 2 - 1))
 
-    shares = [i / (stops - 1) for i in range(stops)]
+    return [(at, colour(t)) for at, t in _stops(scale, stops)]
+
+
+def diverging(theme: str, scale: str = "linear", stops: int = 33) -> Scale:
+    """Red below zero, the ground colour at zero, blue above: values from -1 to 1, as far as `ramp` for one side."""
+    ground, places = GROUND[theme], _stops(scale, stops)
+    less, more = (RAMP_ENDS[name][theme] for name in ("less", "more"))
+    below = [(0.5 - at / 2, _rgb(_mix(ground, less, t))) for at, t in reversed(places[1:])]
+    return [*below, *((0.5 + at / 2, _rgb(_mix(ground, more, t))) for at, t in places)]
+
+
+def _stops(scale: str, stops: int) -> list[tuple[float, float]]:
+    """Values from 0 to 1, and how far along its colours each is."""
     at = {"linear": lambda t: t, "sqrt": lambda t: t * t, "log": lambda t: LEAST ** (1 - t)}[scale]
-    return [(0.0, colour(0.0)), *((at(t), colour(t)) for t in shares[1:])]
-
-
-def diverging(theme: str) -> Scale:
-    """Red below zero, the ground colour at zero, blue above."""
-    ground = GROUND[theme]
-    less, more = RAMP_ENDS["less"][theme], RAMP_ENDS["more"][theme]
-    return [(0.0, _rgb(less)), (0.5, _rgb(ground)), (1.0, _rgb(more))]
+    return [(0.0, 0.0), *((at(i / (stops - 1)), i / (stops - 1)) for i in range(1, stops))]

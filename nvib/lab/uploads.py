@@ -1,0 +1,46 @@
+"""A visitor's file as texts: .txt a text a line, .csv and .jsonl by their "text" column. Nothing in it is executed."""
+
+from __future__ import annotations
+
+import io
+
+import pandas as pd
+
+from nvib.errors import NVError
+
+COLUMN = "text"
+MOST_TEXTS = 20_000
+KINDS = ("txt", "csv", "jsonl")
+
+
+def texts(name: str, data: bytes) -> list[str]:
+    """The texts of a file, empty ones left out. Raises NVError with one sentence when it holds none."""
+    ending = name.rpartition(".")[2].lower()
+    shown = repr(name if len(name) <= 60 else name[:59] + "…")
+    if ending not in KINDS:
+        raise NVError(f"The file {shown} is none of .txt, .csv and .jsonl; save it as one of them.")
+    try:
+        content = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise NVError(f"The file {shown} is not UTF-8 at byte {error.start:,}; save it as UTF-8.") from error
+    found = content.splitlines() if ending == "txt" else _column(shown, ending, content)
+    found = [text.strip() for text in found if text.strip()]
+    if not found:
+        raise NVError(f"The file {shown} holds no text; put one on each line, or in its column {COLUMN!r}.")
+    if len(found) > MOST_TEXTS:
+        raise NVError(f"The file {shown} holds {len(found):,} texts; {MOST_TEXTS:,} are enough: shorten it.")
+    return found
+
+
+def _column(shown: str, ending: str, content: str) -> list[str]:
+    try:
+        if ending == "csv":
+            table = pd.read_csv(io.StringIO(content), dtype=str, keep_default_na=False)
+        else:
+            table = pd.read_json(io.StringIO(content), lines=True, dtype=False)
+    except (ValueError, pd.errors.ParserError, OverflowError) as error:
+        reason = str(error).split("\n")[0].rstrip(".")[:120]
+        raise NVError(f"The file {shown} cannot be read as .{ending} ({reason}); check it.") from error
+    if COLUMN not in table.columns:
+        raise NVError(f"The file {shown} has no column {COLUMN!r}; name the column of the texts so.")
+    return [text for text in table[COLUMN] if isinstance(text, str)]
