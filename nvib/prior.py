@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -90,6 +91,17 @@ class Prior:
             raise NVError(f"The prior {Path(path).name!r} is no readable safetensors file: {error}.") from error
         metadata.pop("format", None)
         return cls.from_state_dict(tensors, metadata)
+
+    @classmethod
+    def from_bytes(cls, name: str, data: bytes) -> Prior:
+        """As `load`, from the bytes of a file of this name."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "prior.safetensors"
+            path.write_bytes(data)
+            try:
+                return cls.load(path)
+            except NVError as error:
+                raise NVError(str(error).replace(repr(path.name), repr(name))) from error
 
     @property
     def fingerprint(self) -> str:

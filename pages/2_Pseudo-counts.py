@@ -1,13 +1,12 @@
 """Pseudo-counts: how much each token counts in the mixture, layer by layer, beside the prior."""
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 
 from nvib import NVError
 from nvib.lab import dirichlet
-from nvib.show import controls, figures, resources
-
-CHART = {"displaylogo": False}
+from nvib.show import controls, figures, parts, resources
 
 bench, scenario = controls.page("Pseudo-counts")
 st.title("Pseudo-counts")
@@ -45,7 +44,11 @@ st.caption(
 st.subheader("log α by layer and token")
 beside = "" if without_prior else " The prior's own is the amber column."
 st.caption(f"In nats; each step of 1 multiplies the pseudo-count by e.{beside}")
-st.plotly_chart(figures.pseudo_count_map(seen, controls.theme()), key="alpha-map", config=CHART)
+parts.chart(figures.pseudo_count_map(seen, controls.theme()), "alpha-map")
+layers = [f"layer {n}" for n in range(len(seen.log_alpha))]
+everything = np.concatenate((seen.prior_log_alpha[:, None], seen.log_alpha), 1).T
+names = ["prior", *seen.tokens]
+parts.numbers("alpha-map", "log α as a table", lambda: parts.map_frame(everything, names, layers, "component"))
 
 st.subheader(f"Dirichlet weights, {seen.kind} layer {seen.layer}")
 st.select_slider("Level of the intervals", controls.LEVELS, format_func="{:.0%}".format, key=controls.key("level"))
@@ -54,7 +57,9 @@ st.caption(
     f"πₙ ~ Beta(αₙ, Σ α − αₙ) that holds {scenario.level:.0%}, exact; large pseudo-counts leave it no width."
 )
 ends = dirichlet.intervals(log_alpha, scenario.level)
-st.plotly_chart(figures.dirichlet_weights(seen, weights, ends), key="weights", config=CHART)
+parts.chart(figures.dirichlet_weights(seen, weights, ends), "weights")
+columns = {"component": names, "log α, nats": log_alpha, "E[π]": weights, "lower end": ends[0], "upper end": ends[1]}
+parts.numbers("weights", "Dirichlet weights as a table", lambda: pd.DataFrame(columns))
 
 cell = seen.cell
 st.subheader(f"Draws of one query's attention, layer {seen.layer}, head {cell.head}")
@@ -66,7 +71,10 @@ st.caption(
     "and of every component, as in training, with their median. The two differ: a mean of softmaxes is no softmax of "
     "a mean."
 )
-st.plotly_chart(figures.drawn_row(seen, drawn.mean, drawn.rows, scenario.level), key="draws", config=CHART)
+parts.chart(figures.drawn_row(seen, drawn.mean, drawn.rows, scenario.level), "draws")
+tails = np.quantile(drawn.rows, [(1 - scenario.level) / 2, 0.5, (1 + scenario.level) / 2], axis=0)
+shown = {"component": names, "NV": drawn.mean, "lower": tails[0], "median": tails[1], "upper": tails[2]}
+parts.numbers("draws", "The draws as a table", lambda: pd.DataFrame(shown))
 
 st.subheader("KL of the posterior to the prior, by layer")
 if np.isnan(seen.kl_dirichlet).all():
@@ -74,14 +82,20 @@ if np.isnan(seen.kl_dirichlet).all():
 else:
     gaussian, counts = st.columns(2)
     counts.markdown("**Dirichlet part**")
-    counts.plotly_chart(figures.by_layer(seen.kl_dirichlet, "nats", "KL"), key="kl-dirichlet", config=CHART)
+    parts.chart(figures.by_layer(seen.kl_dirichlet, "nats", "KL"), "kl-dirichlet", counts)
     gaussian.markdown("**Gaussian part**")
     if np.isinf(seen.kl_gaussian).any():
         gaussian.info("Infinite: at τσ = 0 the tokens have no variance.")
     else:
-        gaussian.plotly_chart(figures.by_layer(seen.kl_gaussian, "nats", "KL"), key="kl-gaussian", config=CHART)
+        parts.chart(figures.by_layer(seen.kl_gaussian, "nats", "KL"), "kl-gaussian", gaussian)
     st.caption("Of this text; in nats, the Gaussian part weighted by E[π], the Dirichlet part that of the totals.")
 
 st.subheader("Attention on the prior by layer")
 st.caption("Percent of attention, mean over queries. Bars: mean of the heads; points: single heads.")
-st.plotly_chart(figures.prior_mass(seen), key="prior-mass", config=CHART)
+parts.chart(figures.prior_mass(seen), "prior-mass")
+by_layer = {
+    "layer": range(len(layers)), "prior mass, mean": seen.prior_mass.mean(1),
+    "prior mass, largest head": seen.prior_mass.max(1),
+    "KL, Gaussian part, nats": seen.kl_gaussian, "KL, Dirichlet part, nats": seen.kl_dirichlet,
+}  # fmt: skip
+parts.numbers("by-layer", "Prior mass and KL by layer as a table", lambda: pd.DataFrame(by_layer))

@@ -116,7 +116,13 @@ class Bench:
         if scenario.prior == "normal":
             return self._priors.get("normal", lambda: standard_normal_prior(self.model))
         text = scenario.prior_text
-        return self._priors.get(("text", text), lambda: self.estimate(text.splitlines(), "the visitor's text", progress))
+        return self._priors.get(
+            ("text", text), lambda: self.estimate(text.splitlines(), "the visitor's text", progress)
+        )
+
+    def has_prior(self, scenario: Scenario) -> bool:
+        """Whether the prior from a scenario's text is at hand."""
+        return ("text", scenario.prior_text) in self._priors
 
     def estimate(self, texts: Sequence[str], corpus: str, progress: Callable[[int], None] | None = None) -> Prior:
         """A prior from texts of the model's own domain; what progress raises stops it. Raises NVError for no text."""
@@ -128,8 +134,8 @@ class Bench:
         if characters > MAX_PRIOR_CHARACTERS:
             raise NVError(f"The prior's text has {characters:,} characters; {MAX_PRIOR_CHARACTERS:,} are enough.")
         batches = (self.training_batch(lines[i : i + 8]) for i in range(0, len(lines), 8))
-        provenance = {"corpus": corpus, "texts": str(len(lines)), "model": f"{self.loaded.name}, {self.loaded.revision}"}
-        return estimate_prior(self.model, batches, provenance=provenance, progress=progress)
+        about = {"corpus": corpus, "texts": str(len(lines)), "model": f"{self.loaded.name}, {self.loaded.revision}"}
+        return estimate_prior(self.model, batches, provenance=about, progress=progress)
 
     def keep_prior(self, prior: Prior) -> str:
         """Take in a visitor's prior; the answer names it in a scenario. Raises NVError when it does not fit."""

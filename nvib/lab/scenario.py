@@ -19,7 +19,7 @@ EFFECTS = ("total", "local")
 ACROSS = ("layer", "mean", "max")
 VIEW = (
     "kind", "layer", "head", "across", "row", "cell", "metric", "scale", "special", "merge", "with_prior", "level",
-    "seed", "other_text",
+    "seed", "other_text", "path",
 )  # fmt: skip
 MOST_LAYERS = 1000
 
@@ -35,7 +35,8 @@ class Scenario:
     "max" or a number; across: that layer, or the "mean" or "max" of all; cell: the weight that is explained,
     "query,key" by position with key "prior" for the prior, "" for the one that changed most; metric: what the overview
     shows; scale: of the maps; special, with_prior: whether the maps show special tokens and the prior; merge: pieces
-    of a word as one; level: of the intervals; seed: of the draws; other_text: what the Prior page compares with.
+    of a word as one; level: of the intervals; seed: of the draws; other_text: what the Prior page compares with; path:
+    whether Explore walks from identity to the setting.
     """
 
     model: str = "smollm2"
@@ -72,6 +73,7 @@ class Scenario:
     level: float = 0.95
     seed: int = 0
     other_text: str = ""
+    path: bool = False
 
     def regularisation(self, counts: Mapping[str, int] | None = None) -> Regularisation:
         """The setting as the library takes it; counts: the model's layers by kind, needed where some are chosen.

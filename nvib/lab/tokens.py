@@ -41,7 +41,9 @@ def words(tokenizer: Any, ids: Sequence[int]) -> list[int]:
     found: list[int] = []
     for n, piece in enumerate(pieces):
         spaced = not marked or piece.startswith(SPACES)
-        inside = piece.startswith("##") or (not spaced and n > 0 and _letter(texts[n - 1][-1:]) and _letter(texts[n][:1]))
+        inside = piece.startswith("##") or (
+            not spaced and n > 0 and _letter(texts[n - 1][-1:]) and _letter(texts[n][:1])
+        )
         alone = n == 0 or special[n] or special[n - 1]
         found.append(n and found[-1] + (alone or not inside))
     return found

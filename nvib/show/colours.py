@@ -5,6 +5,7 @@ from __future__ import annotations
 BASELINE = "#8C939E"
 NV = "#0072B2"
 PRIOR = "#E69F00"
+OTHER = "#009E73"  # a second text beside the first
 MORE, LESS = "#2166AC", "#B2182B"
 
 Scale = list[tuple[float, str]]
@@ -55,3 +56,11 @@ def _stops(scale: str, stops: int) -> list[tuple[float, float]]:
     """Values from 0 to 1, and how far along its colours each is."""
     at = {"linear": lambda t: t, "sqrt": lambda t: t * t, "log": lambda t: LEAST ** (1 - t)}[scale]
     return [(0.0, 0.0), *((at(i / (stops - 1)), i / (stops - 1)) for i in range(1, stops))]
+
+
+def shade(value: float, theme: str) -> tuple[str, str]:
+    """The diverging colour of a value from -1 to 1, and an ink that reads on it."""
+    end = RAMP_ENDS["more" if value > 0 else "less"][theme]
+    ground = _mix(GROUND[theme], end, abs(value))
+    bright = sum(weight * part for weight, part in zip((0.299, 0.587, 0.114), ground, strict=True)) > 140
+    return _rgb(ground), "#1B1F24" if bright else "#FFFFFF"

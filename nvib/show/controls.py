@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import streamlit as st
 
 from nvib.errors import NVError
-from nvib.lab import EXAMPLES, Bench, Scenario
+from nvib.lab import EXAMPLES, Bench, Observation, Scenario
 from nvib.lab.scenario import layer_range
 from nvib.lab.texts import EXAMPLE_TEXTS
 from nvib.models import CATALOGUE
@@ -19,7 +20,14 @@ from nvib.show import resources, session
 from nvib.show.session import key
 
 ASSETS = Path(__file__).parent.parent.parent / "assets"
-PAGES = {"app.py": "Explore", "pages/2_Pseudo-counts.py": "Pseudo-counts"}
+PAGES = {
+    "app.py": "Explore",
+    "pages/2_Pseudo-counts.py": "Pseudo-counts",
+    "pages/5_Prior.py": "Prior",
+    "pages/7_Method.py": "Method",
+}
+AGGREGATES = {"mean": "mean of all heads", "max": "largest of all heads"}
+ACROSS = {"layer": "this layer", "mean": "mean of all layers", "max": "largest of all layers"}
 
 ALPHAS = [
     math.inf,
@@ -48,7 +56,7 @@ MUS = [round(1 - i * 0.05, 2) for i in range(21)]
 SCALES = [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0]
 SHIFTS = [float(n) for n in range(-20, 21, 2)]
 LEVELS = [0.5, 0.8, 0.9, 0.95, 0.99]
-SOURCES = {"shipped": "Shipped", "text": "From my text", "normal": "Standard normal"}
+SOURCES = {"shipped": "Shipped", "text": "From my text", "normal": "Standard normal", "own": "My file"}
 
 
 def page(title: str) -> tuple[Bench, Scenario]:
@@ -81,6 +89,8 @@ def page(title: str) -> tuple[Bench, Scenario]:
     scenario = session.read(before)
     session.remember(scenario)
     _links(navigation)
+    if bench.nv.experimental:
+        st.warning(bench.nv.experimental)
     return bench, scenario
 
 
@@ -98,6 +108,12 @@ def plain(text: str) -> str:
 def theme() -> str:
     """ "light" or "dark", as the visitor's browser shows the app."""
     return "dark" if st.context.theme.type == "dark" else "light"
+
+
+def link(page: str, label: str = "") -> None:
+    """A link to another page that keeps the view."""
+    path = next(path for path, name in PAGES.items() if name == page)
+    st.page_link(path, label=label or page, query_params=st.session_state["scenario"].to_query())
 
 
 def _links(place: st.delta_generator.DeltaGenerator) -> None:
@@ -231,7 +247,8 @@ def _layer_range(kind: str, last: int) -> None:
 
 def _prior(bench: Bench) -> None:
     st.subheader("Prior", divider="gray")
-    sources = [s for s in SOURCES if s != "shipped" or bench.loaded.prior is not None]
+    absent = {"shipped": bench.loaded.prior is None, "own": not st.session_state[key("prior_id")]}
+    sources = [source for source in SOURCES if not absent.get(source, False)]
     if st.session_state[key("prior")] not in sources:
         st.session_state[key("prior")] = sources[0]
     st.selectbox("Source", sources, format_func=SOURCES.__getitem__, key=key("prior"))
@@ -272,11 +289,16 @@ def _view(bench: Bench) -> None:
     heads = ["mean", "max", *(str(n) for n in range(bench.heads))]
     if state[key("head")] not in heads:
         state[key("head")] = "mean"
-    names = {"mean": "mean of all heads", "max": "largest of all heads"}
-    st.selectbox("Head", heads, format_func=lambda h: names.get(h, f"head {h}"), key=key("head"))
+    st.selectbox("Head", heads, format_func=lambda h: AGGREGATES.get(h, f"head {h}"), key=key("head"))
+    if layers > 1:
+        st.selectbox("Layers in the maps", ACROSS, format_func=ACROSS.__getitem__, key=key("across"))
     scales = {"linear": "linear", "sqrt": "square root", "log": "log"}
     st.segmented_control("Colour scale", scales, format_func=scales.__getitem__, key=key("scale"), required=True)
     st.toggle("Special tokens", key=key("special"), help="Off: their rows and columns are left out of the maps.")
+    st.toggle(
+        "Join word pieces", key=key("merge"),
+        help="Pieces of a word become one: the sum of the attention to them, the mean of the attention from them.",
+    )  # fmt: skip
     st.toggle("Prior column", key=key("with_prior"), help="Off: each NV row is divided by what the tokens got in all.")
 
 
@@ -287,12 +309,35 @@ def open_head() -> None:
         _forget_cell()
 
 
-def open_cell(chart: str, query_at: Sequence[int], key_at: Sequence[int]) -> None:
-    """Explain the weight of the map's square that was clicked; *_at: the tokens of the map's rows and columns."""
+def open_cell(chart: str, seen: Observation) -> None:
+    """Explain the weight of the map's square that was clicked."""
     for point in st.session_state[chart].selection.points[:1]:
-        column = int(point["x"]) if point["x"] >= 0 else None
-        token = "prior" if column is None else str(key_at[column])
-        st.session_state[key("cell")] = f"{query_at[int(point['y'])]},{token}"
+        query = _first(seen.query_group, int(point["y"]))
+        explain(query, _first(seen.key_group, int(point["x"])) if point["x"] >= 0 else -1)
+
+
+def pick_token(seen: Observation) -> None:
+    """Explain the weight of the token that was pressed in the strip, as the query or as the key."""
+    picked = st.session_state["tokens"].picked
+    if picked["axis"] == "key":
+        explain(seen.cell.query, _first(seen.key_group, int(picked["at"])))
+    else:
+        explain(_first(seen.query_group, int(picked["at"])), seen.cell.key)
+
+
+def explain(query: int, token: int) -> None:
+    """Take this weight apart from now on; token: the key's position, -1 for the prior."""
+    st.session_state[key("cell")] = f"{query},{'prior' if token < 0 else token}"
+
+
+def close_path() -> None:
+    """Walk the path no further."""
+    st.session_state[key("path")] = False
+
+
+def _first(group: np.ndarray, row: int) -> int:
+    """The first token that is part of a map's row or column."""
+    return int(np.flatnonzero(group == row)[0])
 
 
 def _rows(bench: Bench) -> list[str]:

@@ -6,14 +6,17 @@ markup-like tokens such as <s> stay text.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape, unescape
 
 import numpy as np
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
+from nvib.lab.domain import PriorSummary, TextDistance
 from nvib.lab.observation import Observation
 from nvib.lab.outputs import NextToken, Similarity
+from nvib.lab.path import Path
 from nvib.show import colours
 
 MONO = "Source Code Pro, DejaVu Sans Mono, monospace"
@@ -204,15 +207,15 @@ def difference_map(
     queries: Sequence[str],
     keys: Sequence[str],
     theme: str,
+    scale: str,
     cell: tuple[int, float] | None = None,
 ) -> go.Figure:
-    """NV minus baseline [Q, K], centred at zero: blue where NV attends more, red where less."""
-    reach = max(0.01, float(np.abs(difference).max(initial=0.0)))
-    bar = _legend({"tickformat": "+.2f", "nticks": 4})
+    """NV minus baseline [Q, K] on a fixed range from -1 to 1: blue where NV attends more, red where less."""
+    bar = _legend({"tickformat": "+.1f", "tickvals": [-1, -0.5, 0, 0.5, 1]})
     figure = go.Figure(
         _heat(
-            difference, range(len(keys)), _names(queries, keys), "NV − baseline", zmin=-reach, zmax=reach,
-            colorscale=colours.diverging(theme), colorbar=bar,
+            difference, range(len(keys)), _names(queries, keys), "NV − baseline", zmin=-1.0, zmax=1.0,
+            colorscale=colours.diverging(theme, scale), colorbar=bar,
         )
     )  # fmt: skip
     return _pickable(figure, queries, keys, range(len(keys)), cell, theme)
@@ -325,6 +328,62 @@ def drawn_row(observation: Observation, mean: np.ndarray, draws: np.ndarray, lev
     return figure
 
 
+def key_marginal(observation: Observation) -> go.Figure:
+    """Attention that each key receives, mean over the queries: baseline grey, NV blue, the prior amber."""
+    prior = float(observation.regularised[:, 0].mean()) if np.isfinite(observation.prior_log_alpha).any() else np.nan
+    pairs = observation.baseline.mean(0), observation.regularised[:, 1:].mean(0)
+    return _pair_by_token(observation.keys, *pairs, prior, "attention received")
+
+
+def query_marginal(observation: Observation) -> go.Figure:
+    """Attention that each query gives to the tokens shown: baseline grey, NV blue."""
+    pairs = observation.baseline.sum(1), observation.regularised[:, 1:].sum(1)
+    return _pair_by_token(observation.queries, *pairs, float("nan"), "attention given")
+
+
+def _pair_by_token(
+    tokens: Sequence[str], baseline: np.ndarray, regularised: np.ndarray, prior: float, axis: str
+) -> go.Figure:
+    figure = go.Figure()
+    names = [escape(token) for token in tokens]
+    for name, values, colour, shift in (
+        ("baseline", baseline, colours.BASELINE, -0.2),
+        ("NV", regularised, colours.NV, 0.2),
+    ):
+        figure.add_bar(
+            x=np.arange(len(names)) + shift, y=values, width=0.36, marker_color=colour, customdata=names,
+            hovertemplate="%{customdata}<br>" + name + " %{y:.4f}<extra></extra>",
+        )  # fmt: skip
+    if np.isfinite(prior):
+        figure.add_bar(x=[PRIOR_AT], y=[prior], width=0.72, marker_color=colours.PRIOR,
+                       hovertemplate="prior<br>NV %{y:.4f}<extra></extra>")  # fmt: skip
+    return _token_axis(figure, tokens, bool(np.isfinite(prior)), axis)
+
+
+def path(walked: Path) -> go.Figure:
+    """Output change, prior mass and kept tokens along the way to a setting; the first flip is marked."""
+    figure = make_subplots(rows=1, cols=3, horizontal_spacing=0.09)
+    curves = (
+        (walked.change, "change of the output" + (", nats" if "nats" in walked.measure else ""), colours.NV),
+        (walked.prior_mass * 100, "attention on the prior, %", colours.PRIOR),
+        (walked.kept * 100, "kept tokens, %", colours.BASELINE),
+    )
+    for column, (values, name, colour) in enumerate(curves, start=1):
+        figure.add_scatter(
+            x=walked.share, y=values, mode="lines+markers", line={"color": colour, "width": 2}, row=1, col=column,
+            hovertemplate="share %{x:.2f}<br>" + name + " %{y:.4g}<extra></extra>",
+        )  # fmt: skip
+        figure.update_xaxes(title="share of the setting", range=[-0.03, 1.03], fixedrange=True, row=1, col=column)
+        figure.update_yaxes(title=name, rangemode="tozero", fixedrange=True, row=1, col=column)
+    if walked.first_flip is not None:
+        figure.add_vline(walked.first_flip, line={"dash": "dash", "color": colours.BASELINE, "width": 1.5})
+        figure.add_annotation(
+            x=walked.first_flip, y=1, yref="y domain", yanchor="bottom", showarrow=False, row=1, col=1,
+            text=f"first flip at {walked.first_flip:.2f}",
+        )  # fmt: skip
+    return _frame(figure, 280).update_layout(margin={"t": 30})
+
+
 def by_layer(values: np.ndarray, axis: str, name: str) -> go.Figure:
     """One number a layer [L], as bars; infinite ones are left out."""
     figure = go.Figure()
@@ -337,18 +396,57 @@ def by_layer(values: np.ndarray, axis: str, name: str) -> go.Figure:
     return _frame(figure, 260)
 
 
-def distance_map(observation: Observation, theme: str) -> go.Figure:
-    """Distance of every token to the prior by layer [L, N], in the prior's standard deviations."""
-    values = observation.distance
+PRIOR_PARTS = {"Mean": "mean", "Standard deviation": "deviation", "Pseudo-count": "log_alpha"}
+
+
+def prior_by_layer(summary: PriorSummary, part: str) -> go.Figure:
+    """One number of the prior by layer, amber; the pseudo-count with whiskers of one spread."""
+    axis = {"mean": "root mean square", "deviation": "root of mean variance", "log_alpha": "log α, nats"}[part]
+    figure = by_layer(getattr(summary, part), axis, axis)
+    figure.update_traces(marker_color=colours.PRIOR)
+    if part == "log_alpha":
+        figure.update_traces(
+            error_y={"type": "data", "array": summary.spread, "color": colours.BASELINE, "thickness": 1.5}
+        )
+    return figure
+
+
+def distance_by_layer(found: Mapping[str, np.ndarray]) -> go.Figure:
+    """Distance of texts to the prior by layer [L] each; 1 is that of the prior's own corpus."""
+    figure = go.Figure()
+    for (title, values), colour in zip(found.items(), (colours.NV, colours.OTHER), strict=False):
+        figure.add_scatter(
+            x=list(range(len(values))), y=values, mode="lines+markers", line={"color": colour, "width": 2}, name=title,
+            hovertemplate="layer %{x}<br>" + title + " %{y:.3f} standard deviations<extra></extra>",
+        )  # fmt: skip
+    figure.add_hline(1.0, line={"dash": "dash", "color": colours.PRIOR, "width": 1.5},
+                     annotation_text="the prior's own corpus", annotation_position="bottom right")  # fmt: skip
+    figure.update_xaxes(title="layer", fixedrange=True)
+    figure.update_yaxes(title="standard deviations, rms", fixedrange=True)
+    legend = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
+    return _frame(figure, 300).update_layout(showlegend=True, legend=legend, margin={"t": 30})
+
+
+def distance_map(text: TextDistance, most: float, theme: str) -> go.Figure:
+    """Distance of every token to the prior by layer [L, N], in the prior's standard deviations, 0 to `most`."""
+    values = text.distance
     names = [str(n) for n in range(len(values))]
-    hover = np.array([[f"layer {n} · {escape(t)}" for t in observation.tokens] for n in names], dtype=object)
-    bar = {"thickness": 8, "outlinewidth": 0, "title": {"text": "standard deviations", "side": "right"}, "x": 1.0}
-    style = {"zmin": 0.0, "zmax": max(2.0, float(np.nanmax(values))), "colorscale": colours.ramp("attention", theme)}
-    figure = go.Figure(_heat(values, range(values.shape[1]), hover, "distance", colorbar=bar, **style))
-    _map_axes(figure, names, observation.tokens, False)
+    hover = _layer_hover(names, text.tokens)
+    style = {"zmin": 0.0, "zmax": most, "colorscale": colours.ramp("attention", theme)}
+    figure = go.Figure(_heat(values, range(values.shape[1]), hover, "distance", colorbar=_bar("std. dev."), **style))
+    _map_axes(figure, names, text.tokens, False)
     figure.update_xaxes(title="token")
     figure.update_yaxes(title="layer")
     return figure
+
+
+def _layer_hover(names: Sequence[str], tokens: Sequence[str]) -> np.ndarray:
+    return np.array([[f"layer {n} · {escape(t)}" for t in tokens] for n in names], dtype=object)
+
+
+def _bar(title: str) -> dict[str, object]:
+    """A colour bar beside a map of its own."""
+    return {"thickness": 8, "outlinewidth": 0, "title": {"text": title, "side": "right"}, "x": 1.0}
 
 
 def _by_token(observation: Observation, values: np.ndarray, prior: float, axis: str, name: str) -> go.Figure:
@@ -365,8 +463,13 @@ def _by_token(observation: Observation, values: np.ndarray, prior: float, axis: 
         x=list(range(len(tokens))), y=values, marker_color=colours.NV, customdata=tokens,
         hovertemplate="%{customdata}<br>" + name + " %{y:.4g}<extra></extra>",
     )  # fmt: skip
-    at, text = _ticks(observation.tokens)
-    if np.isfinite(prior):
+    return _token_axis(figure, observation.tokens, bool(np.isfinite(prior)), axis)
+
+
+def _token_axis(figure: go.Figure, tokens: Sequence[str], prior: bool, axis: str) -> go.Figure:
+    """Bars by token, the prior's in front of them where there is one."""
+    at, text = _ticks(tokens)
+    if prior:
         at, text = [PRIOR_AT, *at], ["<b>prior</b>", *text]
     figure.update_xaxes(
         tickvals=at, ticktext=text, tickangle=-60, tickfont={"family": MONO, "size": 11}, automargin=True,
@@ -383,9 +486,8 @@ def pseudo_count_map(observation: Observation, theme: str) -> go.Figure:
     names = [str(n) for n in range(layers)]
     everything = np.concatenate((observation.log_alpha.ravel(), observation.prior_log_alpha))
     low, high = float(np.nanmin(everything)), float(np.nanmax(everything))
-    bar = {"thickness": 8, "outlinewidth": 0, "title": {"text": "nats", "side": "right"}, "x": 1.0}
     shared = {"zmin": low - 0.15 * (high - low), "zmax": high}  # the least value keeps some colour
-    hover = np.array([[f"layer {n} · {escape(t)}" for t in observation.tokens] for n in names], dtype=object)
+    hover = _layer_hover(names, observation.tokens)
     blue = colours.ramp("attention", theme)
     figure = go.Figure(
         _heat(
@@ -394,16 +496,19 @@ def pseudo_count_map(observation: Observation, theme: str) -> go.Figure:
             hover,
             "log α",
             colorscale=blue,
-            colorbar=bar,
+            colorbar=_bar("nats"),
             **shared,
         )
     )
     prior = bool(np.isfinite(observation.prior_log_alpha).any())
     if prior:
         amber = colours.ramp("prior", theme)
-        text = np.array([[f"layer {n} · prior"] for n in names], dtype=object)
         column = observation.prior_log_alpha[:, None]
-        figure.add_trace(_heat(column, [PRIOR_AT], text, "log α", colorscale=amber, showscale=False, **shared))
+        figure.add_trace(
+            _heat(
+                column, [PRIOR_AT], _layer_hover(names, ["prior"]), "log α", colorscale=amber, showscale=False, **shared
+            )
+        )
     _map_axes(figure, names, observation.tokens, prior)
     figure.update_xaxes(title="token")
     figure.update_yaxes(title="layer")

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import streamlit as st
 
-from nvib.lab import Bench, IdentityProof, Observation, Scenario, observe, prove_identity
+from nvib.lab import Bench, IdentityProof, Observation, Scenario, domain, observe, prove_identity
+from nvib.lab.domain import TextDistance
 from nvib.lab.draws import Drawn, drawn_row
+from nvib.lab.path import Path, follow
+from nvib.prior import Prior
+from nvib.show import session
 
 MODELS_KEPT = 3
+Key = tuple[tuple[str, str], ...]
+
+
+def _key(scenario: Scenario) -> Key:
+    return tuple(sorted(scenario.to_query().items()))
 
 
 @st.cache_resource(max_entries=MODELS_KEPT, show_spinner="Loading the model …", on_release=Bench.close)
@@ -16,18 +27,41 @@ def bench(name: str) -> Bench:
     return Bench(name, device="auto")
 
 
+def prior(model: Bench, scenario: Scenario) -> Prior:
+    """The prior of a scenario, with progress while it is estimated. Raises NVError with one sentence."""
+    if scenario.prior != "text" or model.has_prior(scenario):
+        return model.prior(scenario)
+    spot = st.empty()
+    with spot.container():
+        status = st.status("Estimating the prior from your text …")
+        st.button("Cancel the estimate", on_click=session.give_up_prior_text)
+    try:
+        return model.prior(
+            scenario, lambda tokens: status.update(label=f"Estimating the prior: {tokens:,} tokens read")
+        )
+    finally:
+        spot.empty()
+
+
 def observation(model: Bench, scenario: Scenario) -> Observation:
     """The numbers of a scenario; recent ones are kept. Raises NVError or ValueError with one sentence."""
-    if scenario.prior == "text":
-        with st.status("Estimating the prior from your text …") as status:
-            model.prior(scenario, lambda tokens: status.update(label=f"Estimating the prior: {tokens:,} tokens read"))
-            status.update(label="Prior estimated from your text", state="complete")
-    return _observation(tuple(sorted(scenario.to_query().items())), model.loaded.revision, model, scenario)
+    prior(model, scenario)
+    return _observation(_key(scenario), model.loaded.revision, model, scenario)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _observation(key: tuple[tuple[str, str], ...], revision: str, _model: Bench, _scenario: Scenario) -> Observation:
+def _observation(key: Key, revision: str, _model: Bench, _scenario: Scenario) -> Observation:
     return observe(_model, _scenario)
+
+
+def text_distance(model: Bench, scenario: Scenario, text: str, kind: str) -> TextDistance:
+    """How far a text is from the scenario's prior; recent answers are kept. Raises NVError with one sentence."""
+    return _text_distance(_key(scenario.without_view()), model.loaded.revision, text, kind, model, scenario)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _text_distance(key: Key, revision: str, text: str, kind: str, _model: Bench, _scenario: Scenario) -> TextDistance:
+    return domain.text_distance(_model, _scenario, text, kind)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -36,13 +70,22 @@ def proof(name: str, revision: str, text: str, _model: Bench) -> IdentityProof:
     return prove_identity(_model, text)
 
 
-def draws(model: Bench, scenario: Scenario, seen: Observation) -> Drawn:
-    """The seeded draws of the observation's cell; recent ones are kept."""
-    return _draws(tuple(sorted(scenario.to_query().items())), model.loaded.revision, model, scenario, seen)
+def path(model: Bench, scenario: Scenario, progress: Callable[[float], None]) -> Path:
+    """The walk from identity to a setting; recent ones are kept. What progress raises stops it."""
+    at = scenario.without_view()
+    return _path(_key(at), model.loaded.revision, model, at, progress)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _draws(
-    key: tuple[tuple[str, str], ...], revision: str, _model: Bench, _scenario: Scenario, _seen: Observation
-) -> Drawn:
+def _path(key: Key, revision: str, _model: Bench, _scenario: Scenario, _tell: Callable[[float], None]) -> Path:
+    return follow(_model, _scenario, _tell)
+
+
+def draws(model: Bench, scenario: Scenario, seen: Observation) -> Drawn:
+    """The seeded draws of the observation's cell; recent ones are kept."""
+    return _draws(_key(scenario), model.loaded.revision, model, scenario, seen)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _draws(key: Key, revision: str, _model: Bench, _scenario: Scenario, _seen: Observation) -> Drawn:
     return drawn_row(_model, _scenario, _seen)

@@ -25,6 +25,7 @@ def seed(page: str) -> list[str]:
     Links that this session wrote itself are no news: the browser may hand back an older one of them while a
     control moves, and that must not move the control back.
     """
+    _take_prior()
     query = st.query_params.to_dict()
     written = st.session_state.setdefault("links_written", [])
     moved = st.session_state.get("page") != page
@@ -38,6 +39,18 @@ def seed(page: str) -> list[str]:
     put(scenario)
     st.session_state["scenario"] = scenario
     return ignored
+
+
+def _take_prior() -> None:
+    """Make the prior that the last run finished the scenario's; a control is only set before it is drawn."""
+    if "prior_taken" in st.session_state:
+        st.session_state[key("prior")] = "own"
+        st.session_state[key("prior_id")] = st.session_state.pop("prior_taken")
+
+
+def give_up_prior_text() -> None:
+    """Go back to the source that needs no estimate."""
+    st.session_state[key("prior")] = Scenario().prior
 
 
 def put(scenario: Scenario, missing_only: bool = False) -> None:

@@ -1,0 +1,60 @@
+"""A prior of the visitor's own: estimated from a file of theirs, or uploaded as they downloaded it."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from nvib import NVError, Prior
+from nvib.lab import Bench
+from nvib.lab.uploads import KINDS, texts
+from nvib.show import controls
+
+WORKING = "prior_file_taken"
+
+
+def panel(bench: Bench) -> None:
+    """The file box; a file's prior becomes the scenario's when it is ready."""
+    with st.expander("Make or upload a prior of your own", icon=":material/upload_file:"):
+        st.caption(
+            "Text of the model's own domain, .txt with a text a line, or .csv and .jsonl with a column “text”, is read "
+            "by the untouched model once; a .safetensors file is a prior that this page made. Short texts can also be "
+            "pasted: Prior, Source, From my text."
+        )
+        file = st.file_uploader("Text or prior", type=[*KINDS, "safetensors"], key="prior_file", on_change=_new_file)
+        if file is None or not st.session_state.get(WORKING):
+            return
+        spot = st.empty()
+        spot.button("Cancel the estimate", on_click=_cancel)
+        try:
+            prior = _made(bench, file.name, file.getvalue())
+            fingerprint = bench.keep_prior(prior)
+        except (NVError, ValueError) as error:
+            st.error(controls.plain(str(error)), icon=":material/info:")
+            return
+        finally:
+            spot.empty()
+    st.session_state[WORKING] = False
+    st.session_state["prior_taken"] = fingerprint
+    st.rerun()
+
+
+def _made(bench: Bench, name: str, data: bytes) -> Prior:
+    if name.lower().endswith(".safetensors"):
+        return Prior.from_bytes(name, data)
+    found = texts(name, data)
+    with st.status("Estimating the prior …") as status:
+
+        def tell(tokens: int) -> None:
+            status.update(label=f"Estimating the prior: {tokens:,} tokens read")
+
+        prior = bench.estimate(found, f"the file {name}", tell)
+        status.update(label="The prior is estimated", state="complete")
+    return prior
+
+
+def _new_file() -> None:
+    st.session_state[WORKING] = True
+
+
+def _cancel() -> None:
+    st.session_state[WORKING] = False

@@ -1,0 +1,38 @@
+"""What every page draws in one way: a figure, the numbers behind it, and tables of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+
+def chart(figure: go.Figure, key: str, place: Any = st, **events: Any) -> None:
+    """Draw a figure where `place` is."""
+    place.plotly_chart(figure, key=key, config={"displaylogo": False}, **events)
+
+
+def numbers(key: str, label: str, make: Callable[[], pd.DataFrame]) -> None:
+    """The table behind a figure, made only while it is open."""
+    with st.expander(label, key=f"numbers-{key}", on_change="rerun", icon=":material/table:") as opened:
+        if opened.open:
+            table(make())
+
+
+def table(frame: pd.DataFrame, **options: Any) -> None:
+    """A table with four decimals in its columns of numbers that are not whole."""
+    real = frame.select_dtypes(include=[np.floating]).columns
+    shown = {str(name): st.column_config.NumberColumn(format="%.4f") for name in real}
+    st.dataframe(frame, hide_index=True, column_config=shown, **options)
+
+
+def map_frame(values: np.ndarray, rows: Iterable[str], columns: Iterable[str], corner: str) -> pd.DataFrame:
+    """A map [R, C] as a table; equal labels are told apart by their positions."""
+    names = [f"{n}: {label}" for n, label in enumerate(columns)]
+    frame = pd.DataFrame(np.asarray(values, np.float32), columns=names)
+    frame.insert(0, corner, [f"{n}: {label}" for n, label in enumerate(rows)])
+    return frame

@@ -1,0 +1,79 @@
+"""Prior: what the prior is, where it came from, how far a text is from it, and how to make one's own."""
+
+import pandas as pd
+import streamlit as st
+
+from nvib import NVError
+from nvib.lab.domain import OTHER_TEXTS, prior_summary
+from nvib.show import controls, figures, own_prior, parts, resources
+
+bench, scenario = controls.page("Prior")
+st.title("Prior")
+name = controls.plain(bench.loaded.name)
+own_prior.panel(bench)
+try:
+    prior = resources.prior(bench, scenario)
+except (NVError, ValueError) as error:
+    controls.stop(str(error))
+kind = scenario.kind or bench.kinds[-1]
+st.caption(
+    f"The prior of {name} says what a hidden state looks like before any text is read: one Gaussian component with a "
+    f"pseudo-count for each layer. {controls.SOURCES[scenario.prior]}: "
+    + ", ".join(f"{field} {controls.plain(value)}" for field, value in prior.provenance.items())
+    + f". Fingerprint {prior.fingerprint}."
+)
+st.download_button(
+    "Download the prior", prior.to_bytes(), f"prior-{prior.fingerprint}.safetensors",
+    on_click="ignore", icon=":material/download:", help="safetensors, with its provenance in the metadata; unscaled.",
+)  # fmt: skip
+
+st.subheader(f"By layer, {kind} attention")
+summary = prior_summary(bench, scenario, prior, kind)
+st.caption(
+    "After the scales of the sidebar. Mean: root mean square over the model's dimensions. Standard deviation: root of "
+    "the mean variance. log α: the prior's pseudo-count, whiskers one spread s of the tokens' log α in its corpus."
+    + (" All cross-attention layers share one prior." if kind == "cross" else "")
+)
+for column, (title, field) in zip(st.columns(3), figures.PRIOR_PARTS.items(), strict=True):
+    column.markdown(f"**{title}**")
+    parts.chart(figures.prior_by_layer(summary, field), f"prior-{field}", column)
+parts.numbers("prior", "The prior by layer as a table", lambda: pd.DataFrame(summary.columns()))
+
+st.subheader("How far is a text from it?")
+st.caption(
+    "The untouched model's hidden state of each token: root mean square over the model's dimensions of its distance "
+    "to the prior's mean, in the prior's standard deviations. Over the prior's own corpus the root mean square is 1 "
+    "in every layer; a text of another domain lies above."
+)
+st.text_area(
+    "Another text to compare with", key=controls.key("other_text"), height=80,
+    placeholder=OTHER_TEXTS.get(scenario.model, "Text of another domain or language"),
+    help="Leave it empty for the example that is shown in grey.",
+)  # fmt: skip
+texts = {"This text": scenario.text, "Another text": scenario.other_text or OTHER_TEXTS.get(scenario.model, "")}
+found = {}
+for title, text in texts.items():
+    if not text.strip() and title == "Another text":
+        continue
+    try:
+        found[title] = resources.text_distance(bench, scenario, text, kind)
+    except (NVError, ValueError) as error:
+        st.error(controls.plain(f"{title}: {error}"), icon=":material/info:")
+if not found:
+    st.stop()
+parts.chart(figures.distance_by_layer({title: d.by_layer for title, d in found.items()}), "distance-by-layer")
+most = max(2.0, *(float(d.distance.max()) for d in found.values()))
+for column, (title, distances) in zip(st.columns(2), found.items(), strict=False):
+    layer, token = divmod(int(distances.distance.argmax()), len(distances.tokens))
+    column.markdown(f"**{title}**")
+    column.caption(
+        f"{controls.plain(texts[title][:80])} · farthest: “{controls.plain(distances.tokens[token])}”, "
+        f"{distances.distance[layer, token]:.1f} standard deviations at layer {layer}."
+    )
+    parts.chart(figures.distance_map(distances, most, controls.theme()), f"distance-{title[:4]}", column)
+for title, distances in found.items():
+    parts.numbers(
+        f"distance-{title[:4]}", f"{title}: distances as a table",
+        lambda d=distances: parts.map_frame(d.distance.T, d.tokens, [f"layer {n}" for n in range(len(d.distance))],
+                                            "token"),
+    )  # fmt: skip
