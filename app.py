@@ -57,7 +57,7 @@ st.toggle("Path from identity to this setting", key=controls.key("path"))
 path = st.container()
 if seen.change.size > 1:
     attention.overview(seen, scenario)
-attention.maps(seen, scenario)
+attention.attention_maps(seen, scenario)
 attention.why(seen)
 pseudo_counts(seen)
 explain(bench, scenario, seen)

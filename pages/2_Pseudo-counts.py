@@ -6,7 +6,7 @@ import streamlit as st
 
 from nvib import NVError
 from nvib.lab import dirichlet
-from nvib.show import controls, figures, parts, resources
+from nvib.show import controls, figures, maps, parts, resources
 
 bench, scenario = controls.page("Pseudo-counts")
 st.title("Pseudo-counts")
@@ -44,7 +44,7 @@ st.caption(
 st.subheader("log α by layer and token")
 beside = "" if without_prior else " The prior's own is the amber column."
 st.caption(f"In nats; each step of 1 multiplies the pseudo-count by e.{beside}")
-parts.chart(figures.pseudo_count_map(seen, controls.theme()), "alpha-map")
+parts.chart(maps.pseudo_counts(seen, controls.theme()), "alpha-map")
 layers = [f"layer {n}" for n in range(len(seen.log_alpha))]
 everything = np.concatenate((seen.prior_log_alpha[:, None], seen.log_alpha), 1).T
 names = ["prior", *seen.tokens]

@@ -5,7 +5,7 @@ import streamlit as st
 
 from nvib import NVError
 from nvib.lab.domain import OTHER_TEXTS, prior_summary
-from nvib.show import controls, figures, own_prior, parts, resources
+from nvib.show import controls, figures, maps, own_prior, parts, resources
 
 bench, scenario = controls.page("Prior")
 st.title("Prior")
@@ -70,7 +70,7 @@ for column, (title, distances) in zip(st.columns(2), found.items(), strict=False
         f"{controls.plain(texts[title][:80])} · farthest: “{controls.plain(distances.tokens[token])}”, "
         f"{distances.distance[layer, token]:.1f} standard deviations at layer {layer}."
     )
-    parts.chart(figures.distance_map(distances, most, controls.theme()), f"distance-{title[:4]}", column)
+    parts.chart(maps.distance(distances, most, controls.theme()), f"distance-{title[:4]}", column)
 for title, distances in found.items():
     parts.numbers(
         f"distance-{title[:4]}", f"{title}: distances as a table",

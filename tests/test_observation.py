@@ -293,7 +293,7 @@ def test_identity_scenario_changes_nothing(benches):
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-@pytest.mark.parametrize(("text", "sentence"), [("", "empty"), (" \n ", "empty"), ("word " * 1000, "shorten")])
+@pytest.mark.parametrize(("text", "sentence"), [("", "empty"), (" \n ", "empty"), ("word " * 1100, "shorten")])
 def test_texts_that_cannot_be_shown_are_one_sentence(benches, name, text, sentence):
     with pytest.raises(NVError, match=sentence) as told:
         observe(benches(name), replace(EXAMPLES[name], text=text))

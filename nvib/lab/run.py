@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import torch
@@ -54,6 +55,13 @@ def regularised(bench: Bench, scenario: Scenario, prior: Prior) -> Side:
     return bench.kept.get(("regularised", scenario.without_view()), make)
 
 
+@torch.inference_mode()
+def run(bench: Bench, scenario: Scenario) -> tuple[Side, Side]:
+    """Both sides of a scenario. Raises NVError or ValueError with one sentence when it cannot be run."""
+    prior = bench.prior(scenario)
+    return baseline(bench, scenario.text), regularised(bench, scenario, prior)
+
+
 def passing(bench: Bench, scenario: Scenario, prior: Prior) -> Side:
     """As `regularised`, for a setting that is only passed by: its capture has summaries alone, and is not kept."""
     return _regularised(bench, scenario, prior, baseline(bench, scenario.text), None)
@@ -77,6 +85,8 @@ def _forward(
     comparable: bool = True,
 ) -> Side:
     extra: dict[str, Any] = {} if bench.task == "similarity" else {"use_cache": False}
+    if bench.task == "next token" and "logits_to_keep" in signature(bench.model.forward).parameters:
+        extra["logits_to_keep"] = 1
     with capture(comparable=comparable, against=against) as seen:
         out = bench.model(**inputs, **extra)
     if bench.task == "similarity":

@@ -36,9 +36,16 @@ class Axis:
         """Whether some row or column stands for several tokens."""
         return len(self.labels) < int((self.group >= 0).sum())
 
-    def members(self) -> np.ndarray:
-        """Which tokens make a row or column: [N, G], 0 or 1."""
-        return (self.group[:, None] == np.arange(len(self.labels))).astype(np.float32)
+    def joined_sum(self, values: np.ndarray, axis: int) -> np.ndarray:
+        """Values over the tokens [..., N, ...] as sums over the rows or columns [..., G, ...]."""
+        shown = np.flatnonzero(self.group >= 0)
+        starts = np.flatnonzero(np.diff(self.group[shown], prepend=-1))  # tokens of a group stand together
+        return np.add.reduceat(values.take(shown, axis), starts, axis)
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """How many tokens each row or column stands for: [G]."""
+        return np.bincount(self.group[self.group >= 0])
 
 
 def axes(bench: Bench, scenario: Scenario, inputs: Batch, kind: str, row: int) -> tuple[Axis, Axis]:
@@ -82,7 +89,10 @@ def shown_map(layers: Sequence[Layer], row: int, queries: Axis, keys: Axis, scen
     """
     pooled: np.ndarray | None = None
     for layer in layers:
-        attention = _pool(_merged(whole_map(layer, row, queries, keys, scenario.head), queries, keys), scenario.head)
+        attention = whole_map(layer, row, queries, keys, scenario.head)
+        if scenario.head == "mean":  # the same before the sums over tokens as after, and less to add
+            attention = attention.mean(0, keepdims=True)
+        attention = _merged(attention, queries, keys).max(0)
         if pooled is None:
             pooled = attention
         else:
@@ -100,14 +110,9 @@ def whole_map(layer: Layer, row: int, queries: Axis, keys: Axis, head: str) -> n
 
 def _merged(attention: np.ndarray, queries: Axis, keys: Axis) -> np.ndarray:
     if queries.joined or keys.joined:
-        to = np.concatenate((attention[..., :1], attention[..., 1:] @ keys.members()), axis=-1)
-        share = queries.members() / queries.members().sum(0)
-        return share.T @ to
+        to = np.concatenate((attention[..., :1], keys.joined_sum(attention[..., 1:], -1)), axis=-1)
+        return queries.joined_sum(to, -2) / queries.sizes[:, None].astype(np.float32)
     return attention[:, queries.group >= 0][:, :, np.concatenate(([True], keys.group >= 0))]
-
-
-def _pool(attention: np.ndarray, head: str) -> np.ndarray:
-    return attention.max(0) if head == "max" else attention.mean(0)
 
 
 def without_prior(attention: np.ndarray) -> np.ndarray:

@@ -10,7 +10,8 @@ import streamlit as st
 
 from nvib.lab import Observation, Scenario
 from nvib.lab.outputs import Generated
-from nvib.show import controls, figures, parts
+from nvib.show import controls, figures, maps, parts
+from nvib.show.frame import PRIOR_AT
 from nvib.show.token_strip import token_strip
 
 METRICS = {"change": "Change", "prior mass": "Prior mass", "entropy": "Entropy"}
@@ -22,7 +23,7 @@ MEANING = {
 SCALES = {"linear": "linear colour", "sqrt": "colour grows with the square root", "log": "logarithmic from 0.0001"}
 UNSEEN = "The query does not see this key: its weight is 0 on both sides."
 MAPS = {"Baseline": "map-baseline", "NV": "map-nv", "NV − baseline": "map-difference"}
-SMALL = 64  # rows up to which three maps stand side by side however many columns they have
+OVERVIEW = "overview"
 
 
 def overview(seen: Observation, scenario: Scenario) -> None:
@@ -35,8 +36,8 @@ def overview(seen: Observation, scenario: Scenario) -> None:
     st.caption(f"{MEANING[metric]} Mean over the text's queries. Click a square to open its head.")
     values = {"change": seen.change, "prior mass": seen.prior_mass, "entropy": seen.entropy - seen.baseline_entropy}
     at = (seen.layer, int(seen.head) if seen.head.isdecimal() else None)
-    figure = figures.mosaic(values[metric], metric, at, controls.theme())
-    parts.chart(figure, "mosaic", on_select=controls.open_head, selection_mode="points")
+    figure = maps.mosaic(values[metric], metric, at, controls.theme())
+    parts.chart(figure, OVERVIEW)
     parts.numbers("heads", "Every head as a table, most changed first", lambda: _heads_table(seen))
 
 
@@ -50,12 +51,12 @@ def _heads_table(seen: Observation) -> pd.DataFrame:
     return table.sort_values("distance to the baseline", ascending=False)
 
 
-def maps(seen: Observation, scenario: Scenario) -> None:
+def attention_maps(seen: Observation, scenario: Scenario) -> None:
     st.subheader(f"Attention, {seen.kind} {_place(seen, scenario)}")
     st.caption(_explained(seen, scenario))
     cell, theme = _picked(seen), controls.theme()
     pressed = (cell[0], -1 if cell[1] < 0 else int(cell[1])) if cell else (-1, -1)
-    token_strip(seen, list(MAPS.values()), theme, pressed, lambda: controls.pick_token(seen))
+    token_strip(seen, list(MAPS.values()), OVERVIEW, theme, pressed, lambda: controls.pick(seen))
     st.caption(
         "Background: attention received under NV minus baseline, blue more, red less. Press a token to explain it as "
         "the query, with Shift as the key; point at one to find its row and column."
@@ -63,11 +64,8 @@ def maps(seen: Observation, scenario: Scenario) -> None:
         else "Background: attention received under NV minus baseline, blue more, red less. Press a token to explain it."
     )
     for column, (title, figure) in zip(st.columns(3), _drawn(seen, scenario, cell).items(), strict=True):
-        chart = MAPS[title.split(",")[0]]
         column.markdown(f"**{title}**")
-        parts.chart(
-            figure, chart, column, selection_mode="points", on_select=lambda c=chart: controls.open_cell(c, seen)
-        )
+        parts.chart(figure, MAPS[title.split(",")[0]], column)
     mass = seen.prior_mass[seen.layer]
     st.caption(
         f"Attention on the prior in layer {seen.layer}: mean of its heads {mass.mean():.2%}, largest {mass.max():.2%}. "
@@ -83,11 +81,11 @@ def _drawn(seen: Observation, scenario: Scenario, cell: tuple[int, float] | None
     present = scenario.with_prior and np.isfinite(seen.prior_log_alpha).any()
     prior = seen.regularised[:, 0] if present else None
     return {
-        "Baseline": figures.attention_map(seen.baseline, *tokens, cell=cell),
-        "NV" + (", the prior in amber" if present else ""): figures.attention_map(
+        "Baseline": maps.attention(seen.baseline, *tokens, cell=cell),
+        "NV" + (", the prior in amber" if present else ""): maps.attention(
             seen.regularised[:, 1:], *tokens, prior, cell
         ),
-        "NV − baseline": figures.difference_map(seen.difference, *tokens, cell),
+        "NV − baseline": maps.difference(seen.difference, *tokens, cell),
     }
 
 
@@ -115,7 +113,7 @@ def _explained(seen: Observation, scenario: Scenario) -> str:
 def _picked(seen: Observation) -> tuple[int, float] | None:
     """Row and column of the explained cell in the maps, if they show it."""
     row = int(seen.query_group[seen.cell.query])
-    column = figures.PRIOR_AT if seen.cell.key < 0 else float(seen.key_group[seen.cell.key])
+    column = PRIOR_AT if seen.cell.key < 0 else float(seen.key_group[seen.cell.key])
     return None if row < 0 or column == -1 else (row, column)
 
 

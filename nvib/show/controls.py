@@ -80,6 +80,7 @@ def page(title: str) -> tuple[Bench, Scenario]:
         session.remember(session.read(before))
         _links(navigation)
         stop(str(error))
+    resources.prepare(bench, session.read(before))
     with st.sidebar:
         _temperatures(bench)
         _where(bench)
@@ -302,27 +303,19 @@ def _view(bench: Bench) -> None:
     st.toggle("Prior column", key=key("with_prior"), help="Off: each NV row is divided by what the tokens got in all.")
 
 
-def open_head() -> None:
-    """Open the layer and head of the overview's square that was clicked."""
-    for point in st.session_state["mosaic"].selection.points[:1]:
-        st.session_state[key("layer")], st.session_state[key("head")] = int(point["y"]), str(int(point["x"]))
+def pick(seen: Observation) -> None:
+    """Act on what was picked: a head of the overview, a cell of a map, or a token as query or as key."""
+    picked, cell = st.session_state["tokens"].picked, seen.cell
+    if picked["axis"] == "head":
+        st.session_state[key("layer")], st.session_state[key("head")] = int(picked["y"]), str(int(picked["x"]))
         _forget_cell()
-
-
-def open_cell(chart: str, seen: Observation) -> None:
-    """Explain the weight of the map's square that was clicked."""
-    for point in st.session_state[chart].selection.points[:1]:
-        query = _first(seen.query_group, int(point["y"]))
-        explain(query, _first(seen.key_group, int(point["x"])) if point["x"] >= 0 else -1)
-
-
-def pick_token(seen: Observation) -> None:
-    """Explain the weight of the token that was pressed in the strip, as the query or as the key."""
-    picked = st.session_state["tokens"].picked
-    if picked["axis"] == "key":
-        explain(seen.cell.query, _first(seen.key_group, int(picked["at"])))
+    elif picked["axis"] == "cell":
+        token = _first(seen.key_group, int(picked["x"])) if picked["x"] >= 0 else -1
+        explain(_first(seen.query_group, int(picked["y"])), token)
+    elif picked["axis"] == "key":
+        explain(cell.query, _first(seen.key_group, int(picked["at"])))
     else:
-        explain(_first(seen.query_group, int(picked["at"])), seen.cell.key)
+        explain(_first(seen.query_group, int(picked["at"])), cell.key)
 
 
 def explain(query: int, token: int) -> None:

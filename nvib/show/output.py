@@ -7,7 +7,7 @@ import streamlit as st
 
 from nvib.lab import Bench, Observation, Scenario
 from nvib.lab.outputs import Generated, NextToken, Similarity
-from nvib.show import controls, figures, parts, resources
+from nvib.show import controls, figures, maps, parts, resources
 
 
 def output_change(seen: Observation, scenario: Scenario) -> None:
@@ -48,8 +48,10 @@ def _similarity(output: Similarity, seen: Observation) -> None:
         "Cosine similarity of the sentences' mean-pooled embeddings; in the difference blue is more alike, red less. "
         f"Cosine of each embedding to its own baseline: {', '.join(f'{c:.3f}' for c in output.moved)}."
     )
+    if len(seen.rows) == 1:
+        return
     titles = ("Baseline", "NV", "NV − baseline")
-    drawn = figures.similarity(output, controls.theme(), seen.rows)
+    drawn = maps.similarity(output, controls.theme())
     for column, title, figure in zip(st.columns(3), titles, drawn, strict=True):
         column.markdown(f"**{title}**")
         parts.chart(figure, f"similarity-{title[:5]}", column)

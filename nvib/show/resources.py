@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import streamlit as st
 
+from nvib.errors import NVError
 from nvib.lab import Bench, IdentityProof, Observation, Scenario, domain, observe, prove_identity
 from nvib.lab.domain import TextDistance
 from nvib.lab.draws import Drawn, drawn_row
 from nvib.lab.path import Path, follow
+from nvib.lab.run import run
 from nvib.prior import Prior
 from nvib.show import session
 
@@ -52,6 +55,16 @@ def observation(model: Bench, scenario: Scenario) -> Observation:
 @st.cache_data(max_entries=64, show_spinner=False)
 def _observation(key: Key, revision: str, _model: Bench, _scenario: Scenario) -> Observation:
     return observe(_model, _scenario)
+
+
+def prepare(model: Bench, scenario: Scenario) -> None:
+    """Run a scenario before the page draws its controls: the browser then has nothing to do with the same cores.
+
+    What cannot be run is told where the page asks for it.
+    """
+    if scenario.prior != "text" or model.has_prior(scenario):
+        with suppress(NVError, ValueError):
+            run(model, scenario)
 
 
 def text_distance(model: Bench, scenario: Scenario, text: str, kind: str) -> TextDistance:

@@ -34,10 +34,12 @@ _strip = st.components.v2.component(
 )
 
 
-def token_strip(seen: Observation, maps: list[str], theme: str, picked: tuple[int, int], on_pick: Any) -> None:
-    """The maps' rows and columns as the tokens of the text; on_pick: called when one is pressed.
+def token_strip(
+    seen: Observation, maps: list[str], overview: str, theme: str, picked: tuple[int, int], on_pick: Any
+) -> None:
+    """The maps' rows and columns as the tokens of the text; on_pick: called when a token, cell or head is picked.
 
-    maps: the charts' keys; picked: row and column of the explained cell, -1 where it is not shown.
+    maps, overview: the charts' keys; picked: row and column of the explained cell, -1 where it is not shown.
     Backgrounds: by how much more, blue, or less, red, each key is attended to under NV, mean over the queries.
     """
     received = seen.difference.mean(0)
@@ -47,7 +49,7 @@ def token_strip(seen: Observation, maps: list[str], theme: str, picked: tuple[in
     else:
         plain = _side("queries, attending", seen.queries, np.zeros(len(seen.queries)), "", theme)
         strips = [{**plain, "query": True, "key": False}, {**keys, "query": False, "key": True}]
-    data = {"strips": strips, "maps": maps, "query": picked[0], "key": picked[1]}
+    data = {"strips": strips, "maps": maps, "overview": overview, "query": picked[0], "key": picked[1]}
     _strip(key="tokens", data=data, on_picked_change=on_pick)
 
 

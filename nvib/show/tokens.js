@@ -1,5 +1,6 @@
 // The text as buttons, linked with the maps: pointing at a token frames its row and column in every map, pointing at
-// a cell marks its tokens here, and pressing a token picks it. Tokens are data: they reach the page as textContent.
+// a cell marks its tokens here, and pressing a token or clicking a cell picks it. The overview's squares are clicked
+// here too, for Streamlit reports no click on a heatmap. Tokens are data: they reach the page as textContent.
 const attached = new WeakSet();
 
 export default function ({ data, parentElement, setTriggerValue }) {
@@ -7,7 +8,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const strips = data.strips.map((strip) => draw(strip));
   root.replaceChildren(...strips.map((strip) => strip.element));
 
-  const charts = () => data.maps.flatMap((key) => [...document.querySelectorAll(`.st-key-${key} .js-plotly-plot`)]);
+  const found = (key) => [...document.querySelectorAll(`.st-key-${key} .js-plotly-plot`)];
+  const charts = () => data.maps.flatMap(found);
 
   function draw(strip) {
     const element = document.createElement('p');
@@ -69,9 +71,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
     strips.forEach((strip) => strip.buttons.forEach((button) => button.classList.remove('pointed')));
   }
 
-  function onMap(event) {
+  function onMap({ x, y }) {
     clear();
-    const { x, y } = event.points[0];
     for (const strip of strips) {
       if (strip.query && strip.buttons[y]) strip.buttons[y].classList.add('pointed');
       if (strip.key && x >= 0 && strip.buttons[x]) strip.buttons[x].classList.add('pointed');
@@ -81,19 +82,23 @@ export default function ({ data, parentElement, setTriggerValue }) {
   // Charts come and go with every run of the page: they are taken in when the pointer reaches them.
   const arrive = (event) => {
     const chart = event.target.closest && event.target.closest('.js-plotly-plot');
-    if (!chart || attached.has(chart) || !chart.on || !charts().includes(chart)) return;
+    if (!chart || attached.has(chart) || !chart.on || ![...charts(), ...found(data.overview)].includes(chart)) return;
     attached.add(chart);
-    chart.on('plotly_hover', (hover) => chart.dispatchEvent(new CustomEvent('nvib-hover', { bubbles: true, detail: hover })));
-    chart.on('plotly_unhover', () => chart.dispatchEvent(new CustomEvent('nvib-unhover', { bubbles: true })));
+    for (const name of ['hover', 'unhover', 'click']) {
+      chart.on(`plotly_${name}`, (event) => {
+        chart.dispatchEvent(new CustomEvent(`nvib-${name}`, { bubbles: true, detail: event && event.points[0] }));
+      });
+    }
   };
-  const hovered = (event) => onMap(event.detail);
-  document.addEventListener('pointerover', arrive);
-  document.addEventListener('nvib-hover', hovered);
-  document.addEventListener('nvib-unhover', clear);
+  const hovered = (event) => charts().includes(event.target) && onMap(event.detail);
+  const clicked = (event) => {
+    const { x, y } = event.detail;
+    setTriggerValue('picked', { axis: charts().includes(event.target) ? 'cell' : 'head', x, y });
+  };
+  const events = { pointerover: arrive, 'nvib-hover': hovered, 'nvib-unhover': clear, 'nvib-click': clicked };
+  for (const [name, react] of Object.entries(events)) document.addEventListener(name, react);
   return () => {
     clear();
-    document.removeEventListener('pointerover', arrive);
-    document.removeEventListener('nvib-hover', hovered);
-    document.removeEventListener('nvib-unhover', clear);
+    for (const [name, react] of Object.entries(events)) document.removeEventListener(name, react);
   };
 }
