@@ -18,7 +18,7 @@ from tests.test_divergence import exact_dirichlet_kl
 SHORT = {
     "smollm2": replace(EXAMPLES["smollm2"], text="The treaty was not", layer=2, head="3", pseudo_count_shift=1.0),
     "minilm": replace(EXAMPLES["minilm"], text="A good film.\nA bad film today.", layer=3, row=1, mu=0.8),
-    "g2p": replace(EXAMPLES["g2p"], text="knight\nLausanne", kind="cross", row=1),
+    "g2p": replace(EXAMPLES["g2p"], text="Lausanne\nknight", kind="cross", row=1),
 }
 
 

@@ -42,7 +42,7 @@ def baseline(bench: Bench, text: str) -> Side:
         if bench.task != "generated text":
             return _forward(bench, dict(batch), None)
         ids = bench.generate(batch)
-        forced = {"decoder_input_ids": ids[:, :-1], "decoder_attention_mask": bench.target_mask(ids)[:, :-1]}
+        forced = {"decoder_input_ids": ids[:, :-1], "decoder_attention_mask": bench.target_mask(ids)[:, 1:]}
         return _forward(bench, batch | forced, ids)
 
     return bench.kept.get(("baseline", text), forward)

@@ -218,7 +218,9 @@ def _temperatures(bench: Bench) -> None:
 
 def _where(bench: Bench) -> None:
     """Which layers are regularised, and whether each sees what the layers before it changed."""
-    with st.expander("Layers and effect"):
+    with st.expander("Layers and effect", key="layers-and-effect", on_change="rerun") as part:
+        if not part.open:
+            return
         for kind in bench.kinds:
             last = bench.layers[kind] - 1
             if last > 0:
@@ -258,7 +260,9 @@ def _prior(bench: Bench) -> None:
             "Text for the prior", key=key("prior_text"), height=110,
             help="Text of the model's own domain, a paragraph a line; the prior is estimated from it.",
         )  # fmt: skip
-    with st.expander("Scales of the prior"):
+    with st.expander("Scales of the prior", key="prior-scales", on_change="rerun") as part:
+        if not part.open:
+            return
         _slider("Mean scale", "prior_mean_scale", SCALES, "Multiplies the prior's mean. 1 leaves it alone.")
         _slider(
             "Variance scale *σ²ₚ*",
