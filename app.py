@@ -11,7 +11,7 @@ PROVENANCE = ("corpus", "tokens", "date", "model", "versions")
 
 
 def pseudo_counts(seen: Observation) -> None:
-    st.subheader(f"Pseudo-counts, log α, {seen.kind} layer {seen.layer}")
+    st.header(f"Pseudo-counts, log α, {seen.kind} layer {seen.layer}")
     removed = np.isnan(seen.prior_log_alpha[seen.layer])
     st.caption(
         "By token, shared by the layer's heads; "

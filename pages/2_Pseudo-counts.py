@@ -41,7 +41,7 @@ st.caption(
     + (f"Negligible, but not dropped: {controls.plain(' '.join(negligible[:12]))}." if negligible else "")
 )
 
-st.subheader("log α by layer and token")
+st.header("log α by layer and token")
 beside = "" if without_prior else " The prior's own is the amber column."
 st.caption(f"In nats; each step of 1 multiplies the pseudo-count by e.{beside}")
 parts.chart(maps.pseudo_counts(seen, controls.theme()), "alpha-map")
@@ -50,7 +50,7 @@ everything = np.concatenate((seen.prior_log_alpha[:, None], seen.log_alpha), 1).
 names = ["prior", *seen.tokens]
 parts.numbers("alpha-map", "log α as a table", lambda: parts.map_frame(everything, names, layers, "component"))
 
-st.subheader(f"Dirichlet weights, {seen.kind} layer {seen.layer}")
+st.header(f"Dirichlet weights, {seen.kind} layer {seen.layer}")
 st.select_slider("Level of the intervals", controls.LEVELS, format_func="{:.0%}".format, key=controls.key("level"))
 st.caption(
     "Bars: E[πₙ] = αₙ / Σ α, the share of each component before any query is asked. Whiskers: the central interval of "
@@ -62,7 +62,7 @@ columns = {"component": names, "log α, nats": log_alpha, "E[π]": weights, "low
 parts.numbers("weights", "Dirichlet weights as a table", lambda: pd.DataFrame(columns))
 
 cell = seen.cell
-st.subheader(f"Draws of one query's attention, layer {seen.layer}, head {cell.head}")
+st.header(f"Draws of one query's attention, layer {seen.layer}, head {cell.head}")
 st.number_input("Seed", 0, 999_999, key=controls.key("seed"))
 drawn = resources.draws(bench, scenario, seen)
 st.caption(
@@ -76,7 +76,7 @@ tails = np.quantile(drawn.rows, [(1 - scenario.level) / 2, 0.5, (1 + scenario.le
 shown = {"component": names, "NV": drawn.mean, "lower": tails[0], "median": tails[1], "upper": tails[2]}
 parts.numbers("draws", "The draws as a table", lambda: pd.DataFrame(shown))
 
-st.subheader("KL of the posterior to the prior, by layer")
+st.header("KL of the posterior to the prior, by layer")
 if np.isnan(seen.kl_dirichlet).all():
     st.caption("Without the prior component there is nothing to diverge from.")
 else:
@@ -90,7 +90,7 @@ else:
         parts.chart(figures.by_layer(seen.kl_gaussian, "nats", "KL"), "kl-gaussian", gaussian)
     st.caption("Of this text; in nats, the Gaussian part weighted by E[π], the Dirichlet part that of the totals.")
 
-st.subheader("Attention on the prior by layer")
+st.header("Attention on the prior by layer")
 st.caption("Percent of attention, mean over queries. Bars: mean of the heads; points: single heads.")
 parts.chart(figures.prior_mass(seen), "prior-mass")
 by_layer = {

@@ -27,7 +27,7 @@ st.download_button(
     on_click="ignore", icon=":material/download:", help="safetensors, with its provenance in the metadata; unscaled.",
 )  # fmt: skip
 
-st.subheader(f"By layer, {kind} attention")
+st.header(f"By layer, {kind} attention")
 summary = prior_summary(bench, scenario, prior, kind)
 st.caption(
     "After the scales of the sidebar. Mean: root mean square over the model's dimensions. Standard deviation: root of "
@@ -39,7 +39,7 @@ for column, (title, field) in zip(st.columns(3), figures.PRIOR_PARTS.items(), st
     parts.chart(figures.prior_by_layer(summary, field), f"prior-{field}", column)
 parts.numbers("prior", "The prior by layer as a table", lambda: pd.DataFrame(summary.columns()))
 
-st.subheader("How far is a text from it?")
+st.header("How far is a text from it?")
 st.caption(
     "The untouched model's hidden state of each token: root mean square over the model's dimensions of its distance "
     "to the prior's mean, in the prior's standard deviations. Over the prior's own corpus the root mean square is 1 "

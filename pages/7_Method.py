@@ -33,6 +33,10 @@ SYMBOLS = {
         ("τμ", "the share of the token that its mean keeps", "Mean"),
     ],
 }
+# Equations break into lines where they do not fit: a box that scrolls could not be reached from the keyboard.
+WRAPPED = """<style>
+.stMarkdown .katex-display, .stMarkdown .katex { overflow: visible !important; white-space: normal; }
+</style>"""
 LIMITS = """
 - Attention is not explanation: read the change of the output first.
 - One prior a layer, estimated from a small corpus; what is out of domain for it is not always so for the model.
@@ -85,18 +89,19 @@ def worked(seen: Observation, name: str) -> None:
 
 bench, scenario = controls.page("Method")
 st.title("Method")
+st.html(WRAPPED)
 st.markdown(
     "A query asks a noisy question about a mixture of Gaussians, one component a token and one for the **prior**; "
     "attention is the posterior over the components, and its value the expected answer. Read so, a pretrained layer "
     "has means and pseudo-counts already; its variances are zero. Temperatures move it from there towards the prior."
 )
 
-st.subheader("The posterior of a pretrained layer")
+st.header("The posterior of a pretrained layer")
 st.latex(r"\mu_n = \tau_\mu\, x_n + (1-\tau_\mu)\,\mu_p \qquad \sigma_n^2 = \tau_\sigma^2\,\sigma_p^2")
 st.latex(r"\log\alpha_n = \frac{\lVert x_n\rVert^2}{2r} + \tau_\alpha\, s \qquad r=\sqrt d")
 st.markdown("The prior's own component has mean μₚ, variance σₚ² and pseudo-count αₚ.")
 
-st.subheader("Attention over it")
+st.header("Attention over it")
 st.latex(r"S_n = r + \sigma_n^2 \qquad a(n) = \operatorname{softmax}_n\bigl(u\cdot(\mu_n/S_n) + c_n\bigr)")
 st.latex(r"c_n = \log\alpha_n - \tfrac12\sum_p \mu_{n,p}^2/S_{n,p} - \tfrac12\sum_p\log (S_{n,p}/r)")
 st.latex(r"\text{out} = W_V \sum_n a(n)\Bigl(\frac{\sigma_n^2}{S_n}\,u + \frac{r}{S_n}\,\mu_n\Bigr) + b_V")
@@ -104,9 +109,9 @@ st.markdown(
     "At identity log αₙ and the norm term cancel, and a(n) is the softmax of q·k/√d: the model's own attention."
 )
 
-st.subheader("What the temperatures mean")
+st.header("What the temperatures mean")
 st.markdown(
-    "| | identity | 0 | 1 |\n|---|---|---|---|\n"
+    "| temperature | identity | 0 | 1 |\n|---|---|---|---|\n"
     "| τα | ∞: the prior component is removed | an average token counts as much as the prior | "
     "one spread s more than the prior |\n"
     "| τσ | 0 | tokens are points | tokens are as wide as the prior |\n"
@@ -115,14 +120,14 @@ st.markdown(
     "s is tiny, ten of it are little, and the prior keeps real attention. Here identity removes the prior."
 )
 
-st.subheader("One weight, worked out")
+st.header("One weight, worked out")
 try:
     worked(resources.observation(bench, scenario), bench.loaded.name)
 except (NVError, ValueError) as error:
     st.error(controls.plain(str(error)), icon=":material/info:")
 controls.link("Explore", "Open this cell on Explore")
 
-st.subheader("Symbols, and where the app shows them")
+st.header("Symbols, and where the app shows them")
 for page, symbols in SYMBOLS.items():
     if page in controls.PAGES.values():
         controls.link(page)
@@ -131,9 +136,9 @@ for page, symbols in SYMBOLS.items():
     rows = "".join(f"| {symbol} | {meaning} | {where} |\n" for symbol, meaning, where in symbols)
     st.markdown(f"| symbol | meaning | shown as |\n|---|---|---|\n{rows}")
 st.caption("Rows of every map are queries, columns are keys. Logarithms are natural, and divergences in nats.")
-st.subheader("Limits")
+st.header("Limits")
 st.markdown(LIMITS)
-st.subheader("How to cite")
+st.header("How to cite")
 st.markdown("The method: [arXiv:2312.00662](https://arxiv.org/abs/2312.00662), "
             "[arXiv:2207.13529](https://arxiv.org/abs/2207.13529).")  # fmt: skip
 st.code(CITATION.strip(), language="bibtex")

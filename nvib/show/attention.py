@@ -27,7 +27,7 @@ OVERVIEW = "overview"
 
 
 def overview(seen: Observation, scenario: Scenario) -> None:
-    st.subheader(f"Where it bites, {seen.kind} layers × heads")
+    st.header(f"Where it bites, {seen.kind} layers × heads")
     metric = scenario.metric
     st.segmented_control(
         "Show", METRICS, format_func=METRICS.__getitem__, key=controls.key("metric"), required=True,
@@ -52,7 +52,7 @@ def _heads_table(seen: Observation) -> pd.DataFrame:
 
 
 def attention_maps(seen: Observation, scenario: Scenario) -> None:
-    st.subheader(f"Attention, {seen.kind} {_place(seen, scenario)}")
+    st.header(f"Attention, {seen.kind} {_place(seen, scenario)}")
     st.caption(_explained(seen, scenario))
     cell, theme = _picked(seen), controls.theme()
     pressed = (cell[0], -1 if cell[1] < 0 else int(cell[1])) if cell else (-1, -1)
@@ -145,7 +145,7 @@ def _map_table(seen: Observation) -> pd.DataFrame:
 def why(seen: Observation) -> None:
     cell = seen.cell
     before, after = cell.weights
-    st.subheader(f"Why this weight? Layer {seen.layer}, head {cell.head}")
+    st.header(f"Why this weight? Layer {seen.layer}, head {cell.head}")
     names = [f"{n}: {token}" for n, token in enumerate(seen.query_tokens)]
     keys = ["prior", *(f"{n}: {token}" for n, token in enumerate(seen.tokens))]
     query, key, _ = st.columns([2, 2, 3])

@@ -189,7 +189,7 @@ def _show(value: float) -> str:
 
 
 def _temperatures(bench: Bench) -> None:
-    st.subheader("Temperature", divider="gray")
+    st.header("Temperature", divider="gray")
     st.caption("Left end: identity, the untouched model. Further right: more regularised.")
     for kind in bench.kinds:
         name = f" · {kind}" if len(bench.kinds) > 1 else ""
@@ -249,7 +249,7 @@ def _layer_range(kind: str, last: int) -> None:
 
 
 def _prior(bench: Bench) -> None:
-    st.subheader("Prior", divider="gray")
+    st.header("Prior", divider="gray")
     absent = {"shipped": bench.loaded.prior is None, "own": not st.session_state[key("prior_id")]}
     sources = [source for source in SOURCES if not absent.get(source, False)]
     if st.session_state[key("prior")] not in sources:
@@ -277,7 +277,7 @@ def _prior(bench: Bench) -> None:
 
 
 def _view(bench: Bench) -> None:
-    st.subheader("View", divider="gray")
+    st.header("View", divider="gray")
     state = st.session_state
     if state[key("kind")] not in bench.kinds:
         state[key("kind")] = bench.kinds[-1]

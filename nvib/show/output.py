@@ -11,7 +11,7 @@ from nvib.show import controls, figures, maps, parts, resources
 
 
 def output_change(seen: Observation, scenario: Scenario) -> None:
-    st.subheader("What changes in the output")
+    st.header("What changes in the output")
     if scenario.effect == "local":
         st.caption("Local effect: each layer is measured on the baseline's own inputs, and the output stays its own.")
     if isinstance(seen.output, NextToken):

@@ -7,20 +7,22 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import parse_qs, urlparse
+from urllib.parse import parse_qs, quote, urlparse
 from urllib.request import urlopen
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect, sync_playwright
 
 ROOT = Path(__file__).parent.parent.parent
 WAIT = 120_000  # milliseconds: a first visit loads a model
 
 
-@pytest.fixture
-def server():
-    """The address of a fresh server, which has loaded no model and seen no visitor."""
+@contextmanager
+def serving():
+    """The address of a server of its own."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -40,6 +42,20 @@ def server():
     process.wait(20)
 
 
+@pytest.fixture
+def server():
+    """The address of a fresh server, which has loaded no model and seen no visitor."""
+    with serving() as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def shared():
+    """The address of a server that these tests share, each a visitor of its own."""
+    with serving() as address:
+        yield address
+
+
 @pytest.fixture(scope="module")
 def browser():
     names = ("chromium", "chromium-browser", "google-chrome")
@@ -53,13 +69,19 @@ def browser():
 class Visit:
     """One page, with what its console and its requests left."""
 
-    def __init__(self, browser, address, path=""):
-        self.page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
-        self.origins, self.errors = set(), []
-        self.page.on("request", lambda request: self.origins.add(urlparse(request.url).netloc))
+    def __init__(self, browser, address, path="", scheme="light"):
+        context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
+        self.page = context.new_page()
+        self.origins, self.errors, self.messages = set(), [], [0]
+        self.page.on("websocket", lambda ws: ws.on("framereceived", lambda data: self.messages.append(len(data))))
+        self.page.on("request", lambda request: self.asked(urlparse(request.url)))
         self.page.on("console", lambda message: self.note(message))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.goto(f"{address}/{path}")
+
+    def asked(self, url):
+        if url.scheme not in ("blob", "data"):  # these are of the page itself
+            self.origins.add(url.netloc)
 
     def note(self, message):
         # On a deep link Streamlit's own front end first asks below the page's path; the 404 is its way to learn.
@@ -75,6 +97,10 @@ class Visit:
     def settled(self):
         self.page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=WAIT)
         self.page.wait_for_timeout(500)
+
+    def ticks(self, chart, axis):
+        """The tick text of a chart's axis, as it stands in the page."""
+        return self.page.locator(f".st-key-{chart} .{axis}axislayer-above text").all_text_contents()
 
     def query(self):
         return {name: values[0] for name, values in parse_qs(urlparse(self.page.url).query).items()}
@@ -126,12 +152,168 @@ def test_a_visit_to_explore(server, browser):
 
 def test_markup_in_a_text_stays_text(server, browser):
     text = "%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E%20%3Cs%3E%20a%20a%20%F0%9F%98%80"
-    visit = Visit(browser, server, f"?v=1&model=minilm&kind=encoder&text={text}").drawn(9)
+    visit = Visit(browser, server, f"?v=1&model=minilm&kind=encoder&text={text}").drawn(6)
     dialogs = []
     visit.page.on("dialog", lambda dialog: dialogs.append(dialog.message))
-    labels = visit.page.locator(".js-plotly-plot").nth(4).locator(".xaxislayer-above text").all_text_contents()
+    labels = visit.ticks("map-baseline", "x")
     assert labels.count("a") == 2
     assert "<" in labels
     assert not dialogs
     assert visit.page.locator("img[src=x]").count() == 0
     visit.check(server)
+
+
+def test_tokens_and_maps_are_linked(shared, browser):
+    visit = Visit(browser, shared, "?v=1&model=minilm&kind=encoder&encoder_sigma=0.3&text=one two three two one")
+    page = visit.drawn(6).page
+    tokens = page.get_by_role("group", name="tokens").get_by_role("button")
+    assert tokens.all_text_contents() == ["[CLS]", "one", "two", "three", "two", "one", "[SEP]"]
+
+    tokens.nth(3).hover()
+    expect(page.locator(".nvib-pointed")).to_have_count(6)  # a row and a column in each map
+    page.mouse.move(0, 0)
+    expect(page.locator(".nvib-pointed")).to_have_count(0)
+
+    plot = page.locator(".st-key-map-baseline .nsewdrag").first
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    at = {"x": box["x"] + box["width"] * 2.5 / 7, "y": box["y"] + box["height"] * 4.5 / 7}
+    page.mouse.move(at["x"] - 2, at["y"])
+    page.mouse.move(at["x"], at["y"])
+    expect(page.locator("button.pointed")).to_have_count(2)  # query 4 and key 2
+    page.mouse.click(at["x"], at["y"])
+    expect(page).to_have_url(re.compile("cell=4%2C2"), timeout=WAIT)
+    visit.settled()
+
+    tokens.nth(5).focus()
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("cell=5%2C2"), timeout=WAIT)
+    visit.settled()
+    tokens.nth(1).click(modifiers=["Shift"])
+    expect(page).to_have_url(re.compile("cell=5%2C1"), timeout=WAIT)
+    visit.settled()
+    assert "query" in tokens.nth(5).get_attribute("class")
+    assert "key" in tokens.nth(1).get_attribute("class")
+
+    plot = page.locator(".st-key-overview .nsewdrag").first
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 7.4 / 12, box["y"] + box["height"] * 2.5 / 6)
+    page.mouse.click(box["x"] + box["width"] * 7.5 / 12, box["y"] + box["height"] * 2.5 / 6)
+    expect(page).to_have_url(re.compile("layer=2&head=7"), timeout=WAIT)
+    visit.check(shared)
+
+
+def test_labels_of_unusual_tokens(shared, browser):
+    """Duplicates keep a column each; markup, spaces, right-to-left text, emoji and CJK are what was typed."""
+    text = quote("a a <s> 日本 日 שלום שלום 😀 \n  x")
+    visit = Visit(browser, shared, f"?v=1&model=smollm2&kind=decoder&decoder_sigma=0.3&merge=True&text={text}").drawn(7)
+    for axis in "xy":
+        labels = [label.strip("·") for label in visit.ticks("map-baseline", axis)]
+        assert labels[:2] == ["a", "a"]
+        assert labels.count("שלום") == 2
+        assert {"日本", "日", "s", "😀", "x"} <= set(labels)
+        assert any("⏎" in label for label in labels)
+    assert (
+        "".join(visit.ticks("map-baseline", "x")).replace("·", " ").replace("⏎", "\n")
+        == "a a <s> 日本 日 שלום שלום 😀 \n  x"
+    )
+    piece = Visit(browser, shared, f"?v=1&model=minilm&kind=encoder&encoder_sigma=0.3&text={text}").drawn(9)
+    assert [label for label in piece.ticks("map-baseline", "x") if label in ("日", "本")] == ["日", "本", "日"]
+    visit.check(shared)
+    piece.check(shared)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    "path", ["?model=smollm2&path=True", "?model=minilm", "Pseudo-counts?model=g2p", "Prior?model=minilm", "Method"]
+)
+def test_no_serious_violation_of_accessibility(shared, browser, path, scheme):
+    visit = Visit(browser, shared, path, scheme)
+    expect(visit.page.get_by_role("heading", level=1)).to_be_visible(timeout=WAIT)
+    for _ in range(3):
+        visit.settled()
+    for summary in visit.page.locator('[data-testid="stExpander"] summary').all():
+        summary.click()
+        visit.settled()
+    found = Axe().run(visit.page).response["violations"]
+    told = [(v["id"], v["nodes"][0]["html"][:200]) for v in found if v["impact"] in ("serious", "critical")]
+    assert told == []
+
+
+@pytest.mark.parametrize(("page", "charts"), [("", 7), ("Pseudo-counts", 6), ("Prior", 6), ("Method", 0)])
+def test_512_tokens_stay_usable(shared, browser, page, charts):
+    visit = Visit(browser, shared, f"{page}?{long_text(512)}").drawn(charts)
+    if not page:
+        expect(visit.page.get_by_text("identity verified")).to_be_visible(timeout=WAIT)
+    assert 10_000 < max(visit.messages) < 5_000_000 or charts == 0
+    visit.check(shared)
+
+
+def test_1024_tokens_show_the_overview_and_the_maps(shared, browser):
+    visit = Visit(browser, shared, f"?{long_text(1024)}").drawn(7)
+    expect(visit.page.get_by_text("Neighbours of 1,024 tokens are one")).to_be_visible(timeout=WAIT)
+    assert max(visit.messages) < 5_000_000
+    visit.check(shared)
+
+
+def test_more_tokens_are_one_sentence(shared, browser):
+    visit = Visit(browser, shared, f"?{long_text(1025)}")
+    told = visit.page.get_by_role("alert").filter(has_text="1,025 tokens long")
+    expect(told).to_be_visible(timeout=WAIT)
+    visit.check(shared)
+
+
+def long_text(tokens):
+    text = "+".join(["word"] * tokens)
+    return f"v=1&model=smollm2&kind=decoder&decoder_alpha=1.0&decoder_sigma=0.3&protected=1&text={text}"
+
+
+def test_a_prior_from_a_file(shared, browser):
+    visit = Visit(browser, shared, "Prior?model=minilm").drawn(6)
+    page = visit.page
+    page.get_by_text("Make or upload a prior of your own").click()
+    chooser = page.locator('input[type="file"]')
+
+    chooser.set_input_files({"name": "bad.csv", "mimeType": "text/csv", "buffer": b"id\n1\n"})
+    expect(page.get_by_text("no column 'text'")).to_be_visible(timeout=WAIT)
+    rows = b"text\nThe cat sat on the mat.\nIt rained all day in the city.\n"
+    chooser.set_input_files({"name": "good.csv", "mimeType": "text/csv", "buffer": rows})
+    expect(page).to_have_url(re.compile("prior=own&prior_id=[0-9a-f]{12}"), timeout=WAIT)
+    visit.settled()
+    expect(page.get_by_text("the file good.csv")).to_be_visible(timeout=WAIT)
+
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download the prior").click()
+    saved = download.value.path().read_bytes()
+    expect(page.get_by_text(download.value.suggested_filename[6:18])).to_be_visible()
+    again = Visit(browser, shared, "Prior?model=minilm").drawn(6)
+    again.page.get_by_text("Make or upload a prior of your own").click()
+    again.page.locator('input[type="file"]').set_input_files(
+        {"name": "prior.safetensors", "mimeType": "application/octet-stream", "buffer": saved}
+    )
+    expect(again.page).to_have_url(re.compile(visit.query()["prior_id"]), timeout=WAIT)
+    visit.check(shared)
+
+
+def test_long_work_can_be_cancelled(shared, browser):
+    """The walk along the path on a long text, and the estimate of a prior from a long file."""
+    visit = Visit(browser, shared, f"?{long_text(400)}").drawn(7)
+    page = visit.page
+    page.get_by_text("Path from identity to this setting").click()
+    page.get_by_role("button", name="Cancel the walk").click(timeout=WAIT)
+    expect(page.get_by_role("switch", name="Path from identity")).not_to_be_checked(timeout=WAIT)
+    visit.settled()
+    assert "path" not in visit.query()
+    expect(page.locator(".st-key-path-chart")).to_have_count(0)
+
+    visit = Visit(browser, shared, "Prior?model=minilm").drawn(6)
+    page = visit.page
+    page.get_by_text("Make or upload a prior of your own").click()
+    lines = b"The committee could not agree on a date for the treaty.\n" * 15_000
+    page.locator('input[type="file"]').set_input_files({"name": "long.txt", "mimeType": "text/plain", "buffer": lines})
+    expect(page.get_by_text(re.compile("[0-9,]+ tokens read"))).to_be_visible(timeout=WAIT)
+    page.get_by_role("button", name="Cancel the estimate").click()
+    visit.drawn(6)
+    assert "prior" not in visit.query()
+    visit.check(shared)
