@@ -1,7 +1,7 @@
 """Every number of both pages, on the three real models, against the float64 textbook version."""
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -322,8 +322,10 @@ def test_every_field_survives_the_link():
         decoder_alpha=10.0, decoder_sigma=0.05, mu=0.0, protected=2, prior="text", prior_text="p\nq",
         prior_mean_scale=0.0, prior_variance_scale=0.25, pseudo_count_shift=-2.0, kind="cross", layer=3, head="max",
         row=4, cell="3,prior", metric="entropy", scale="log", special=False, with_prior=False, effect="local",
-        encoder_layers="0-3", cross_layers="1-1", decoder_layers="2-29",
+        encoder_layers="0-3", cross_layers="1-1", decoder_layers="2-29", prior_id="0123456789ab", across="max",
+        merge=True, level=0.5, seed=7, other_text="q\nr", path=True,
     )  # fmt: skip
+    assert all(getattr(odd, f.name) != getattr(Scenario(), f.name) for f in fields(Scenario))
     assert Scenario.from_query(odd.to_query()) == (odd, [])
     assert Scenario.from_query(Scenario().to_query()) == (Scenario(), [])
     for example in EXAMPLES.values():
@@ -337,7 +339,8 @@ def test_every_field_survives_the_link():
     [{"layer": "-1"}, {"decoder_alpha": "nan"}, {"decoder_sigma": "-1"}, {"prior": "x"}, {"protected": "1.5"},
      {"mu": "2"}, {"head": "abc"}, {"nonsense": "1"}, {"v": "9"}, {"prior_variance_scale": "0"}, {"kind": "up"},
      {"cell": "x"}, {"scale": "cubic"}, {"special": "maybe"}, {"decoder_layers": "5-2"}, {"layer": "٣"},
-     {"effect": "none"}, {"metric": "beauty"}],
+     {"effect": "none"}, {"metric": "beauty"}, {"across": "some"}, {"merge": "1"}, {"path": "yes"},
+     {"prior_id": "../etc/passwd"}, {"prior_id": "0123456789AB"}],
 )  # fmt: skip
 def test_nonsense_in_a_link_is_ignored_with_a_sentence(query):
     scenario, ignored = Scenario.from_query({"v": "1", **query})

@@ -7,6 +7,10 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from nvib.lab import observe
+from tests import tiny
+from tests.test_models import save
+
 ROOT = Path(__file__).parent.parent
 PAGES = {
     "Explore": "app.py", "Pseudo-counts": "pages/2_Pseudo-counts.py", "Prior": "pages/5_Prior.py",
@@ -95,7 +99,8 @@ def test_a_link_sets_every_control_zeros_included():
         "protected": "1", "prior": "normal", "prior_mean_scale": "0.0", "prior_variance_scale": "2.0",
         "pseudo_count_shift": "-4.0", "kind": "cross", "head": "max", "row": "1", "cell": "1,prior",
         "metric": "entropy", "scale": "log", "special": "False", "with_prior": "False", "level": "0.8", "seed": "7",
-        "effect": "local", "cross_layers": "0-0",
+        "effect": "local", "cross_layers": "0-0", "across": "mean", "merge": "True", "path": "True",
+        "other_text": "another word",
     }  # fmt: skip
     app = opened("Explore", **values)
     assert not app.exception
@@ -123,3 +128,30 @@ def test_own_text_survives_another_model():
     app.selectbox(key="scenario_model").set_value("g2p").run()
     assert app.text_area(key="scenario_text").value == "my own words"
     assert not app.error
+
+
+def test_the_worked_weight_is_the_one_that_explore_takes_apart(benches):
+    app = opened("Method", model="minilm")
+    formulas = [latex.value for latex in app.get("latex")] or [text.value for text in app.markdown]
+    cell = observe(benches("minilm"), app.session_state["scenario"]).cell
+    assert any(f"= {cell.regularised.sum():.4f}" in formula for formula in formulas)
+    assert any(f"= {cell.weights[1]:.4f}" in formula for formula in formulas)
+
+
+def test_an_experimental_model_says_so(tmp_path):
+    folder = str(save(tmp_path, tiny.qwen3()))
+    app = opened("Explore", v="1", model=folder, text="the cat sat", prior="normal", decoder_sigma="0.1")
+    assert not app.exception
+    assert not app.error
+    assert any("experimental" in warning.value for warning in app.warning)
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("family", ["bert", "gpt2", "opt", "llama", "bart", "t5", "marian"])
+def test_a_local_folder_of_any_family_draws(page, family, tmp_path):
+    """Cross attention and unequal numbers of layers included; no shipped prior."""
+    folder = str(save(tmp_path, tiny.FAMILIES[family]()))
+    app = opened(page, v="1", model=folder, text="the cat sat on the mat", prior="normal", mu="0.9")
+    assert not app.exception
+    assert not app.error
+    assert len(charts(app)) >= LEAST[page] - 3  # a single layer has no overview, tau_sigma = 0 no Gaussian divergence
