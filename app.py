@@ -1,6 +1,7 @@
 """Explore: what regularisation does to the output, then where it bites in the attention."""
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 
 from nvib import NVError
@@ -18,6 +19,9 @@ def pseudo_counts(seen: Observation) -> None:
         + ("the prior component is removed at identity of τα." if removed else "the prior's own is in amber.")
     )
     parts.chart(figures.pseudo_counts(seen, seen.layer), "pseudo-counts")
+    values = np.append(seen.prior_log_alpha[seen.layer], seen.log_alpha[seen.layer])
+    columns = {"component": ["prior", *seen.tokens], "log α, nats": values}
+    parts.numbers("pseudo-counts", "Pseudo-counts as a table", lambda: pd.DataFrame(columns))
 
 
 def badge(proof: IdentityProof) -> str:

@@ -158,7 +158,7 @@ def load(
     where = _device(device)
     if dtype not in DTYPES:
         raise ValueError(f"dtype={dtype!r} is not one of {', '.join(DTYPES)}.")
-    name = name.strip()
+    name = resolve(name)
     if name in CATALOGUE:
         loaded = _embedded(name, DTYPES[dtype], tell)
     else:
@@ -169,6 +169,12 @@ def load(
         raise NVError(f"The model {_shown(name)} does not fit into the memory of {device}; use cpu.") from error
     tell(1.0, f"{name} is ready")
     return loaded
+
+
+def resolve(name: str) -> str:
+    """The catalogue's id for an id or a title in any case; any other name as it is, without spaces around it."""
+    known = {spelled.casefold(): card.id for card in CATALOGUE.values() for spelled in (card.id, card.title)}
+    return known.get(name.strip().casefold(), name.strip())
 
 
 def prepare(progress: Progress | None = None) -> None:

@@ -75,6 +75,10 @@ def test_numbers_agree_with_textbook(benches, name):
     np.testing.assert_allclose(seen.baseline, picked(untouched)[:, 1:], atol=1e-4)
     np.testing.assert_allclose(seen.regularised, picked(regularised), atol=1e-4)
     np.testing.assert_allclose(seen.difference, (picked(regularised) - picked(untouched))[:, 1:], atol=1e-4)
+    for shown, result in zip(zip(seen.received, seen.given, strict=True), (untouched, regularised), strict=True):
+        received = [sum(row[k] for row in picked(result)) / len(seen.queries) for k in range(len(seen.keys) + 1)]
+        np.testing.assert_allclose(shown[0], received, atol=1e-4)
+        np.testing.assert_allclose(shown[1], [sum(row[1:]) for row in picked(result)], atol=1e-4)
     for layer, log_alpha in enumerate(regularised.log_alpha[seen.kind]):
         np.testing.assert_allclose(seen.log_alpha[layer], log_alpha[0], rtol=1e-3, atol=1e-3)
         mass = regularised.prior_mass[seen.kind][layer][0].mean()

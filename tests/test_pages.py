@@ -155,3 +155,36 @@ def test_a_local_folder_of_any_family_draws(page, family, tmp_path):
     assert not app.exception
     assert not app.error
     assert len(charts(app)) >= LEAST[page] - 3  # a single layer has no overview, tau_sigma = 0 no Gaussian divergence
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ({"model": "minilm", "layer": "6"}, "layer=6 does not exist here; the last is 5"),
+        ({"model": "minilm", "head": "99"}, "head=99 does not exist here; the last is 11"),
+        ({"model": "minilm", "row": "9"}, "row=9 does not exist here; the last is 3"),
+        ({"model": "smollm2", "kind": "cross"}, "is no attention of this model"),
+    ],
+)
+def test_a_link_beyond_the_model_says_so_once(query, sentence):
+    app = opened("Explore", **query)
+    assert [sentence in warning.value.replace("\\", "") for warning in app.warning] == [True]
+    assert not app.error
+    app.toggle(key="scenario_special").set_value(False).run()
+    assert not app.warning
+
+
+@pytest.mark.parametrize("name", ["MiniLM", " minilm-l6 ", "MINILM"])
+def test_a_model_is_found_by_its_title(name):
+    app = opened("Method", model=name)
+    assert app.session_state["scenario"].model == "minilm"
+    assert not app.error
+
+
+def test_the_text_of_a_prior_survives_another_source():
+    app = opened("Prior", model="minilm", prior="text", prior_text="The cat sat.\nIt rained.")
+    assert not app.error
+    for source in ("normal", "shipped", "text"):
+        app.selectbox(key="scenario_prior").set_value(source).run()
+        assert not app.error
+    assert app.text_area(key="scenario_prior_text").value == "The cat sat.\nIt rained."

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 import nvib
 from tests.tiny import model_of
 
+CHECKED = settings(max_examples=60, deadline=None, derandomize=True)  # the same cases in every run
 MODELS = {name: model_of(name) for name in ("bert", "llama")}
 HALF_MODELS = {name: model_of(name).to(torch.bfloat16) for name in MODELS}
 TOKENS, P = 7, 24
@@ -23,6 +24,12 @@ scales = st.floats(0.01, 20)
 
 def states(seed, scale):
     return scale * torch.randn(1, TOKENS, P, generator=torch.Generator().manual_seed(seed))
+
+
+def rounding(x):
+    """What float32 may do to a weight: its score is a sum of terms as large as the log pseudo-counts, in nats."""
+    largest = float(x.square().sum(-1).max()) / (2 * math.sqrt(6))
+    return 1e-5 + 8 * torch.finfo(torch.float32).eps * largest
 
 
 def prior_from(model, x):
@@ -53,40 +60,41 @@ def layer(model, x, prior, **setting):
     return out[0], seen.attention[kind, 0][0], seen.prior_mass[kind, 0][0]
 
 
-@settings(max_examples=60, deadline=None)
+@CHECKED
 @given(families, seeds, scales, alphas, sigmas, mus)
 def test_rows_sum_to_one_and_the_kernel_agrees_on_the_prior(family, seed, scale, alpha, sigma, mu):
     x = states(seed, scale)
     _, weights, mass = layer(MODELS[family], x, prior_from(MODELS[family], x), alpha=alpha, sigma=sigma, mu=mu)
     assert float(weights.min()) >= 0
     torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:2]), rtol=0, atol=1e-5)
-    torch.testing.assert_close(weights[..., 0], mass, rtol=0, atol=1e-4)
+    torch.testing.assert_close(weights[..., 0], mass, rtol=0, atol=rounding(x))
 
 
-@settings(max_examples=60, deadline=None)
+@CHECKED
 @given(families, seeds, scales, alphas, st.floats(0, 10), sigmas, mus)
 def test_more_tau_alpha_never_raises_the_prior_mass(family, seed, scale, alpha, more, sigma, mu):
     x, model = states(seed, scale), MODELS[family]
     prior = prior_from(model, x)
     _, _, less = layer(model, x, prior, alpha=alpha + more, sigma=sigma, mu=mu)
     _, _, mass = layer(model, x, prior, alpha=alpha, sigma=sigma, mu=mu)
-    assert float((less - mass).max()) <= 1e-5
+    assert float((less - mass).max()) <= rounding(x)
 
 
-@settings(max_examples=60, deadline=None)
+@CHECKED
 @given(seeds, scales, alphas, sigmas, mus, st.permutations(range(TOKENS)))
 def test_permuted_tokens_permute_the_result(seed, scale, alpha, sigma, mu, order):
     x, model = states(seed, scale), MODELS["bert"]
     prior = prior_from(model, x)
     out, weights, mass = layer(model, x, prior, alpha=alpha, sigma=sigma, mu=mu)
     moved, moved_weights, moved_mass = layer(model, x[:, order], prior, alpha=alpha, sigma=sigma, mu=mu)
-    scale = float(out.abs().max())
-    torch.testing.assert_close(moved, out[order], rtol=0, atol=1e-4 * scale)
-    torch.testing.assert_close(moved_weights[..., 1:], weights[:, order][..., 1:][..., order], rtol=0, atol=1e-4)
-    torch.testing.assert_close(moved_mass, mass[:, order], rtol=0, atol=1e-4)
+    near = {"rtol": 0, "atol": rounding(x)}
+    values = float(x.abs().max()) * TOKENS  # what a weight is multiplied with, and summed over
+    torch.testing.assert_close(moved, out[order], rtol=0, atol=rounding(x) * values)
+    torch.testing.assert_close(moved_weights[..., 1:], weights[:, order][..., 1:][..., order], **near)
+    torch.testing.assert_close(moved_mass, mass[:, order], **near)
 
 
-@settings(max_examples=60, deadline=None)
+@CHECKED
 @given(families, st.sampled_from([torch.float32, torch.bfloat16]), seeds, st.floats(15, 100), alphas, sigmas, mus)
 def test_large_norms_stay_finite(family, dtype, seed, scale, alpha, sigma, mu):
     model = (MODELS if dtype == torch.float32 else HALF_MODELS)[family]

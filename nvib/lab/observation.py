@@ -74,6 +74,16 @@ class Observation:
         """NV minus baseline over the tokens, [Q, K]; what moved to the prior is in its own column."""
         return self.regularised[:, 1:] - self.baseline
 
+    @property
+    def received(self) -> tuple[np.ndarray, np.ndarray]:
+        """What each key receives, mean over the queries shown: baseline and NV, [K + 1] each, the prior first."""
+        return np.append(0.0, self.baseline.mean(0)), self.regularised.mean(0)
+
+    @property
+    def given(self) -> tuple[np.ndarray, np.ndarray]:
+        """What each query gives to the tokens shown: baseline and NV, [Q] each."""
+        return self.baseline.sum(1), self.regularised[:, 1:].sum(1)
+
 
 @torch.inference_mode()
 def observe(bench: Bench, scenario: Scenario, progress: Callable[[int], None] | None = None) -> Observation:

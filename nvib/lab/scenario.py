@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from nvib.lab.texts import EXAMPLE_TEXTS
+from nvib.models import resolve
 from nvib.settings import KINDS, Regularisation, Temperature
 
 VERSION = "1"
@@ -145,7 +146,7 @@ class Scenario:
         ignored: list[str] = []
         if query.get("v", VERSION) != VERSION:
             ignored.append(f"The link is of version {query['v']!r}, this app reads {VERSION}: some of it may differ.")
-        base = cls() if "v" in query else EXAMPLES.get(query.get("model", "smollm2"), cls())
+        base = cls() if "v" in query else EXAMPLES.get(resolve(query.get("model", "smollm2")), cls())
         known = {f.name: f for f in fields(cls)}
         scenario = base
         for name, text in query.items():
@@ -171,6 +172,8 @@ def _parse(name: str, text: str) -> str | int | float | bool:
         if text not in ("True", "False"):
             raise ValueError(name)
         return text == "True"
+    if name == "model":
+        return resolve(text)
     value: str | int | float = type(default)(text)
     bounds = {"protected": 8, "layer": MOST_LAYERS - 1, "row": 999, "seed": 999_999}
     choices = {

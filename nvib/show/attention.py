@@ -129,6 +129,8 @@ def _marginals(seen: Observation) -> None:
             "Query: attention given to the tokens shown; what is missing to 1 is on the prior or on hidden tokens."
         )
         parts.chart(figures.query_marginal(seen), "query-marginal")
+        for what, tokens, sides in (("key", ["prior", *seen.keys], seen.received), ("query", seen.queries, seen.given)):
+            parts.table(pd.DataFrame({what: tokens, "baseline": sides[0], "NV": sides[1]}))
 
 
 def _map_table(seen: Observation) -> pd.DataFrame:

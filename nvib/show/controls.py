@@ -15,7 +15,7 @@ from nvib.errors import NVError
 from nvib.lab import EXAMPLES, Bench, Observation, Scenario
 from nvib.lab.scenario import layer_range
 from nvib.lab.texts import EXAMPLE_TEXTS
-from nvib.models import CATALOGUE
+from nvib.models import CATALOGUE, resolve
 from nvib.show import resources, session
 from nvib.show.session import key
 
@@ -73,13 +73,15 @@ def page(title: str) -> tuple[Bench, Scenario]:
         _model_and_text(before)
     for sentence in ignored:
         st.warning(plain(sentence))
-    name = st.session_state[key("model")] or before.model
+    name = st.session_state[key("model")]
     try:
         bench = resources.bench(name)
     except (NVError, ValueError) as error:
         session.remember(session.read(before))
         _links(navigation)
         stop(str(error))
+    for sentence in _beyond(bench) if session.link_opened() else ():
+        st.warning(plain(sentence))
     resources.prepare(bench, session.read(before))
     with st.sidebar:
         _temperatures(bench)
@@ -95,6 +97,24 @@ def page(title: str) -> tuple[Bench, Scenario]:
     return bench, scenario
 
 
+def _beyond(bench: Bench) -> list[str]:
+    """What a link asks to see and this model or text does not have; the view goes back to what there is."""
+    state, said = st.session_state, []
+    if state[key("kind")] not in ("", *bench.kinds):
+        said.append(
+            f"The link's kind={state[key('kind')]!r} is no attention of this model; {bench.kinds[-1]} is shown."
+        )
+        state[key("kind")] = bench.kinds[-1]
+    counts = {"layer": bench.layers[state[key("kind")] or bench.kinds[-1]], "row": len(_rows(bench)) or None}
+    if state[key("head")].isdecimal():
+        counts["head"] = bench.heads
+    for field, count in counts.items():
+        if count is not None and int(state[key(field)]) >= count:
+            said.append(f"The link's {field}={state[key(field)]} does not exist here; the last is {count - 1}.")
+            state[key(field)] = type(state[key(field)])(count - 1)
+    return said
+
+
 def stop(sentence: str) -> None:
     """Say what is wrong in one sentence, and leave the controls for the visitor to mend it."""
     st.error(plain(sentence), icon=":material/info:")
@@ -103,7 +123,7 @@ def stop(sentence: str) -> None:
 
 def plain(text: str) -> str:
     """A visitor's words as Markdown that shows them as they are: no image, link, formula or colour."""
-    return re.sub(r"([\\`*_\[\]$:!<>~#])", r"\\\1", text)
+    return re.sub(r"([\\`*_\[\]$:!<>~#&|])", r"\\\1", text)
 
 
 def theme() -> str:
@@ -125,7 +145,7 @@ def _links(place: st.delta_generator.DeltaGenerator) -> None:
 
 def _model_and_text(before: Scenario) -> None:
     names = list(CATALOGUE)
-    current = st.session_state[key("model")] or before.model
+    current = st.session_state[key("model")] = resolve(st.session_state[key("model")] or before.model)
     st.selectbox(
         "Model",
         names if current in names else [*names, current],
@@ -151,7 +171,7 @@ def _text_help(model: str) -> str:
 
 def _switch_model() -> None:
     """Open the new model on its example, with the visitor's own text where they wrote one."""
-    chosen = st.session_state[key("model")]
+    chosen = resolve(st.session_state[key("model")] or "")
     text = st.session_state[key("text")]
     example = EXAMPLES.get(chosen, Scenario(model=chosen or st.session_state["scenario"].model, text=text))
     offered = {text for texts in EXAMPLE_TEXTS.values() for text in texts.values()}

@@ -140,15 +140,17 @@ def drawn_row(observation: Observation, mean: np.ndarray, draws: np.ndarray, lev
 
 def key_marginal(observation: Observation) -> go.Figure:
     """Attention that each key receives, mean over the queries: baseline grey, NV blue, the prior amber."""
-    prior = float(observation.regularised[:, 0].mean()) if np.isfinite(observation.prior_log_alpha).any() else np.nan
-    pair = observation.baseline.mean(0), observation.regularised[:, 1:].mean(0)
-    return _tokens(_pair(observation.keys, *pair, prior), observation.keys, prior, "attention received")
+    before, after = observation.received
+    prior = float(after[0]) if np.isfinite(observation.prior_log_alpha).any() else np.nan
+    bars = _pair(observation.keys, before[1:], after[1:], prior)
+    return _tokens(bars, observation.keys, prior, "attention received")
 
 
 def query_marginal(observation: Observation) -> go.Figure:
     """Attention that each query gives to the tokens shown: baseline grey, NV blue."""
-    pair, none = (observation.baseline.sum(1), observation.regularised[:, 1:].sum(1)), float("nan")
-    return _tokens(_pair(observation.queries, *pair, none), observation.queries, none, "attention given")
+    none = float("nan")
+    bars = _pair(observation.queries, *observation.given, none)
+    return _tokens(bars, observation.queries, none, "attention given")
 
 
 def _bars(tokens: Sequence[str], values: np.ndarray, prior: float, name: str) -> list[go.Bar]:

@@ -28,6 +28,8 @@ def _next_token(output: NextToken) -> None:
         f"KL(baseline ‖ NV) {output.kl:.4f} nats, Jensen–Shannon {output.js:.4f} nats."
     )
     parts.chart(figures.next_token(output), "next-token")
+    columns = {"token": output.tokens, "probability, baseline": output.baseline, "probability, NV": output.regularised}
+    parts.numbers("next-token", "Next tokens as a table", lambda: pd.DataFrame(columns))
 
 
 def _generated(output: Generated) -> None:

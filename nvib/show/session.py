@@ -38,7 +38,13 @@ def seed(page: str) -> list[str]:
         scenario = EXAMPLES["smollm2"]
     put(scenario)
     st.session_state["scenario"] = scenario
+    st.session_state["link_opened"] = True
     return ignored
+
+
+def link_opened() -> bool:
+    """Whether a link was read that nobody asked about yet."""
+    return st.session_state.pop("link_opened", False)
 
 
 def _take_prior() -> None:

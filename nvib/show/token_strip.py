@@ -42,7 +42,8 @@ def token_strip(
     maps, overview: the charts' keys; picked: row and column of the explained cell, -1 where it is not shown.
     Backgrounds: by how much more, blue, or less, red, each key is attended to under NV, mean over the queries.
     """
-    received = seen.difference.mean(0)
+    before, after = seen.received
+    received = (after - before)[1:]
     keys = _side("keys, attended to", seen.keys, received, "received", theme)
     if seen.kind != "cross":
         strips = [{**keys, "name": "tokens", "query": True, "key": True}]

@@ -163,6 +163,14 @@ def test_markup_in_a_text_stays_text(server, browser):
     visit.check(server)
 
 
+def test_markdown_in_a_text_stays_text(shared, browser):
+    lines = ["![x](http://a/b.png) [a](b)", "$x^2$ :red[y] :smile: **b** _i_ `c` ~~d~~", "# <b>&amp;</b> | 1. - +"]
+    visit = Visit(browser, shared, f"?v=1&model=minilm&kind=encoder&text={quote(chr(10).join(lines))}").drawn(9)
+    expected = " · ".join(f"{n}: {line}" for n, line in enumerate(lines, start=1))
+    assert expected in [text.strip() for text in visit.page.get_by_test_id("stCaptionContainer").all_text_contents()]
+    visit.check(shared)
+
+
 def test_tokens_and_maps_are_linked(shared, browser):
     visit = Visit(browser, shared, "?v=1&model=minilm&kind=encoder&encoder_sigma=0.3&text=one two three two one")
     page = visit.drawn(6).page
