@@ -8,6 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from nvib.lab import observe
+from nvib.lab.path import follow
 from tests import tiny
 from tests.test_models import save
 
@@ -188,3 +189,26 @@ def test_the_text_of_a_prior_survives_another_source():
         app.selectbox(key="scenario_prior").set_value(source).run()
         assert not app.error
     assert app.text_area(key="scenario_prior_text").value == "The cat sat.\nIt rained."
+
+
+@pytest.mark.parametrize("model", ["smollm2", "minilm", "g2p"])
+def test_the_path_is_drawn_as_it_was_walked(model, benches):
+    app = opened("Explore", model=model, path="True")
+    assert not app.exception
+    walked = follow(benches(model), app.session_state["scenario"])
+    drawn = [chart for chart in charts(app) if "share of the setting" in json.dumps(chart)]
+    for chart, values in zip(drawn, (walked.change, walked.prior_mass * 100, walked.kept * 100), strict=True):
+        np.testing.assert_allclose(_decoded(chart["data"][0]["y"]), values, rtol=1e-3, atol=1e-6)
+        told = [note["text"] for note in chart["layout"].get("annotations", [])]
+        assert told == ([] if walked.first_flip is None else [f"first flip at {walked.first_flip:.2f}"])
+
+
+@pytest.mark.parametrize("model", ["smollm2", "minilm", "g2p"])
+def test_marginals_and_tables_open(model):
+    app = opened("Explore", model=model)
+    tables = len(app.dataframe)
+    for opener in ("marginals", "numbers-maps", "numbers-heads", "numbers-pseudo-counts"):
+        app.session_state[opener] = True
+    app.run()
+    assert not app.exception
+    assert len(app.dataframe) > tables + 2

@@ -54,37 +54,29 @@ def next_token(output: NextToken) -> go.Figure:
     return frame.figure(bars, 60 + 38 * len(at), x, {**y, "zeroline": False}, margin=margin)
 
 
-def path(walked: Path) -> go.Figure:
-    """Output change, prior mass and kept tokens along the way to a setting; the first flip is marked."""
+def path(walked: Path) -> list[go.Figure]:
+    """Output change, prior mass and kept tokens along the way to a setting; the first flip is marked in each."""
     curves = (
         (walked.change, "change of the output" + (", nats" if "nats" in walked.measure else ""), colours.NV),
         (walked.prior_mass * 100, "attention on the prior, %", colours.PRIOR),
         (walked.kept * 100, "kept tokens, %", colours.BASELINE),
     )
-    traces: list[Any] = []
-    axes: frame.Layout = {}
-    for n, (values, name, colour) in enumerate(curves, start=1):
-        traces.append(
-            go.Scatter(
-                x=walked.share, y=values, mode="lines+markers", line={"color": colour, "width": 2},
-                xaxis=f"x{n}", yaxis=f"y{n}", hovertemplate="share %{x:.2f}<br>" + name + " %{y:.4g}<extra></extra>",
-            )
-        )  # fmt: skip
-        share = {"title": {"text": "share of the setting"}, "range": [-0.03, 1.03], "anchor": f"y{n}"}
-        axes[f"xaxis{n}"] = {**share, "domain": [(n - 1) * 0.36, (n - 1) * 0.36 + 0.28], "fixedrange": True}
-        axes[f"yaxis{n}"] = {
-            "title": {"text": name},
-            "rangemode": "tozero",
-            "anchor": f"x{n}",
-            "fixedrange": True,
-        }
+    layout: frame.Layout = {"margin": {"l": 8, "r": 8, "t": 30, "b": 8}}
     flip = walked.first_flip
     if flip is not None:
-        line = {"type": "line", "x0": flip, "x1": flip, "y0": 0, "y1": 1, "line": {**DASHED, "color": colours.BASELINE}}
-        axes["shapes"] = [{**line, "xref": f"x{n}", "yref": f"y{n} domain"} for n in (1, 2, 3)]
-        told = {"text": f"first flip at {flip:.2f}", "x": flip, "y": 1, "xref": "x1", "yref": "y1 domain"}
-        axes["annotations"] = [{**told, "yanchor": "bottom", "showarrow": False}]
-    return frame.figure(traces, 280, {}, {}, margin={"l": 8, "r": 8, "t": 30, "b": 8}, **axes)
+        line = {"type": "line", "x0": flip, "x1": flip, "yref": "y domain", "y0": 0, "y1": 1}
+        layout["shapes"] = [{**line, "line": {**DASHED, "color": colours.BASELINE}}]
+        told = {"text": f"first flip at {flip:.2f}", "x": flip, "y": 1, "yref": "y domain", "showarrow": False}
+        layout["annotations"] = [{**told, "yanchor": "bottom", "xanchor": "left" if flip < 0.3 else "center"}]
+    x = {"title": {"text": "share of the setting"}, "range": [-0.03, 1.03]}
+    drawn = []
+    for values, name, colour in curves:
+        trace = go.Scatter(
+            x=walked.share, y=values, mode="lines+markers", line={"color": colour, "width": 2},
+            hovertemplate="share %{x:.2f}<br>" + name + " %{y:.4g}<extra></extra>",
+        )  # fmt: skip
+        drawn.append(frame.figure([trace], 280, x, {"title": {"text": name}, "rangemode": "tozero"}, **layout))
+    return drawn
 
 
 def terms(names: Sequence[str], values: np.ndarray) -> go.Figure:

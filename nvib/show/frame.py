@@ -55,7 +55,7 @@ def room(text: Sequence[str], title: int) -> int:
 
 def layers(count: int) -> Layout:
     """An axis of layers, all numbered where there is room."""
-    return {"title": {"text": "layer"}, "dtick": 1 if count <= 16 else 5}
+    return {"title": {"text": "layer"}, "dtick": 1 if count <= 16 else 5, "range": [-0.6, count - 0.4]}
 
 
 def outline(row: float, column: float, theme: str) -> Layout:

@@ -94,7 +94,8 @@ def path(bench: Bench, scenario: Scenario) -> None:
             else " The answer does not flip on the way."
         )
     )
-    parts.chart(figures.path(walked), "path")
+    for n, (column, figure) in enumerate(zip(st.columns(3), figures.path(walked), strict=True)):
+        parts.chart(figure, f"path-{n}", column)
     columns = {
         "share of the setting": walked.share, walked.measure: walked.change, "prior mass": walked.prior_mass,
         "kept tokens": walked.kept,

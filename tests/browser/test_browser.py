@@ -113,6 +113,7 @@ class Visit:
     def check(self, address):
         assert self.origins == {urlparse(address).netloc}
         assert self.errors == []
+        assert self.page.get_by_test_id("stException").count() == 0
 
 
 def test_fresh_server_deep_link_to_the_second_page(server, browser):
@@ -245,6 +246,7 @@ def test_no_serious_violation_of_accessibility(shared, browser, path, scheme):
         summary.click()
         visit.settled()
     found = Axe().run(visit.page).response["violations"]
+    assert visit.page.get_by_test_id("stException").count() == 0
     told = [(v["id"], v["nodes"][0]["html"][:200]) for v in found if v["impact"] in ("serious", "critical")]
     assert told == []
 
@@ -313,7 +315,7 @@ def test_long_work_can_be_cancelled(shared, browser):
     expect(page.get_by_role("switch", name="Path from identity")).not_to_be_checked(timeout=WAIT)
     visit.settled()
     assert "path" not in visit.query()
-    expect(page.locator(".st-key-path-chart")).to_have_count(0)
+    expect(page.locator(".st-key-path-0")).to_have_count(0)
 
     visit = Visit(browser, shared, "Prior?model=minilm").drawn(6)
     page = visit.page
