@@ -201,6 +201,8 @@ def test_the_path_is_drawn_as_it_was_walked(model, benches):
         np.testing.assert_allclose(_decoded(chart["data"][0]["y"]), values, rtol=1e-3, atol=1e-6)
         told = [note["text"] for note in chart["layout"].get("annotations", [])]
         assert told == ([] if walked.first_flip is None else [f"first flip at {walked.first_flip:.2f}"])
+    app.run()  # from what was kept
+    assert not app.exception
 
 
 @pytest.mark.parametrize("model", ["smollm2", "minilm", "g2p"])

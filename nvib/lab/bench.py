@@ -21,6 +21,7 @@ MAX_ROWS = 32
 MAX_CHARACTERS = 20_000
 MAX_PRIOR_CHARACTERS = 1_000_000
 PRIORS_KEPT = 16
+RESULTS_KEPT = 128
 BYTES_KEPT = 600 * 2**20  # of forwards, for each model
 Batch = dict[str, torch.Tensor]
 
@@ -42,6 +43,7 @@ class Bench:
         self.model = self.loaded.model
         self.kinds = kinds(self.model)
         self.kept: Kept[Any] = Kept(BYTES_KEPT, lambda side: side.nbytes)
+        self.small: Kept[Any] = Kept(RESULTS_KEPT, lambda _: 1)  # paths and generated texts, by what they are of
         self._priors: Kept[Prior] = Kept(PRIORS_KEPT, lambda _: 1)
         self._own: Kept[Prior] = Kept(PRIORS_KEPT, lambda _: 1)
         self._open = ExitStack()

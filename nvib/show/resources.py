@@ -84,14 +84,12 @@ def proof(name: str, revision: str, text: str, _model: Bench) -> IdentityProof:
 
 
 def path(model: Bench, scenario: Scenario, progress: Callable[[float], None]) -> Path:
-    """The walk from identity to a setting; recent ones are kept. What progress raises stops it."""
+    """The walk from identity to a setting; recent ones are kept. What progress raises stops it.
+
+    Streamlit's cache would replay the progress that was drawn inside of it, and cannot.
+    """
     at = scenario.without_view()
-    return _path(_key(at), model.loaded.revision, model, at, progress)
-
-
-@st.cache_data(max_entries=64, show_spinner=False)
-def _path(key: Key, revision: str, _model: Bench, _scenario: Scenario, _tell: Callable[[float], None]) -> Path:
-    return follow(_model, _scenario, _tell)
+    return model.small.get(("path", at), lambda: follow(model, at, progress))
 
 
 def draws(model: Bench, scenario: Scenario, seen: Observation) -> Drawn:
