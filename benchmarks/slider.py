@@ -21,7 +21,7 @@ from urllib.request import urlopen
 
 from playwright.sync_api import Page, sync_playwright
 
-from nvib.lab import EXAMPLES
+from nvib.lab import EXAMPLES, link
 
 ROOT = Path(__file__).parent.parent
 RELEASES = 20
@@ -68,7 +68,7 @@ def main() -> None:
             browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
             for model, bar in BARS.items():
                 page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
-                scenario = EXAMPLES[model].to_query() | {"text": TEXTS[model]}
+                scenario = link.values(EXAMPLES[model]) | {"text": TEXTS[model]}
                 page.goto(f"http://127.0.0.1:{port}/?{urlencode(scenario)}")
                 maps, whole = zip(*releases(page), strict=True)
                 print(f"| {model} | {told(maps)} | {told(whole)} | {bar} |", flush=True)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nvib import NVError
-from nvib.lab import EXAMPLES, Scenario, observe, prove_identity
+from nvib.lab import EXAMPLES, Scenario, link, observe, prove_identity
 from nvib.lab.dirichlet import components as dirichlet_components
 from nvib.lab.dirichlet import mean_weights
 from nvib.lab.draws import drawn_row
@@ -327,15 +327,15 @@ def test_every_field_survives_the_link():
         prior_mean_scale=0.0, prior_variance_scale=0.25, pseudo_count_shift=-2.0, kind="cross", layer=3, head="max",
         row=4, cell="3,prior", metric="entropy", scale="log", special=False, with_prior=False, effect="local",
         encoder_layers="0-3", cross_layers="1-1", decoder_layers="2-29", prior_id="0123456789ab", across="max",
-        merge=True, level=0.5, seed=7, other_text="q\nr", path=True,
+        merge=True, level=0.5, seed=7, other_text="q\nr", path=True, target="ɐ", length=3, sampled=True, listing="a\tb",
     )  # fmt: skip
     assert all(getattr(odd, f.name) != getattr(Scenario(), f.name) for f in fields(Scenario))
-    assert Scenario.from_query(odd.to_query()) == (odd, [])
-    assert Scenario.from_query(Scenario().to_query()) == (Scenario(), [])
+    assert link.decode(link.encode(odd)) == (odd, link.Made(), [])
+    assert link.decode(link.encode(Scenario())) == (Scenario(), link.Made(), [])
     for example in EXAMPLES.values():
-        assert Scenario.from_query(example.to_query()) == (example, [])
+        assert link.decode(link.encode(example)) == (example, link.Made(), [])
         zero = replace(example, decoder_alpha=0.0, encoder_alpha=math.inf, protected=0, row=0)
-        assert Scenario.from_query(zero.to_query()) == (zero, [])
+        assert link.decode(link.encode(zero)) == (zero, link.Made(), [])
 
 
 @pytest.mark.parametrize(
@@ -347,7 +347,7 @@ def test_every_field_survives_the_link():
      {"prior_id": "../etc/passwd"}, {"prior_id": "0123456789AB"}],
 )  # fmt: skip
 def test_nonsense_in_a_link_is_ignored_with_a_sentence(query):
-    scenario, ignored = Scenario.from_query({"v": "1", **query})
+    scenario, _, ignored = link.decode({"v": "1", **query})
     assert scenario == Scenario()
     assert len(ignored) == 1
 

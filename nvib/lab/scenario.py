@@ -1,4 +1,4 @@
-"""The whole state of a view as one frozen value, and its form in a link."""
+"""The whole state of a view as one frozen value."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 from nvib.lab.texts import EXAMPLE_TEXTS
-from nvib.models import resolve
 from nvib.settings import KINDS, Regularisation, Temperature
 
-VERSION = "1"
 PRIOR_SOURCES = ("shipped", "text", "normal", "own")
 METRICS = ("change", "prior mass", "entropy")
 SCALES = ("linear", "sqrt", "log")
@@ -20,9 +17,8 @@ EFFECTS = ("total", "local")
 ACROSS = ("layer", "mean", "max")
 VIEW = (
     "kind", "layer", "head", "across", "row", "cell", "metric", "scale", "special", "merge", "with_prior", "level",
-    "seed", "other_text", "path",
+    "seed", "other_text", "path", "target", "length", "sampled", "listing",
 )  # fmt: skip
-MOST_LAYERS = 1000
 
 
 @dataclass(frozen=True)
@@ -36,8 +32,10 @@ class Scenario:
     "max" or a number; across: that layer, or the "mean" or "max" of all; cell: the weight that is explained,
     "query,key" by position with key "prior" for the prior, "" for the one that changed most; metric: what the overview
     shows; scale: of the maps; special, with_prior: whether the maps show special tokens and the prior; merge: pieces
-    of a word as one; level: of the intervals; seed: of the draws; other_text: what the Prior page compares with; path:
-    whether Explore walks from identity to the setting.
+    of a word as one; level: of the intervals; seed: of the draws and of sampled text; other_text: what the Prior page
+    compares with; path: whether Explore walks from identity to the setting; target: reference outputs, a line for each
+    row; length: the most tokens that are generated; sampled: from the model's distribution, not greedy; listing: the
+    texts that Compare goes through, one a line, a reference after a tab.
     """
 
     model: str = "smollm2"
@@ -75,6 +73,10 @@ class Scenario:
     seed: int = 0
     other_text: str = ""
     path: bool = False
+    target: str = ""
+    length: int = 24
+    sampled: bool = False
+    listing: str = ""
 
     def regularisation(self, counts: Mapping[str, int] | None = None) -> Regularisation:
         """The setting as the library takes it; counts: the model's layers by kind, needed where some are chosen.
@@ -126,85 +128,6 @@ class Scenario:
         prior = any(self.temperature(kind).has_prior for kind in KINDS)
         shift = self.pseudo_count_shift + (math.log(share) if prior else 0.0)
         return replace(self, **sigmas, mu=1 + share * (self.mu - 1), pseudo_count_shift=shift)
-
-    def to_query(self) -> dict[str, str]:
-        """The scenario as link parameters: the version, model and text, and all that is not neutral."""
-        neutral = Scenario()
-        query = {"v": VERSION, "model": self.model, "text": self.text}
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if f.name not in query and value != getattr(neutral, f.name):
-                query[f.name] = repr(value) if isinstance(value, float) else str(value)
-        return query
-
-    @classmethod
-    def from_query(cls, query: Mapping[str, str]) -> tuple[Scenario, list[str]]:
-        """The scenario of a link, and one sentence for each parameter that was ignored.
-
-        Without a version it is the example of the named model, or the first example, with the link's values on top.
-        """
-        ignored: list[str] = []
-        if query.get("v", VERSION) != VERSION:
-            ignored.append(f"The link is of version {query['v']!r}, this app reads {VERSION}: some of it may differ.")
-        base = cls() if "v" in query else EXAMPLES.get(resolve(query.get("model", "smollm2")), cls())
-        known = {f.name: f for f in fields(cls)}
-        scenario = base
-        for name, text in query.items():
-            if name == "v":
-                continue
-            if name not in known:
-                ignored.append(f"The link's {name!r} is not a control of this app and was ignored.")
-                continue
-            try:
-                changed: dict[str, Any] = {name: _parse(name, text)}
-                scenario = replace(scenario, **changed)
-                scenario.regularisation()
-            except ValueError:
-                scenario = replace(scenario, **{name: getattr(base, name)})
-                ignored.append(f"The link's {name}={text[:40]!r} is not a legal value and was ignored.")
-        return scenario, ignored
-
-
-def _parse(name: str, text: str) -> str | int | float | bool:
-    """One parameter as its field's type. Raises ValueError when it is none of its values."""
-    default = getattr(Scenario(), name)
-    if isinstance(default, bool):
-        if text not in ("True", "False"):
-            raise ValueError(name)
-        return text == "True"
-    if name == "model":
-        return resolve(text)
-    value: str | int | float = type(default)(text)
-    bounds = {"protected": 8, "layer": MOST_LAYERS - 1, "row": 999, "seed": 999_999}
-    choices = {
-        "prior": PRIOR_SOURCES, "kind": ("", *KINDS), "metric": METRICS, "scale": SCALES, "effect": EFFECTS,
-        "across": ACROSS,
-    }  # fmt: skip
-    patterns = {
-        "cell": r"(\d{1,4},(\d{1,4}|prior))?", "head": r"mean|max|\d{1,4}", "prior_id": r"([0-9a-f]{12})?",
-    }  # fmt: skip
-    legal = True
-    if isinstance(default, int | float) and not text.isascii():
-        legal = False
-    elif name.endswith("_layers"):
-        layer_range(text)
-    elif name in patterns:
-        legal = re.fullmatch(patterns[name], text, re.ASCII) is not None
-    elif name in bounds:
-        legal = 0 <= int(value) <= bounds[name]
-    elif name in choices:
-        legal = value in choices[name]
-    elif name == "level":
-        legal = 0 < float(value) < 1
-    elif name.endswith("_alpha"):
-        legal = value == math.inf or -100 <= float(value) <= 100
-    elif name.endswith("_sigma") or name == "prior_variance_scale":
-        legal = 0 <= float(value) <= 100
-    elif name in ("prior_mean_scale", "pseudo_count_shift"):
-        legal = -1000 <= float(value) <= 1000
-    if not legal:
-        raise ValueError(name)
-    return value
 
 
 def layer_range(text: str) -> range | None:

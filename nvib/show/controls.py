@@ -134,11 +134,11 @@ def theme() -> str:
 def link(page: str, label: str = "") -> None:
     """A link to another page that keeps the view."""
     path = next(path for path, name in PAGES.items() if name == page)
-    st.page_link(path, label=label or page, query_params=st.session_state["scenario"].to_query())
+    st.page_link(path, label=label or page, query_params=session.address(st.session_state["scenario"]))
 
 
 def _links(place: st.delta_generator.DeltaGenerator) -> None:
-    query = st.session_state["scenario"].to_query()
+    query = session.address(st.session_state["scenario"])
     for path, label in PAGES.items():
         place.page_link(path, label=label, query_params=query, width="stretch")
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 import streamlit as st
 
 from nvib.errors import NVError
-from nvib.lab import Bench, IdentityProof, Observation, Scenario, domain, observe, prove_identity
+from nvib.lab import Bench, IdentityProof, Observation, Scenario, domain, link, observe, prove_identity
 from nvib.lab.domain import TextDistance
 from nvib.lab.draws import Drawn, drawn_row
 from nvib.lab.path import Path, follow
@@ -21,7 +21,7 @@ Key = tuple[tuple[str, str], ...]
 
 
 def _key(scenario: Scenario) -> Key:
-    return tuple(sorted(scenario.to_query().items()))
+    return tuple(sorted((name, str(value)) for name, value in link.values(scenario).items()))
 
 
 @st.cache_resource(max_entries=MODELS_KEPT, show_spinner="Loading the model …", on_release=Bench.close)

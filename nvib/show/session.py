@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import fields, replace
 
 import streamlit as st
 
+from nvib.lab import link
+from nvib.lab.kept import Kept
 from nvib.lab.scenario import EXAMPLES, Scenario
 
 LINKS_KEPT = 50
+LONG_KEPT = 200
+FORGOTTEN = "The view of this link is too long for a link and this server no longer has it; open its .json scenario."
 PREFIX = "scenario_"
+_long: Kept[Scenario] = Kept(LONG_KEPT, lambda _: 1)  # views too long for a link, so that reloading a page keeps them
 
 
 def key(field: str) -> str:
@@ -33,13 +39,34 @@ def seed(page: str) -> list[str]:
     if "scenario" in st.session_state and (not query or query in written):
         put(st.session_state["scenario"], missing_only=not moved)
         return []
-    scenario, ignored = Scenario.from_query(query)
+    if query.get("view", "") in _long:
+        scenario, made, ignored = _long.get(query["view"], Scenario), link.Made(), []
+    else:
+        scenario, made, ignored = link.decode(query)
+        if "view" in query:
+            ignored = [FORGOTTEN]
     if not query:
         scenario = EXAMPLES["smollm2"]
+    show(scenario, made)
+    return ignored
+
+
+def show(scenario: Scenario, made: link.Made) -> None:
+    """Set the page to a scenario that a link or file holds; call it before the controls are drawn, or in a callback."""
     put(scenario)
     st.session_state["scenario"] = scenario
     st.session_state["link_opened"] = True
-    return ignored
+    st.session_state["made"] = (scenario, made)
+
+
+def address(scenario: Scenario) -> dict[str, str]:
+    """The parameters of the address bar: the link, or where it cannot hold the view, the name this server gives it."""
+    query = link.encode(scenario)
+    if query is None:
+        name = hashlib.sha256(repr(scenario).encode()).hexdigest()[:16]
+        _long.get(name, lambda: scenario)
+        query = {"v": link.VERSION, "view": name}
+    return query
 
 
 def link_opened() -> bool:
@@ -79,7 +106,7 @@ def read(base: Scenario) -> Scenario:
 def remember(scenario: Scenario) -> None:
     """Keep the scenario for the other pages, and write it into the address bar."""
     st.session_state["scenario"] = scenario
-    query = scenario.to_query()
+    query = address(scenario)
     written = st.session_state["links_written"]
     if query not in written:
         written.append(query)

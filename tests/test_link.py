@@ -1,0 +1,133 @@
+"""Links and scenario files: what is encoded is decoded, and what nobody encoded is refused in a sentence."""
+
+import base64
+import json
+import math
+import zlib
+from dataclasses import fields, replace
+from urllib.parse import parse_qsl, urlencode
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nvib import NVError
+from nvib.lab import EXAMPLES, Scenario, link
+from nvib.lab.scenario import ACROSS, EFFECTS, METRICS, PRIOR_SOURCES, SCALES
+
+TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=300)
+LINE = st.text(st.characters(exclude_categories=("Cs",)), max_size=30).map(str.strip)
+ALPHA = st.floats(-100, 100) | st.just(math.inf)
+SIGMA = st.floats(0, 100)
+NUMBER = st.integers(0, 9999).map(str)
+LAYERS = st.just("") | st.tuples(st.integers(0, 99), st.integers(0, 99)).map(lambda p: f"{min(p)}-{max(p)}")
+LEGAL = st.builds(
+    Scenario,
+    model=st.sampled_from(["smollm2", "minilm", "g2p", "owner/name"]) | LINE.filter(lambda m: m.casefold() != "minilm-l6"),
+    text=TEXT, encoder_alpha=ALPHA, encoder_sigma=SIGMA, cross_alpha=ALPHA, cross_sigma=SIGMA, decoder_alpha=ALPHA,
+    decoder_sigma=SIGMA, mu=st.floats(0, 1), encoder_layers=LAYERS, cross_layers=LAYERS, decoder_layers=LAYERS,
+    effect=st.sampled_from(EFFECTS), protected=st.integers(0, 8), prior=st.sampled_from(PRIOR_SOURCES), prior_text=TEXT,
+    prior_id=st.just("") | st.text("0123456789abcdef", min_size=12, max_size=12),
+    prior_mean_scale=st.floats(-1000, 1000), prior_variance_scale=st.floats(1e-3, 100),
+    pseudo_count_shift=st.floats(-1000, 1000), kind=st.sampled_from(["", "encoder", "cross", "decoder"]),
+    layer=st.integers(0, 999), head=st.sampled_from(["mean", "max"]) | NUMBER, across=st.sampled_from(ACROSS),
+    row=st.integers(0, 999), cell=st.just("") | st.tuples(NUMBER, NUMBER | st.just("prior")).map(",".join),
+    metric=st.sampled_from(METRICS), scale=st.sampled_from(SCALES), special=st.booleans(), merge=st.booleans(),
+    with_prior=st.booleans(), level=st.floats(0, 1, exclude_min=True, exclude_max=True),
+    seed=st.integers(0, 999_999), other_text=TEXT, path=st.booleans(), target=TEXT, length=st.integers(1, 200),
+    sampled=st.booleans(), listing=TEXT,
+)  # fmt: skip
+
+
+@settings(max_examples=3000, deadline=None, derandomize=True)
+@given(LEGAL)
+def test_a_scenario_survives_link_and_file(scenario):
+    made = link.Made("abc", "package 1.2", "0.1")
+    assert link.from_json("x.json", link.to_json(scenario, made).encode()) == (scenario, made)
+    query = link.encode(scenario, made)
+    if query is not None:
+        address = urlencode(query)
+        assert len(address) <= link.LONGEST
+        assert link.decode(dict(parse_qsl(address, keep_blank_values=True))) == (scenario, made, [])
+
+
+def test_every_field_is_drawn():
+    assert LEGAL.wrapped_strategy.kwargs.keys() == {f.name for f in fields(Scenario)}
+
+
+def test_links_are_short_then_packed_then_none():
+    short = EXAMPLES["smollm2"]
+    assert link.encode(short)["text"] == short.text
+    longer = replace(short, text="The treaty was signed in the spring of that year. " * 30)
+    packed = link.encode(longer)
+    assert set(packed) == {"v", "z"}
+    assert len(urlencode(packed)) < 400
+    noise = "".join(map(chr, range(0x4E00, 0x4E00 + 2000)))
+    assert link.encode(replace(short, text=noise)) is None
+    assert link.from_json("x", link.to_json(replace(short, text=noise), link.Made()).encode())[0].text == noise
+
+
+@settings(max_examples=1000, deadline=None, derandomize=True)
+@given(st.dictionaries(st.text(max_size=20), st.text(max_size=60), max_size=8))
+def test_any_query_opens_and_says_what_it_ignored(query):
+    query = {name: text for name, text in query.items() if name not in ("v", *link.MADE)}
+    scenario, _, ignored = link.decode({"v": "2", **query})
+    assert scenario == Scenario() or set(query) & {f.name for f in fields(Scenario)}
+    assert bool(query) == bool(ignored)
+    assert all("\n" not in line and len(line) < 200 for line in map(repr, ignored))
+
+
+def test_any_bytes_open_on_defaults():
+    for seed in range(500):
+        query = dict(parse_qsl(bytes((seed * 31 + n * n) % 256 for n in range(80)).decode("latin-1")))
+        scenario, _, ignored = link.decode({"v": "2", **query})
+        assert scenario == Scenario()
+        assert bool(query) == bool(ignored)
+
+
+def bomb(size):
+    return base64.urlsafe_b64encode(zlib.compress(json.dumps({"text": "a" * size}).encode())).decode().rstrip("=")
+
+
+@pytest.mark.parametrize("packed", ["", "x", "é", "AAAA", bomb(link.MOST_BYTES), base64.b64encode(b"x" * 50).decode(),
+                                    base64.urlsafe_b64encode(zlib.compress(b"[" * 100_000)).decode(),
+                                    base64.urlsafe_b64encode(zlib.compress(b'{"text": {"a": 1}}')).decode()])  # fmt: skip
+def test_a_packed_part_that_is_none(packed):
+    scenario, _, ignored = link.decode({"v": "2", "z": packed})
+    assert scenario == Scenario()
+    assert ignored == ["The packed part of the link cannot be read and was ignored; copy the whole link."]
+
+
+def test_older_and_newer_versions():
+    query = {"v": "1", "model": "g2p", "text": "a b", "cross_alpha": "-3.0", "path": "True"}
+    expected = Scenario(model="g2p", text="a b", cross_alpha=-3.0, path=True)
+    assert link.decode(query) == (expected, link.Made(), [])
+    scenario, _, ignored = link.decode({**query, "v": "9", "hologram": "1"})
+    assert scenario == expected
+    assert [("version '9'" in ignored[0]), ("'hologram'" in ignored[1])] == [True, True]
+
+
+def file(**changes):
+    return json.dumps({"format": link.APP, "version": "2", "scenario": {}} | changes).encode()
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"", "no JSON"), (b"\xff\xfe", "no JSON"), (b"[" * 200_000, "no JSON"), (b"[1]", "no scenario"),
+        (b"null", "no scenario"), (b'{"scenario": {}}', "no scenario"), (file(scenario=[]), "no scenario"),
+        (file(version="7"), "another version"), (file(version={}), "another version"),
+        (file(scenario={"text": {"a": [1]}}), "'text'"), (file(scenario={"text": None}), "'text'"),
+        (file(scenario={"<script>alert(1)</script>": 1}), "<script>"), (file(scenario={"__class__": "x"}), "__class__"),
+        (file(scenario={"prior_id": "../../etc/passwd"}), "prior_id"), (file(scenario={"layer": -1}), "layer"),
+        (file(scenario={"mu": "nan"}), "mu"), (file(scenario={"special": 1}), "special"),
+        (file(scenario={"seed": 1e9}), "seed"),
+        (b" " * (link.MOST_BYTES + 1), "bytes"),
+    ],
+)  # fmt: skip
+def test_a_hostile_file_is_one_sentence(data, sentence):
+    with pytest.raises(NVError) as refused:
+        link.from_json("../../" + "x" * 100 + ".json", data)
+    assert sentence in str(refused.value)
+    assert len(str(refused.value)) < 250
+    assert str(refused.value).count(". ") == 0
