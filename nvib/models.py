@@ -31,11 +31,17 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedModel,
 )
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+)
 
 from nvib import weights
 from nvib.errors import NVError
@@ -345,8 +351,13 @@ def _commit(name: str, revision: str | None) -> str | None:
 def _class_of(config: Any) -> Any:
     if getattr(config, "is_encoder_decoder", False):
         return AutoModelForSeq2SeqLM
-    causal = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()) & set(config.architectures or ())
-    return AutoModelForCausalLM if causal else AutoModel
+    heads = (
+        (MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, AutoModelForCausalLM),
+        (MODEL_FOR_MASKED_LM_MAPPING_NAMES, AutoModelForMaskedLM),
+        (MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES, AutoModelForSequenceClassification),
+    )
+    named = set(config.architectures or ())
+    return next((auto for names, auto in heads if named & set(names.values())), AutoModel)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ NUMBER = st.integers(0, 9999).map(str)
 LAYERS = st.just("") | st.tuples(st.integers(0, 99), st.integers(0, 99)).map(lambda p: f"{min(p)}-{max(p)}")
 LEGAL = st.builds(
     Scenario,
-    model=st.sampled_from(["smollm2", "minilm", "g2p", "owner/name"]) | LINE.filter(lambda m: m.casefold() != "minilm-l6"),
+    model=st.sampled_from(["smollm2", "minilm", "g2p", "owner/name"]) | LINE.filter(lambda m: m.lower() != "minilm-l6"),
     text=TEXT, encoder_alpha=ALPHA, encoder_sigma=SIGMA, cross_alpha=ALPHA, cross_sigma=SIGMA, decoder_alpha=ALPHA,
     decoder_sigma=SIGMA, mu=st.floats(0, 1), encoder_layers=LAYERS, cross_layers=LAYERS, decoder_layers=LAYERS,
     effect=st.sampled_from(EFFECTS), protected=st.integers(0, 8), prior=st.sampled_from(PRIOR_SOURCES), prior_text=TEXT,
@@ -89,9 +89,15 @@ def bomb(size):
     return base64.urlsafe_b64encode(zlib.compress(json.dumps({"text": "a" * size}).encode())).decode().rstrip("=")
 
 
-@pytest.mark.parametrize("packed", ["", "x", "é", "AAAA", bomb(link.MOST_BYTES), base64.b64encode(b"x" * 50).decode(),
-                                    base64.urlsafe_b64encode(zlib.compress(b"[" * 100_000)).decode(),
-                                    base64.urlsafe_b64encode(zlib.compress(b'{"text": {"a": 1}}')).decode()])  # fmt: skip
+def packed(text):
+    return base64.urlsafe_b64encode(zlib.compress(text)).decode()
+
+
+NOT_PACKED = ["", "x", "é", "AAAA", bomb(link.MOST_BYTES), base64.b64encode(b"x" * 50).decode(),
+              packed(b"[" * 100_000), packed(b'{"text": {"a": 1}}')]  # fmt: skip
+
+
+@pytest.mark.parametrize("packed", NOT_PACKED)
 def test_a_packed_part_that_is_none(packed):
     scenario, _, ignored = link.decode({"v": "2", "z": packed})
     assert scenario == Scenario()

@@ -9,15 +9,13 @@ from streamlit.testing.v1 import AppTest
 
 from nvib.lab import link, observe
 from nvib.lab.path import follow
+from nvib.show import controls
 from tests import tiny
 from tests.test_models import save
 
 ROOT = Path(__file__).parent.parent
-PAGES = {
-    "Explore": "app.py", "Pseudo-counts": "pages/2_Pseudo-counts.py", "Prior": "pages/5_Prior.py",
-    "Method": "pages/7_Method.py",
-}  # fmt: skip
-LEAST = {"Explore": 4, "Pseudo-counts": 3, "Prior": 6, "Method": 0}  # charts
+PAGES = {title: path for path, title in controls.PAGES.items()}
+LEAST = {"Explore": 4, "Pseudo-counts": 3, "Compare": 3, "Prior": 6, "Method": 0}  # charts
 
 
 def opened(page, **query):
@@ -68,7 +66,7 @@ def test_bad_input_is_one_sentence_and_the_page_lives_on(page, query, sentence):
     assert sentence in app.error[0].value
     assert "\n" not in app.error[0].value
     other = "minilm" if query["model"] != "minilm" else "g2p"
-    app.text_area(key="scenario_text").set_value("knight debt").run()
+    app.text_area(key="scenario_text").set_value("knight debt\nhonest subtle").run()
     app.selectbox(key="scenario_model").set_value(other).run()
     app.selectbox(key="scenario_prior").set_value("shipped").run()
     assert not app.error

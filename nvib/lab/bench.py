@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import torch
@@ -63,6 +63,24 @@ class Bench:
         return "next token" if self.kinds == ("decoder",) else "generated text"
 
     @property
+    def measure(self) -> str:
+        """What an output's symbols are: "phonemes", or "text"."""
+        return "phonemes" if self.loaded.name == "g2p" else "text"
+
+    @property
+    def head(self) -> str:
+        """What an encoder's head gives, "masked token" or "classification"; "" for a model without one."""
+        name = type(self.model).__name__
+        if self.task != "similarity" or not name.endswith(("ForMaskedLM", "ForSequenceClassification")):
+            return ""
+        return "masked token" if name.endswith("ForMaskedLM") else "classification"
+
+    def hidden_states(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """An encoder's last hidden states [rows, N, P], and its head's logits or None."""
+        out = self.model(**batch, output_hidden_states=bool(self.head))
+        return (out.hidden_states[-1], out.logits) if self.head else (out.last_hidden_state, None)
+
+    @property
     def heads(self) -> int:
         config = self.model.config
         return getattr(config, "num_attention_heads", None) or config.encoder_attention_heads
@@ -101,6 +119,10 @@ class Bench:
     def longest(self) -> int:
         """The most tokens a text may have here: the page's cap, or the model's own limit."""
         return min(MAX_TOKENS, getattr(self.model.config, "max_position_embeddings", MAX_TOKENS))
+
+    def regularised(self, scenario: Scenario, prior: Prior) -> AbstractContextManager[None]:
+        """The model under a scenario's setting, in this thread and inside the `with` only."""
+        return self.nv.regularised(scenario.regularisation(self.layers), prior, local=scenario.effect == "local")
 
     # Prior
 

@@ -74,7 +74,9 @@ def decode(query: Mapping[str, str]) -> tuple[Scenario, Made, list[str]]:
     ignored: list[str] = []
     version = query.get("v", VERSION)
     if version not in READ:
-        ignored.append(f"The link is of version {version[:20]!r}, this app reads up to {VERSION}: some of it may differ.")
+        ignored.append(
+            f"The link is of version {version[:20]!r}, this app reads up to {VERSION}: some of it may differ."
+        )
     made = Made(**{long: query.get(short, "")[:200] for short, long in MADE.items()})
     said = {name: text for name, text in query.items() if name not in ("v", "z", *MADE)}
     if "z" in query:
@@ -134,7 +136,9 @@ def _written(value: str | int | float | bool) -> str:
 def _unpacked(text: str) -> dict[str, str]:
     """The parameters of a packed link. Raises ValueError or zlib.error for anything else, or too much of it."""
     machine = zlib.decompressobj()
-    data = machine.decompress(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True), MOST_BYTES)
+    data = machine.decompress(
+        base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True), MOST_BYTES
+    )
     found = json.loads(data.decode()) if machine.eof else None
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
         raise ValueError("not parameters")
@@ -144,7 +148,8 @@ def _unpacked(text: str) -> dict[str, str]:
 def _read(base: Scenario, said: Mapping[str, str]) -> tuple[Scenario, list[tuple[str, str | None]]]:
     """The base with what is said on top; refused: names with their values, None where there is no such field."""
     known = {f.name for f in fields(Scenario)}
-    scenario, refused = base, []
+    scenario: Scenario = base
+    refused: list[tuple[str, str | None]] = []
     for name, text in said.items():
         if name not in known:
             refused.append((name, None))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,12 +20,15 @@ SHOWN = 8
 class NextToken:
     """The next token after a text. tokens: the most probable under either model; probabilities [tokens] of each.
 
-    kl: KL(baseline || NV) and js: Jensen-Shannon divergence of the whole vocabulary, in nats.
+    baseline_rank, regularised_rank [tokens]: 1 for the most probable of the whole vocabulary. kl: KL(baseline || NV)
+    and js: Jensen-Shannon divergence of the whole vocabulary, in nats.
     """
 
     tokens: list[str]
     baseline: np.ndarray
     regularised: np.ndarray
+    baseline_rank: np.ndarray
+    regularised_rank: np.ndarray
     kl: float
     js: float
 
@@ -71,9 +76,15 @@ def next_token(bench: Bench, baseline: torch.Tensor, regularised: torch.Tensor) 
         tokens=labels(bench.loaded.tokenizer, top),
         baseline=p[top].exp().cpu().numpy(),
         regularised=q[top].exp().cpu().numpy(),
+        baseline_rank=_ranks(p, top),
+        regularised_rank=_ranks(q, top),
         kl=_kl(p, q),
         js=(_kl(p, middle) + _kl(q, middle)) / 2,
     )
+
+
+def _ranks(scores: torch.Tensor, ids: list[int]) -> np.ndarray:
+    return np.array([1 + int((scores > scores[n]).sum()) for n in ids])
 
 
 def _kl(p: torch.Tensor, q: torch.Tensor) -> float:
@@ -105,11 +116,52 @@ def _forced(logits: torch.Tensor, targets: torch.Tensor, mask: torch.Tensor) -> 
     return (chosen * mask).sum(-1).cpu().numpy()
 
 
+def embeddings(inputs: Batch, hidden: torch.Tensor) -> torch.Tensor:
+    """Mean over a row's tokens of hidden states [rows, N, P], of length 1: [rows, P] in float64."""
+    weight = inputs["attention_mask"].unsqueeze(-1).double()
+    return torch.nn.functional.normalize((hidden.double() * weight).sum(1) / weight.sum(1), dim=-1)
+
+
 def similarity(inputs: Batch, baseline: torch.Tensor, regularised: torch.Tensor) -> Similarity:
     """Mean-pooled, normalised embeddings of hidden states [rows, N, P], compared."""
-    weight = inputs["attention_mask"].unsqueeze(-1).double()
-    a, b = (
-        torch.nn.functional.normalize((hidden.double() * weight).sum(1) / weight.sum(1), dim=-1)
-        for hidden in (baseline, regularised)
-    )
+    a, b = embeddings(inputs, baseline), embeddings(inputs, regularised)
     return Similarity((a @ a.T).cpu().numpy(), (b @ b.T).cpu().numpy(), (a * b).sum(-1).cpu().numpy())
+
+
+@dataclass(frozen=True)
+class HeadOutput:
+    """An encoder's head on one row: probabilities of the likeliest answers [answers], untouched and regularised.
+
+    place: which mask of the row is answered, by its token's position; None for a class of the whole row.
+    """
+
+    place: int | None
+    answers: list[str]
+    baseline: np.ndarray
+    regularised: np.ndarray
+
+
+def head_outputs(bench: Bench, before: Side, after: Side, row: int) -> list[HeadOutput]:
+    """What an encoder's head says of a row: one for each mask in it, or its classes; none where it has no head."""
+    if before.scores is None or after.scores is None:
+        return []
+    p, q = (side.scores[row].double().log_softmax(-1).exp() for side in (before, after) if side.scores is not None)
+    if bench.head == "classification":
+        names: Mapping[Any, str] = bench.model.config.id2label or {}
+        answers = [str(names.get(n, n)) for n in range(len(p))]
+        return [HeadOutput(None, answers, p.cpu().numpy(), q.cpu().numpy())]
+    masked = (before.inputs["input_ids"][row] == bench.loaded.tokenizer.mask_token_id).nonzero()[:, 0].tolist()
+    found = []
+    for at in masked:
+        top = list(dict.fromkeys(torch.cat((p[at].topk(SHOWN).indices, q[at].topk(SHOWN).indices)).tolist()))
+        top = sorted(top, key=lambda n: -max(float(p[at, n]), float(q[at, n])))[:SHOWN]
+        answers = labels(bench.loaded.tokenizer, top)
+        found.append(HeadOutput(at, answers, p[at][top].cpu().numpy(), q[at][top].cpu().numpy()))
+    return found
+
+
+def neighbours(similarity: np.ndarray) -> np.ndarray:
+    """Each row's nearest other row by cosine [rows]; -1 where there is no other."""
+    if len(similarity) < 2:
+        return np.full(len(similarity), -1)
+    return np.where(np.eye(len(similarity), dtype=bool), -np.inf, similarity).argmax(1)

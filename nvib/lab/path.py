@@ -120,6 +120,5 @@ def _answer(output: outputs.Output) -> tuple[Hashable, str]:
     if isinstance(output, outputs.Generated):
         changed = [text for old, text in zip(output.baseline, output.regularised, strict=True) if old != text]
         return tuple(output.regularised), f"“{changed[0]}”" if changed else "the baseline's output"
-    others = output.regularised - 2.5 * np.eye(len(output.regularised))
-    nearest = tuple(int(n) for n in others.argmax(1))
+    nearest = tuple(int(n) for n in outputs.neighbours(output.regularised))
     return (nearest, "nearest neighbours " + " ".join(str(n + 1) for n in nearest)) if len(nearest) > 2 else (0, "")

@@ -62,7 +62,7 @@ def prove_identity(bench: Bench, text: str) -> IdentityProof:
 
 def _scores(bench: Bench, inputs: Batch) -> torch.Tensor:
     if bench.task == "similarity":
-        return bench.model(**inputs).last_hidden_state.double()
+        return bench.hidden_states(inputs)[0].double()
     return bench.model(**inputs, use_cache=False).logits.double()
 
 

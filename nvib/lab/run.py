@@ -20,18 +20,24 @@ class Side:
     """One forward: its capture, and of its output what a page compares.
 
     output: the next token's logits [V], the forced logits [rows, tokens, V] or the hidden states [rows, N, P].
-    inputs: of the forward; generated: an encoder-decoder's greedy ids [rows, 1 + tokens], else None.
+    inputs: of the forward; generated: an encoder-decoder's greedy ids [rows, 1 + tokens], else None; scores: the logits
+    of an encoder's head [rows, N, V] or [rows, classes], else None.
     """
 
     capture: Capture
     output: torch.Tensor
     inputs: Batch
     generated: torch.Tensor | None
+    scores: torch.Tensor | None = None
 
     @property
     def nbytes(self) -> int:
         """About the memory that keeping this side holds."""
-        return self.output.nbytes + sum(layer.nbytes for layer in self.capture.layers.values())
+        return (
+            self.output.nbytes
+            + getattr(self.scores, "nbytes", 0)
+            + sum(layer.nbytes for layer in self.capture.layers.values())
+        )
 
 
 def baseline(bench: Bench, text: str) -> Side:
@@ -68,8 +74,7 @@ def passing(bench: Bench, scenario: Scenario, prior: Prior) -> Side:
 
 
 def _regularised(bench: Bench, scenario: Scenario, prior: Prior, before: Side, against: Capture | None) -> Side:
-    setting = scenario.regularisation(bench.layers)
-    with bench.nv.regularised(setting, prior, local=scenario.effect == "local"):
+    with bench.regularised(scenario, prior):
         ids = None
         if before.generated is not None:
             source = {name: before.inputs[name] for name in ("input_ids", "attention_mask")}
@@ -84,14 +89,14 @@ def _forward(
     against: Capture | None = None,
     comparable: bool = True,
 ) -> Side:
-    extra: dict[str, Any] = {} if bench.task == "similarity" else {"use_cache": False}
+    extra: dict[str, Any] = {"use_cache": False}
     if bench.task == "next token" and "logits_to_keep" in signature(bench.model.forward).parameters:
         extra["logits_to_keep"] = 1
     with capture(comparable=comparable, against=against) as seen:
-        out = bench.model(**inputs, **extra)
-    if bench.task == "similarity":
-        output = out.last_hidden_state
-    else:
-        output = out.logits[0, -1].clone() if bench.task == "next token" else out.logits
+        if bench.task == "similarity":
+            output, scores = bench.hidden_states(inputs)
+        else:
+            logits = bench.model(**inputs, **extra).logits
+            output, scores = logits[0, -1].clone() if bench.task == "next token" else logits, None
     seen.against = None  # the baseline is kept on its own
-    return Side(seen, output, inputs, generated)
+    return Side(seen, output, inputs, generated, scores)

@@ -1,4 +1,7 @@
-"""A visitor's file as texts: .txt a text a line, .csv and .jsonl by their "text" column. Nothing in it is executed."""
+"""A visitor's file as texts: .txt a text a line, .csv and .jsonl by their "text" column, and "target" if it is there.
+
+Nothing in it is executed.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,18 @@ import pandas as pd
 
 from nvib.errors import NVError
 
-COLUMN = "text"
+COLUMN, TARGET = "text", "target"
 MOST_TEXTS = 20_000
 KINDS = ("txt", "csv", "jsonl")
 
 
 def texts(name: str, data: bytes) -> list[str]:
     """The texts of a file, empty ones left out. Raises NVError with one sentence when it holds none."""
+    return [text for text, _ in pairs(name, data)]
+
+
+def pairs(name: str, data: bytes) -> list[tuple[str, str]]:
+    """The texts of a file, each with its target or "", empty ones left out. Raises NVError when it holds none."""
     ending = name.rpartition(".")[2].lower()
     shown = repr(name if len(name) <= 60 else name[:59] + "…")
     if ending not in KINDS:
@@ -23,8 +31,8 @@ def texts(name: str, data: bytes) -> list[str]:
         content = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise NVError(f"The file {shown} is not UTF-8 at byte {error.start:,}; save it as UTF-8.") from error
-    found = content.splitlines() if ending == "txt" else _column(shown, ending, content)
-    found = [text.strip() for text in found if text.strip()]
+    found = [(line, "") for line in content.splitlines()] if ending == "txt" else _columns(shown, ending, content)
+    found = [(text.strip(), target.strip()) for text, target in found if text.strip()]
     if not found:
         raise NVError(f"The file {shown} holds no text; put one on each line, or in its column {COLUMN!r}.")
     if len(found) > MOST_TEXTS:
@@ -32,7 +40,7 @@ def texts(name: str, data: bytes) -> list[str]:
     return found
 
 
-def _column(shown: str, ending: str, content: str) -> list[str]:
+def _columns(shown: str, ending: str, content: str) -> list[tuple[str, str]]:
     try:
         if ending == "csv":
             table = pd.read_csv(io.StringIO(content), dtype=str, keep_default_na=False)
@@ -43,4 +51,6 @@ def _column(shown: str, ending: str, content: str) -> list[str]:
         raise NVError(f"The file {shown} cannot be read as .{ending} ({reason}); check it.") from error
     if COLUMN not in table.columns:
         raise NVError(f"The file {shown} has no column {COLUMN!r}; name the column of the texts so.")
-    return [text for text in table[COLUMN] if isinstance(text, str)]
+    targets = table[TARGET] if TARGET in table.columns else [""] * len(table)
+    both = zip(table[COLUMN], targets, strict=True)
+    return [(text, target if isinstance(target, str) else "") for text, target in both if isinstance(text, str)]

@@ -16,13 +16,14 @@ from nvib.lab import EXAMPLES, Bench, Observation, Scenario
 from nvib.lab.scenario import layer_range
 from nvib.lab.texts import EXAMPLE_TEXTS
 from nvib.models import CATALOGUE, resolve
-from nvib.show import resources, session
+from nvib.show import parts, resources, session
 from nvib.show.session import key
 
 ASSETS = Path(__file__).parent.parent.parent / "assets"
 PAGES = {
     "app.py": "Explore",
     "pages/2_Pseudo-counts.py": "Pseudo-counts",
+    "pages/3_Compare.py": "Compare",
     "pages/5_Prior.py": "Prior",
     "pages/7_Method.py": "Method",
 }
@@ -65,6 +66,7 @@ def page(title: str) -> tuple[Bench, Scenario]:
     Stops the page with one sentence when the model cannot be loaded.
     """
     st.set_page_config(page_title=f"{title} · NVIB Explorer", page_icon=str(ASSETS / "favicon.png"), layout="wide")
+    parts.fresh()
     ignored = session.seed(title)
     before = st.session_state["scenario"]
     with st.sidebar:
@@ -113,6 +115,11 @@ def _beyond(bench: Bench) -> list[str]:
             said.append(f"The link's {field}={state[key(field)]} does not exist here; the last is {count - 1}.")
             state[key(field)] = type(state[key(field)])(count - 1)
     return said
+
+
+def from_link(scenario: Scenario) -> bool:
+    """Whether this is what a link or a scenario file opened, untouched since."""
+    return st.session_state.get("made", (None,))[0] == scenario
 
 
 def stop(sentence: str) -> None:

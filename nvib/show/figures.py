@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from nvib.lab.compare import Forced
 from nvib.lab.domain import PriorSummary
 from nvib.lab.observation import Observation
-from nvib.lab.outputs import NextToken
+from nvib.lab.outputs import HeadOutput, NextToken
 from nvib.lab.path import Path
 from nvib.show import colours, frame
 from nvib.show.frame import MONO, PRIOR_AT
@@ -24,8 +25,13 @@ DASHED = {"dash": "dash", "width": 1.5}
 
 def next_token(output: NextToken) -> go.Figure:
     """Probabilities of the likeliest next tokens, percent: baseline grey, NV blue."""
-    at = np.arange(len(output.tokens))
-    sides = (("baseline", output.baseline, colours.BASELINE, -0.2), ("NV", output.regularised, colours.NV, 0.2))
+    return _pairs(output.tokens, output.baseline, output.regularised, "probability of the next token, %")
+
+
+def _pairs(names: Sequence[str], before: np.ndarray, after: np.ndarray, title: str) -> go.Figure:
+    """Two horizontal bars for each name, shares as percent."""
+    at = np.arange(len(names))
+    sides = (("baseline", before, colours.BASELINE, -0.2), ("NV", after, colours.NV, 0.2))
     bars = [
         go.Bar(
             y=at + shift,
@@ -36,22 +42,59 @@ def next_token(output: NextToken) -> go.Figure:
             text=[f"{value:.1f}" for value in values * 100],
             textposition="outside",
             cliponaxis=False,
-            customdata=[escape(token) for token in output.tokens],
+            customdata=[escape(token) for token in names],
             hovertemplate="%{customdata}<br>" + name + " %{x:.3f} %<extra></extra>",
         )
         for name, values, colour, shift in sides
     ]
-    text = [escape(frame.short(token, 18)) for token in output.tokens]
+    text = [escape(frame.short(token, 18)) for token in names]
     y = {"tickvals": at.tolist(), "ticktext": text, "autorange": "reversed", "tickfont": {"family": MONO, "size": 13}}
-    top = float(max(output.baseline.max(), output.regularised.max())) * 100
+    top = float(max(before.max(), after.max())) * 100
     x = {
-        "title": {"text": "probability of the next token, %"},
+        "title": {"text": title},
         "range": [0, min(118, top * 1.18)],
         "zeroline": False,
     }
-    left = 12 + 8 * max(len(frame.short(token, 18)) for token in output.tokens)
+    left = 12 + 8 * max(len(frame.short(token, 18)) for token in names)
     margin = {"l": left, "r": 8, "t": 12, "b": 48}
     return frame.figure(bars, 60 + 38 * len(at), x, {**y, "zeroline": False}, margin=margin)
+
+
+def forced(text: Forced) -> tuple[go.Figure, go.Figure]:
+    """Of each token of a forced text: log p under both models, and what the distributions at its place differ by.
+
+    A dashed line stands where the generated part begins.
+    """
+    at = np.arange(len(text.tokens))
+    ticks = frame.ticks(text.tokens)
+    names = [escape(token) for token in text.tokens]
+    x = {**ticks, "tickangle": -90, "title": {"text": "token"}, "range": [-0.6, len(at) - 0.4]}
+    margin = {"l": 8, "r": 8, "t": 12, "b": frame.room(ticks["ticktext"], 40)}
+    layout: frame.Layout = {"margin": margin, "barmode": "overlay"}
+    if 0 < text.start < len(at):
+        line = {"type": "line", "x0": text.start - 0.5, "x1": text.start - 0.5, "yref": "y domain", "y0": 0, "y1": 1}
+        layout["shapes"] = [{**line, "line": {**DASHED, "color": colours.BASELINE}}]
+
+    def bars(values: np.ndarray, name: str, colour: str, shift: float) -> go.Bar:
+        return go.Bar(
+            x=at + shift, y=values, width=0.4, marker={"color": colour}, customdata=names,
+            hovertemplate="%{customdata}<br>" + name + " %{y:.4f} nats<extra></extra>",
+        )  # fmt: skip
+
+    likely = [bars(text.baseline, "log p, baseline", colours.BASELINE, -0.2),
+              bars(text.regularised, "log p, NV", colours.NV, 0.2)]  # fmt: skip
+    apart = [bars(text.kl, "KL(baseline ‖ NV)", colours.NV, -0.2),
+             bars(text.js, "Jensen–Shannon", colours.OTHER, 0.2)]  # fmt: skip
+    height = 220 + margin["b"]
+    return (
+        frame.figure(likely, height, x, {"title": {"text": "log p, nats"}}, **layout),
+        frame.figure(apart, height, x, {"title": {"text": "divergence, nats"}, "rangemode": "tozero"}, **layout),
+    )
+
+
+def answers(output: HeadOutput) -> go.Figure:
+    """What an encoder's head gives its likeliest answers, percent."""
+    return _pairs(output.answers, output.baseline, output.regularised, "probability, %")
 
 
 def path(walked: Path) -> list[go.Figure]:

@@ -42,7 +42,7 @@ def _generated(output: Generated) -> None:
         "text": output.sources, "baseline": output.baseline, "NV": output.regularised, "changed": changed,
         "log p, baseline": output.baseline_log_prob, "log p, NV": output.regularised_log_prob,
     }  # fmt: skip
-    parts.table(pd.DataFrame(columns))
+    parts.table(pd.DataFrame(columns), "Outputs")
 
 
 def _similarity(output: Similarity, seen: Observation) -> None:

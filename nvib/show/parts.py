@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,20 +12,42 @@ import plotly.graph_objects as go
 import streamlit as st
 
 
-def chart(figure: go.Figure, key: str, place: Any = st, **events: Any) -> None:
-    """Draw a figure where `place` is."""
+@dataclass
+class Drawn:
+    """What a run of a page has drawn, for its export: titles of figures by key, and tables, made when asked for."""
+
+    figures: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, Callable[[], pd.DataFrame]] = field(default_factory=dict)
+
+
+def fresh() -> None:
+    """Forget what the last run drew."""
+    st.session_state["drawn"] = Drawn()
+
+
+def drawn() -> Drawn:
+    """What this run has drawn so far."""
+    return st.session_state["drawn"]
+
+
+def chart(figure: go.Figure, key: str, place: Any = st, title: str = "", **events: Any) -> None:
+    """Draw a figure where `place` is; title: its name in an export, else made of its key."""
+    drawn().figures[key] = title or key.replace("-", " ").capitalize()
     place.plotly_chart(figure, key=key, config={"displaylogo": False}, **events)
 
 
 def numbers(key: str, label: str, make: Callable[[], pd.DataFrame]) -> None:
     """The table behind a figure, made only while it is open."""
+    drawn().tables[label.removesuffix(" as a table")] = make
     with st.expander(label, key=f"numbers-{key}", on_change="rerun", icon=":material/table:") as opened:
         if opened.open:
             table(make())
 
 
-def table(frame: pd.DataFrame, **options: Any) -> None:
-    """A table with four decimals in its columns of numbers that are not whole."""
+def table(frame: pd.DataFrame, title: str = "", **options: Any) -> None:
+    """A table with four decimals in its columns of numbers that are not whole; title: its name in an export."""
+    if title:
+        drawn().tables[title] = lambda: frame
     real = frame.select_dtypes(include=[np.floating]).columns
     shown = {str(name): st.column_config.NumberColumn(format="%.4f") for name in real}
     st.dataframe(frame, hide_index=True, column_config=shown, **options)

@@ -40,7 +40,7 @@ def seed(page: str) -> list[str]:
         put(st.session_state["scenario"], missing_only=not moved)
         return []
     if query.get("view", "") in _long:
-        scenario, made, ignored = _long.get(query["view"], Scenario), link.Made(), []
+        scenario, made, ignored = _long.get(query["view"], Scenario), link.Made(), list[str]()
     else:
         scenario, made, ignored = link.decode(query)
         if "view" in query:

@@ -1,0 +1,45 @@
+"""Compare: what the untouched and the regularised model say, and what each makes of the other's text."""
+
+import streamlit as st
+
+from nvib import NVError
+from nvib.lab import outputs
+from nvib.lab.compare import compare
+from nvib.lab.outputs import NextToken, Similarity
+from nvib.lab.run import run
+from nvib.show import comparison, controls, figures, listing, output, parts, resources
+
+bench, scenario = controls.page("Compare")
+st.title("Compare")
+if scenario.effect == "local":
+    st.info("A local effect leaves the output as it is, so both sides are equal: choose the total effect to compare.")
+try:
+    seen = resources.observation(bench, scenario)
+    prior = resources.prior(bench, scenario)
+except (NVError, ValueError) as error:
+    controls.stop(str(error))
+
+if isinstance(seen.output, Similarity):
+    comparison.nearest(seen.output, seen)
+    output.output_change(seen, scenario)
+    before, after = run(bench, scenario)
+    for n, answer in enumerate(outputs.head_outputs(bench, before, after, seen.row)):
+        what = "Classes" if answer.place is None else f"What stands at the mask, token {answer.place}"
+        st.header(f"{what}, row {seen.row + 1}")
+        parts.chart(figures.answers(answer), f"head-{n}", title=what)
+else:
+    if isinstance(seen.output, NextToken):
+        comparison.next_tokens(seen.output)
+    st.header("Generated text")
+    comparison.generation_controls(bench)
+    try:
+        if comparison.stream(bench, scenario, prior):
+            found = compare(bench, scenario, prior)
+            if bench.task == "generated text":
+                comparison.outputs_table(bench, scenario, found, seen.rows)
+                st.markdown(f"**Row {seen.row + 1}**: {controls.plain(seen.rows[seen.row])}")
+            comparison.aligned(found)
+            comparison.forced(found)
+    except (NVError, ValueError) as error:
+        st.error(controls.plain(str(error)), icon=":material/info:")
+listing.panel(bench, scenario, prior)
