@@ -39,11 +39,10 @@ def badge(proof: IdentityProof) -> str:
 
 def explain(bench: Bench, scenario: Scenario, seen: Observation) -> None:
     told = ", ".join(f"{k} {seen.provenance[k]}" for k in PROVENANCE if k in seen.provenance)
-    about = bench.describe()
     st.caption(
         f"Prior: {controls.SOURCES[scenario.prior].lower()}{f' ({controls.plain(told)})' if told else ''}. "
-        f"Model: {controls.plain(bench.loaded.name)}, revision {bench.loaded.revision}, {about['device']}, "
-        f"{about['dtype']}. The address bar holds this view: copy it to share it."
+        f"Model: {controls.plain(bench.shape.name)}, revision {bench.shape.revision}, {bench.shape.device}, "
+        f"{bench.shape.dtype}. The address bar holds this view: copy it to share it."
     )
 
 

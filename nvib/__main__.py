@@ -1,40 +1,148 @@
-"""Command line: `python -m nvib models` lists the embedded models, with --prepare it converts what needs it."""
+"""Command line: the embedded models, one scenario's numbers, and a prior from a file of texts."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import re
 import sys
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
-from nvib import models
+from nvib import __version__, models
 from nvib.errors import NVError
+from nvib.lab import Bench, Observation, Scenario, link, observe
+from nvib.lab.compare import Comparison, compare
+from nvib.lab.fingerprint import differences, fingerprint, numbers
+from nvib.lab.record import plain, record
+from nvib.lab.uploads import texts
+
+LONG = {f.name: "--" + f.name.replace("_", "-") for f in fields(Scenario)}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; returns the exit status, 1 with one sentence on an error."""
-    parser = argparse.ArgumentParser(prog="python -m nvib", description=__doc__)
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    listing = verbs.add_parser("models", help="the embedded models, and whether each is installed")
-    listing.add_argument("--prepare", action="store_true", help="convert what needs converting, once")
-    chosen = parser.parse_args(arguments)
+    chosen = _parser().parse_args(arguments)
     try:
-        if chosen.prepare:
-            models.prepare(progress=_report)
-        else:
-            _list_models()
-    except NVError as error:
+        chosen.run(chosen)
+    except (NVError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
-def _report(fraction: float, sentence: str) -> None:
-    print(f"{fraction:4.0%}  {sentence}", file=sys.stderr, flush=True)
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m nvib", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    listing = verbs.add_parser("models", help="the embedded models, and whether each is installed")
+    listing.add_argument("--prepare", action="store_true", help="convert what needs converting, once")
+    listing.set_defaults(run=_models)
+
+    seen = verbs.add_parser("observe", help="one scenario: the numbers that the app shows")
+    seen.add_argument("--link", metavar="URL", help="a link that the app made; the options below go on top")
+    seen.add_argument("--scenario", metavar="FILE", help="a .json scenario that the app saved, instead of a link")
+    seen.add_argument("--json", action="store_true", help="everything, as JSON")
+    neutral = Scenario()
+    for name, option in LONG.items():
+        seen.add_argument(option, dest=name, metavar="VALUE", help=f"default {getattr(neutral, name)!r}")
+    seen.set_defaults(run=_observe)
+
+    prior = verbs.add_parser("prior", help="estimate a prior from texts of the model's own domain")
+    prior.add_argument("--model", required=True, help="an embedded model, a hub id or a folder")
+    prior.add_argument("--texts", required=True, metavar="FILE", help=".txt, or .csv and .jsonl with a column text")
+    prior.add_argument("--out", required=True, metavar="FILE", help="the prior, as safetensors")
+    prior.set_defaults(run=_prior)
+    return parser
 
 
-def _list_models() -> None:
+def _models(chosen: argparse.Namespace) -> None:
+    if chosen.prepare:
+        models.prepare(progress=_report)
+        return
     for card in models.CATALOGUE.values():
         state = "installed" if card.installed else "not installed"
         print(f"{card.id:10} {card.architecture:24} {card.revision}: {state}")
+
+
+def _observe(chosen: argparse.Namespace) -> None:
+    scenario, made = _scenario(chosen)
+    bench = Bench(scenario.model, device="auto")
+    seen = observe(bench, scenario)
+    written = None if bench.task == "similarity" else compare(bench, scenario, bench.prior(scenario))
+    if chosen.json:
+        _print_json(bench, scenario, seen, written)
+    else:
+        _print_summary(bench, seen, written)
+    if made.fingerprint:
+        for line in differences(seen, made.fingerprint):
+            print(f"Differs from the link: {line}", file=sys.stderr)
+
+
+def _scenario(chosen: argparse.Namespace) -> tuple[Scenario, link.Made]:
+    """The scenario of a link or file, with the options on top. Raises NVError for a value that is not legal."""
+    base, made, ignored = Scenario(), link.Made(), list[str]()
+    if chosen.link and chosen.scenario:
+        raise NVError("Both --link and --scenario were given; give one of them.")
+    if chosen.link:
+        base, made, ignored = link.decode(dict(parse_qsl(urlsplit(chosen.link).query, keep_blank_values=True)))
+    if chosen.scenario:
+        base, made = link.from_json(chosen.scenario, _read(chosen.scenario))
+    given = {name: value for name in LONG if (value := getattr(chosen, name)) is not None}
+    said, _, refused = link.decode({"v": link.VERSION, **given})
+    for sentence in ignored:
+        print(sentence, file=sys.stderr)
+    if refused:
+        told = re.sub(r"The link's (\w+)=", lambda found: f"{LONG[found[1]]} ", refused[0])
+        raise NVError(told.replace("was ignored", "was refused"))
+    return replace(base, **{name: getattr(said, name) for name in given}), link.Made() if given else made
+
+
+def _print_json(bench: Bench, scenario: Scenario, seen: Observation, written: Comparison | None) -> None:
+    found: dict[str, Any] = {
+        "app": __version__, "model": bench.shape.name, "revision": bench.shape.revision,
+        "fingerprint": fingerprint(seen), "scenario": plain(link.values(scenario)), "observation": record(seen),
+    }  # fmt: skip
+    if written is not None:
+        found["comparison"] = plain(written)
+    json.dump(found, sys.stdout, ensure_ascii=False, allow_nan=False)
+    print()
+
+
+def _print_summary(bench: Bench, seen: Observation, written: Comparison | None) -> None:
+    print(f"{bench.shape.name}, {bench.shape.revision}, {bench.shape.device}, {bench.shape.dtype}")
+    for name, value in numbers(seen).items():
+        print(f"{name:32} {value:.6g}")
+    if written is not None:
+        for n, row in enumerate(seen.rows):
+            print(f"\n{row}", *(f"  {side:9} {texts[n]!r}" for side, texts in written.outputs.items()), sep="\n")
+
+
+def _prior(chosen: argparse.Namespace) -> None:
+    found = texts(chosen.texts, _read(chosen.texts))
+    bench = Bench(chosen.model, device="auto")
+    prior = bench.estimate(found, f"the file {Path(chosen.texts).name}", _tokens)
+    print(file=sys.stderr)
+    try:
+        prior.save(chosen.out)
+    except OSError as error:
+        raise NVError(f"The prior cannot be written to {chosen.out!r} ({error.strerror}).") from error
+
+
+def _read(name: str) -> bytes:
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise NVError(f"The file {name!r} cannot be read ({error.strerror}).") from error
+
+
+def _tokens(count: int) -> None:
+    print(f"\r{count:,} tokens", end="", file=sys.stderr, flush=True)
+
+
+def _report(fraction: float, sentence: str) -> None:
+    print(f"{fraction:4.0%}  {sentence}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -14,11 +14,10 @@ from nvib.families import kinds
 from nvib.injection import Reinterpretation, reinterpret
 from nvib.lab.kept import Kept
 from nvib.lab.scenario import Scenario
+from nvib.lab.shape import Shape
 from nvib.prior import Prior, estimate_prior, standard_normal_prior
 
 MAX_TOKENS = 1024
-MAX_ROWS = 32
-MAX_CHARACTERS = 20_000
 MAX_PRIOR_CHARACTERS = 1_000_000
 PRIORS_KEPT = 16
 RESULTS_KEPT = 128
@@ -41,7 +40,6 @@ class Bench:
     ) -> None:
         self.loaded = models.load(name, device, dtype, progress=progress)
         self.model = self.loaded.model
-        self.kinds = kinds(self.model)
         self.kept: Kept[Any] = Kept(BYTES_KEPT, lambda side: side.nbytes)
         self.small: Kept[Any] = Kept(RESULTS_KEPT, lambda _: 1)  # paths and generated texts, by what they are of
         self._priors: Kept[Prior] = Kept(PRIORS_KEPT, lambda _: 1)
@@ -49,18 +47,31 @@ class Bench:
         self._open = ExitStack()
         first = self.loaded.prior or standard_normal_prior(self.model)
         self.nv: Reinterpretation = self._open.enter_context(reinterpret(self.model, first))
-        self.layers = {kind: sum(s.kind == kind for s in self.nv.sites) for kind in self.kinds}
+        self.shape = self._shape()
+        self.kinds, self.layers, self.heads = self.shape.kinds, self.shape.layers, self.shape.heads
 
     def close(self) -> None:
         """Take NV attention out of the model again."""
         self._open.close()
 
+    def _shape(self) -> Shape:
+        loaded, config, found = self.loaded, self.model.config, kinds(self.model)
+        return Shape(
+            name=loaded.name,
+            revision=loaded.revision,
+            kinds=found,
+            layers={kind: sum(site.kind == kind for site in self.nv.sites) for kind in found},
+            heads=getattr(config, "num_attention_heads", None) or config.encoder_attention_heads,
+            shipped=loaded.prior is not None,
+            experimental=self.nv.experimental or "",
+            device=loaded.device,
+            dtype=loaded.dtype,
+        )
+
     @property
     def task(self) -> str:
         """What the model's output is: "next token", "generated text" or "similarity"."""
-        if self.kinds == ("encoder",):
-            return "similarity"
-        return "next token" if self.kinds == ("decoder",) else "generated text"
+        return self.shape.task
 
     @property
     def measure(self) -> str:
@@ -80,28 +91,11 @@ class Bench:
         out = self.model(**batch, output_hidden_states=bool(self.head))
         return (out.hidden_states[-1], out.logits) if self.head else (out.last_hidden_state, None)
 
-    @property
-    def heads(self) -> int:
-        config = self.model.config
-        return getattr(config, "num_attention_heads", None) or config.encoder_attention_heads
-
     # Text
 
     def rows(self, text: str) -> list[str]:
-        """The separate inputs in a text: lines for encoders, words for graphemes to phonemes, else the whole."""
-        if len(text) > MAX_CHARACTERS:
-            raise NVError(f"The text has {len(text):,} characters; shorten it to {MAX_CHARACTERS:,} or fewer.")
-        if self.loaded.name == "g2p":
-            rows, unit = text.split(), "words"
-        elif self.task == "similarity":
-            rows, unit = [line.strip() for line in text.splitlines() if line.strip()], "lines"
-        else:
-            rows, unit = [text] if text.strip() else [], "texts"
-        if not rows:
-            raise NVError("The text is empty; type one, or choose an example.")
-        if len(rows) > MAX_ROWS:
-            raise NVError(f"The text has {len(rows)} {unit}; shorten it to {MAX_ROWS} {unit} or fewer.")
-        return rows
+        """The separate inputs in a text, see `Shape.rows`."""
+        return self.shape.rows(text)
 
     def encode(self, rows: Sequence[str]) -> Batch:
         """Token ids and attention mask [rows, tokens] on the model's device, padded on the tokenizer's side."""
@@ -181,7 +175,7 @@ class Bench:
         if self.task == "generated text":
             ids = self.target_ids(targets) if targets else self.generate(batch)
             batch["decoder_input_ids"] = ids[:, :-1]
-            batch["decoder_attention_mask"] = self.target_mask(ids)[:, :-1]
+            batch["decoder_attention_mask"] = self.target_mask(ids)[:, 1:]
         return batch
 
     # Encoder-decoder targets
@@ -203,7 +197,3 @@ class Bench:
         ended = (ids[:, 1:] == self.model.config.eos_token_id).long().cumsum(1)
         before = torch.cat((torch.zeros_like(ids[:, :2]), ended[:, :-1]), dim=1)[:, : ids.shape[1]]
         return (before == 0).long()
-
-    def describe(self) -> dict[str, Any]:
-        """Device and number type, for the page."""
-        return {"device": str(self.model.device), "dtype": str(self.model.dtype).removeprefix("torch.")}
