@@ -6,7 +6,7 @@ import streamlit as st
 
 from nvib import NVError
 from nvib.lab import Bench, IdentityProof, Observation, Scenario
-from nvib.show import attention, controls, figures, output, parts, resources
+from nvib.show import attention, controls, figures, output, parts, resources, share
 
 PROVENANCE = ("corpus", "tokens", "date", "model", "versions")
 
@@ -18,7 +18,9 @@ def pseudo_counts(seen: Observation) -> None:
         "By token, shared by the layer's heads; "
         + ("the prior component is removed at identity of τα." if removed else "the prior's own is in amber.")
     )
-    parts.chart(figures.pseudo_counts(seen, seen.layer), "pseudo-counts")
+    parts.chart(
+        figures.pseudo_counts(seen, seen.layer), "pseudo-counts", title=f"Pseudo-counts, {seen.kind} layer {seen.layer}"
+    )
     values = np.append(seen.prior_log_alpha[seen.layer], seen.log_alpha[seen.layer])
     columns = {"component": ["prior", *seen.tokens], "log α, nats": values}
     parts.numbers("pseudo-counts", "Pseudo-counts as a table", lambda: pd.DataFrame(columns))
@@ -47,7 +49,6 @@ def explain(bench: Bench, scenario: Scenario, seen: Observation) -> None:
 
 
 bench, scenario = controls.page("Explore")
-st.title("Explore")
 verdict = st.empty()
 verdict.markdown(":gray-badge[checking identity …]")
 try:
@@ -68,3 +69,4 @@ verdict.markdown(badge(resources.proof(bench.loaded.name, bench.loaded.revision,
 if scenario.path:
     with path:
         output.path(bench, scenario)
+share.toolbar("Explore", bench.shape, scenario, seen)

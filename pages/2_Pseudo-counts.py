@@ -6,10 +6,9 @@ import streamlit as st
 
 from nvib import NVError
 from nvib.lab import dirichlet
-from nvib.show import controls, figures, maps, parts, resources
+from nvib.show import controls, figures, maps, parts, resources, share
 
 bench, scenario = controls.page("Pseudo-counts")
-st.title("Pseudo-counts")
 try:
     seen = resources.observation(bench, scenario)
 except (NVError, ValueError) as error:
@@ -44,7 +43,7 @@ st.caption(
 st.header("log α by layer and token")
 beside = "" if without_prior else " The prior's own is the amber column."
 st.caption(f"In nats; each step of 1 multiplies the pseudo-count by e.{beside}")
-parts.chart(maps.pseudo_counts(seen, controls.theme()), "alpha-map")
+parts.chart(maps.pseudo_counts(seen, controls.theme()), "alpha-map", title="log α by layer and token")
 layers = [f"layer {n}" for n in range(len(seen.log_alpha))]
 everything = np.concatenate((seen.prior_log_alpha[:, None], seen.log_alpha), 1).T
 names = ["prior", *seen.tokens]
@@ -57,7 +56,11 @@ st.caption(
     f"πₙ ~ Beta(αₙ, Σ α − αₙ) that holds {scenario.level:.0%}, exact; large pseudo-counts leave it no width."
 )
 ends = dirichlet.intervals(log_alpha, scenario.level)
-parts.chart(figures.dirichlet_weights(seen, weights, ends), "weights")
+parts.chart(
+    figures.dirichlet_weights(seen, weights, ends),
+    "weights",
+    title=f"Dirichlet weights, {seen.kind} layer {seen.layer}",
+)
 columns = {"component": names, "log α, nats": log_alpha, "E[π]": weights, "lower end": ends[0], "upper end": ends[1]}
 parts.numbers("weights", "Dirichlet weights as a table", lambda: pd.DataFrame(columns))
 
@@ -71,7 +74,11 @@ st.caption(
     "and of every component, as in training, with their median. The two differ: a mean of softmaxes is no softmax of "
     "a mean."
 )
-parts.chart(figures.drawn_row(seen, drawn.mean, drawn.rows, scenario.level), "draws")
+parts.chart(
+    figures.drawn_row(seen, drawn.mean, drawn.rows, scenario.level),
+    "draws",
+    title=f"Draws of a row, layer {seen.layer}, head {cell.head}",
+)
 tails = np.quantile(drawn.rows, [(1 - scenario.level) / 2, 0.5, (1 + scenario.level) / 2], axis=0)
 shown = {"component": names, "NV": drawn.mean, "lower": tails[0], "median": tails[1], "upper": tails[2]}
 parts.numbers("draws", "The draws as a table", lambda: pd.DataFrame(shown))
@@ -82,20 +89,31 @@ if np.isnan(seen.kl_dirichlet).all():
 else:
     gaussian, counts = st.columns(2)
     counts.markdown("**Dirichlet part**")
-    parts.chart(figures.by_layer(seen.kl_dirichlet, "nats", "KL"), "kl-dirichlet", counts)
+    parts.chart(
+        figures.by_layer(seen.kl_dirichlet, "nats", "KL"),
+        "kl-dirichlet",
+        counts,
+        title="KL to the prior, Dirichlet part",
+    )
     gaussian.markdown("**Gaussian part**")
     if np.isinf(seen.kl_gaussian).any():
         gaussian.info("Infinite: at τσ = 0 the tokens have no variance.")
     else:
-        parts.chart(figures.by_layer(seen.kl_gaussian, "nats", "KL"), "kl-gaussian", gaussian)
+        parts.chart(
+            figures.by_layer(seen.kl_gaussian, "nats", "KL"),
+            "kl-gaussian",
+            gaussian,
+            title="KL to the prior, Gaussian part",
+        )
     st.caption("Of this text; in nats, the Gaussian part weighted by E[π], the Dirichlet part that of the totals.")
 
 st.header("Attention on the prior by layer")
 st.caption("Percent of attention, mean over queries. Bars: mean of the heads; points: single heads.")
-parts.chart(figures.prior_mass(seen), "prior-mass")
+parts.chart(figures.prior_mass(seen), "prior-mass", title="Attention on the prior by layer")
 by_layer = {
     "layer": range(len(layers)), "prior mass, mean": seen.prior_mass.mean(1),
     "prior mass, largest head": seen.prior_mass.max(1),
     "KL, Gaussian part, nats": seen.kl_gaussian, "KL, Dirichlet part, nats": seen.kl_dirichlet,
 }  # fmt: skip
 parts.numbers("by-layer", "Prior mass and KL by layer as a table", lambda: pd.DataFrame(by_layer))
+share.toolbar("Pseudo-counts", bench.shape, scenario, seen)

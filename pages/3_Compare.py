@@ -7,10 +7,9 @@ from nvib.lab import outputs
 from nvib.lab.compare import compare
 from nvib.lab.outputs import NextToken, Similarity
 from nvib.lab.run import run
-from nvib.show import comparison, controls, figures, listing, output, parts, resources
+from nvib.show import comparison, controls, figures, listing, output, parts, resources, share
 
 bench, scenario = controls.page("Compare")
-st.title("Compare")
 if scenario.effect == "local":
     st.info("A local effect leaves the output as it is, so both sides are equal: choose the total effect to compare.")
 try:
@@ -43,3 +42,4 @@ else:
     except (NVError, ValueError) as error:
         st.error(controls.plain(str(error)), icon=":material/info:")
 listing.panel(bench, scenario, prior)
+share.toolbar("Compare", bench.shape, scenario, seen)

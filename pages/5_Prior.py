@@ -5,14 +5,14 @@ import streamlit as st
 
 from nvib import NVError
 from nvib.lab.domain import OTHER_TEXTS, prior_summary
-from nvib.show import controls, figures, maps, own_prior, parts, resources
+from nvib.show import controls, figures, maps, own_prior, parts, resources, share
 
 bench, scenario = controls.page("Prior")
-st.title("Prior")
 name = controls.plain(bench.loaded.name)
 own_prior.panel(bench)
 try:
     prior = resources.prior(bench, scenario)
+    seen = resources.observation(bench, scenario)
 except (NVError, ValueError) as error:
     controls.stop(str(error))
 kind = scenario.kind or bench.kinds[-1]
@@ -36,7 +36,7 @@ st.caption(
 )
 for column, (title, field) in zip(st.columns(3), figures.PRIOR_PARTS.items(), strict=True):
     column.markdown(f"**{title}**")
-    parts.chart(figures.prior_by_layer(summary, field), f"prior-{field}", column)
+    parts.chart(figures.prior_by_layer(summary, field), f"prior-{field}", column, title=f"Prior by layer, {title}")
 parts.numbers("prior", "The prior by layer as a table", lambda: pd.DataFrame(summary.columns()))
 
 st.header("How far is a text from it?")
@@ -61,7 +61,11 @@ for title, text in texts.items():
         st.error(controls.plain(f"{title}: {error}"), icon=":material/info:")
 if not found:
     st.stop()
-parts.chart(figures.distance_by_layer({title: d.by_layer for title, d in found.items()}), "distance-by-layer")
+parts.chart(
+    figures.distance_by_layer({title: d.by_layer for title, d in found.items()}),
+    "distance-by-layer",
+    title="Distance to the prior by layer",
+)
 most = max(2.0, *(float(d.distance.max()) for d in found.values()))
 for column, (title, distances) in zip(st.columns(2), found.items(), strict=False):
     layer, token = divmod(int(distances.distance.argmax()), len(distances.tokens))
@@ -70,10 +74,16 @@ for column, (title, distances) in zip(st.columns(2), found.items(), strict=False
         f"{controls.plain(texts[title][:80])} · farthest: “{controls.plain(distances.tokens[token])}”, "
         f"{distances.distance[layer, token]:.1f} standard deviations at layer {layer}."
     )
-    parts.chart(maps.distance(distances, most, controls.theme()), f"distance-{title[:4]}", column)
+    parts.chart(
+        maps.distance(distances, most, controls.theme()),
+        f"distance-{title[:4]}",
+        column,
+        title=f"{title}: distance to the prior",
+    )
 for title, distances in found.items():
     parts.numbers(
         f"distance-{title[:4]}", f"{title}: distances as a table",
         lambda d=distances: parts.map_frame(d.distance.T, d.tokens, [f"layer {n}" for n in range(len(d.distance))],
                                             "token"),
     )  # fmt: skip
+share.toolbar("Prior", bench.shape, scenario, seen)

@@ -5,7 +5,7 @@ import streamlit as st
 
 from nvib import NVError
 from nvib.lab import Observation
-from nvib.show import controls, resources
+from nvib.show import controls, resources, share
 
 SYMBOLS = {
     "Explore": [
@@ -88,7 +88,6 @@ def worked(seen: Observation, name: str) -> None:
 
 
 bench, scenario = controls.page("Method")
-st.title("Method")
 st.html(WRAPPED)
 st.markdown(
     "A query asks a noisy question about a mixture of Gaussians, one component a token and one for the **prior**; "
@@ -122,7 +121,9 @@ st.markdown(
 
 st.header("One weight, worked out")
 try:
-    worked(resources.observation(bench, scenario), bench.loaded.name)
+    seen = resources.observation(bench, scenario)
+    worked(seen, bench.loaded.name)
+    share.toolbar("Method", bench.shape, scenario, seen)
 except (NVError, ValueError) as error:
     st.error(controls.plain(str(error)), icon=":material/info:")
 controls.link("Explore", "Open this cell on Explore")

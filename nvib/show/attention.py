@@ -37,7 +37,7 @@ def overview(seen: Observation, scenario: Scenario) -> None:
     values = {"change": seen.change, "prior mass": seen.prior_mass, "entropy": seen.entropy - seen.baseline_entropy}
     at = (seen.layer, int(seen.head) if seen.head.isdecimal() else None)
     figure = maps.mosaic(values[metric], metric, at, controls.theme())
-    parts.chart(figure, OVERVIEW)
+    parts.chart(figure, OVERVIEW, title=f"{METRICS[metric]}, {seen.kind} layers × heads")
     parts.numbers("heads", "Every head as a table, most changed first", lambda: _heads_table(seen))
 
 
@@ -65,14 +65,16 @@ def attention_maps(seen: Observation, scenario: Scenario) -> None:
     )
     for column, (title, figure) in zip(st.columns(3), _drawn(seen, scenario, cell).items(), strict=True):
         column.markdown(f"**{title}**")
-        parts.chart(figure, MAPS[title.split(",")[0]], column)
+        parts.chart(figure, MAPS[title.split(",")[0]], column, title=f"{title}: {seen.kind} {_place(seen, scenario)}")
     mass = seen.prior_mass[seen.layer]
     st.caption(
         f"Attention on the prior in layer {seen.layer}: mean of its heads {mass.mean():.2%}, largest {mass.max():.2%}. "
         f"Largest change of one weight shown: {np.abs(seen.difference).max():.4f}."
     )
     _marginals(seen)
-    parts.numbers("maps", "The maps as a table", lambda: _map_table(seen))
+    parts.numbers("maps", "The maps as a table", lambda: _map_table(seen), listed=False)
+    for which in MAPS:
+        parts.drawn().tables[f"Map, {which}"] = lambda which=which: _one_map(seen, which)  # type: ignore[misc]
 
 
 def _drawn(seen: Observation, scenario: Scenario, cell: tuple[int, float] | None) -> dict[str, Any]:
@@ -124,24 +126,28 @@ def _marginals(seen: Observation) -> None:
         if not e.open:
             return
         st.caption("Key: attention received, mean over the queries shown. :gray[■] baseline, :blue[■] NV.")
-        parts.chart(figures.key_marginal(seen), "key-marginal")
+        parts.chart(figures.key_marginal(seen), "key-marginal", title="Attention received by key")
         st.caption(
             "Query: attention given to the tokens shown; what is missing to 1 is on the prior or on hidden tokens."
         )
-        parts.chart(figures.query_marginal(seen), "query-marginal")
+        parts.chart(figures.query_marginal(seen), "query-marginal", title="Attention given by query")
         for what, tokens, sides in (("key", ["prior", *seen.keys], seen.received), ("query", seen.queries, seen.given)):
-            parts.table(pd.DataFrame({what: tokens, "baseline": sides[0], "NV": sides[1]}))
+            parts.table(pd.DataFrame({what: tokens, "baseline": sides[0], "NV": sides[1]}), f"Marginal by {what}")
 
 
 def _map_table(seen: Observation) -> pd.DataFrame:
-    names = ["prior", *seen.keys]
     which = st.segmented_control("Map", list(MAPS), default="NV", key="numbers-which", required=True) or "NV"
+    return _one_map(seen, which)
+
+
+def _one_map(seen: Observation, which: str) -> pd.DataFrame:
+    """A map as numbers, the prior in its first column."""
     values = {
         "Baseline": np.concatenate((np.zeros_like(seen.baseline[:, :1]), seen.baseline), 1),
         "NV": seen.regularised,
         "NV − baseline": np.concatenate((seen.regularised[:, :1], seen.difference), 1),
     }[which]
-    return parts.map_frame(values, seen.queries, names, "query")
+    return parts.map_frame(values, seen.queries, ["prior", *seen.keys], "query")
 
 
 def why(seen: Observation) -> None:
@@ -169,10 +175,15 @@ def why(seen: Observation) -> None:
     rows = pd.concat([rows, pd.DataFrame(sums, columns=rows.columns)], ignore_index=True)
     rows["NV − baseline"] = rows["NV"] - rows["baseline"]
     with table:
-        parts.table(rows)
+        parts.table(rows, "Why this weight")
     change = np.append(cell.regularised - cell.baseline, cell.baseline_total - cell.regularised_total)
     if np.isfinite(change).all():
-        parts.chart(figures.terms([*cell.terms, "− row normaliser"], change), "terms", picture)
+        parts.chart(
+            figures.terms([*cell.terms, "− row normaliser"], change),
+            "terms",
+            picture,
+            title=f"Why this weight, layer {seen.layer}, head {cell.head}",
+        )
     else:
         picture.info("The baseline has no such component: its weight there is 0." if cell.key < 0 else UNSEEN)
 

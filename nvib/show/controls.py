@@ -66,7 +66,7 @@ def page(title: str) -> tuple[Bench, Scenario]:
     Stops the page with one sentence when the model cannot be loaded.
     """
     st.set_page_config(page_title=f"{title} · NVIB Explorer", page_icon=str(ASSETS / "favicon.png"), layout="wide")
-    parts.fresh()
+    parts.fresh(title)
     ignored = session.seed(title)
     before = st.session_state["scenario"]
     with st.sidebar:
@@ -74,7 +74,7 @@ def page(title: str) -> tuple[Bench, Scenario]:
         navigation = st.container(gap=None)
         _model_and_text(before)
     for sentence in ignored:
-        st.warning(plain(sentence))
+        parts.drawn().notes.warning(plain(sentence))
     name = st.session_state[key("model")]
     try:
         bench = resources.bench(name)
@@ -94,8 +94,8 @@ def page(title: str) -> tuple[Bench, Scenario]:
     scenario = session.read(before)
     session.remember(scenario)
     _links(navigation)
-    if bench.nv.experimental:
-        st.warning(bench.nv.experimental)
+    if bench.shape.experimental:
+        st.warning(bench.shape.experimental)
     return bench, scenario
 
 
@@ -277,7 +277,7 @@ def _layer_range(kind: str, last: int) -> None:
 
 def _prior(bench: Bench) -> None:
     st.header("Prior", divider="gray")
-    absent = {"shipped": bench.loaded.prior is None, "own": not st.session_state[key("prior_id")]}
+    absent = {"shipped": not bench.shape.shipped, "own": not st.session_state[key("prior_id")]}
     sources = [source for source in SOURCES if not absent.get(source, False)]
     if st.session_state[key("prior")] not in sources:
         st.session_state[key("prior")] = sources[0]

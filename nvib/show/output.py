@@ -27,7 +27,7 @@ def _next_token(output: NextToken) -> None:
         f"Next token after the text: :gray[■] baseline, :blue[■] NV. "
         f"KL(baseline ‖ NV) {output.kl:.4f} nats, Jensen–Shannon {output.js:.4f} nats."
     )
-    parts.chart(figures.next_token(output), "next-token")
+    parts.chart(figures.next_token(output), "next-token", title="Next token")
     columns = {"token": output.tokens, "probability, baseline": output.baseline, "probability, NV": output.regularised}
     parts.numbers("next-token", "Next tokens as a table", lambda: pd.DataFrame(columns))
 
@@ -52,11 +52,11 @@ def _similarity(output: Similarity, seen: Observation) -> None:
     )
     if len(seen.rows) == 1:
         return
-    titles = ("Baseline", "NV", "NV − baseline")
+    titles = {"baseline": "Baseline", "nv": "NV", "difference": "NV − baseline"}
     drawn = maps.similarity(output, controls.theme())
-    for column, title, figure in zip(st.columns(3), titles, drawn, strict=True):
+    for column, (key, title), figure in zip(st.columns(3), titles.items(), drawn, strict=True):
         column.markdown(f"**{title}**")
-        parts.chart(figure, f"similarity-{title[:5]}", column)
+        parts.chart(figure, f"similarity-{key}", column, title=f"Cosine similarity, {title}")
     st.caption(" · ".join(f"{i + 1}: {controls.plain(row[:120])}" for i, row in enumerate(seen.rows)))
     parts.numbers("similarity", "Similarities as a table", lambda: _similarity_table(output))
 
@@ -95,7 +95,7 @@ def path(bench: Bench, scenario: Scenario) -> None:
         )
     )
     for n, (column, figure) in enumerate(zip(st.columns(3), figures.path(walked), strict=True)):
-        parts.chart(figure, f"path-{n}", column)
+        parts.chart(figure, f"path-{n}", column, title=f"From identity to the setting, {n + 1}")
     columns = {
         "share of the setting": walked.share, walked.measure: walked.change, "prior mass": walked.prior_mass,
         "kept tokens": walked.kept,

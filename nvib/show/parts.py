@@ -14,15 +14,23 @@ import streamlit as st
 
 @dataclass
 class Drawn:
-    """What a run of a page has drawn, for its export: titles of figures by key, and tables, made when asked for."""
+    """What a run of a page has drawn, for its export: titles of figures by key, and tables, made when asked for.
+
+    bar, notes: the places beside and below the page's title.
+    """
 
     figures: dict[str, str] = field(default_factory=dict)
     tables: dict[str, Callable[[], pd.DataFrame]] = field(default_factory=dict)
+    bar: Any = None
+    notes: Any = None
 
 
-def fresh() -> None:
-    """Forget what the last run drew."""
-    st.session_state["drawn"] = Drawn()
+def fresh(title: str) -> None:
+    """Forget what the last run drew, and begin with the title and the bar beside it."""
+    head = st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center")
+    head.title(title, width="content")
+    bar = head.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", width="content")
+    st.session_state["drawn"] = Drawn(bar=bar, notes=st.container())
 
 
 def drawn() -> Drawn:
@@ -30,15 +38,16 @@ def drawn() -> Drawn:
     return st.session_state["drawn"]
 
 
-def chart(figure: go.Figure, key: str, place: Any = st, title: str = "", **events: Any) -> None:
-    """Draw a figure where `place` is; title: its name in an export, else made of its key."""
-    drawn().figures[key] = title or key.replace("-", " ").capitalize()
+def chart(figure: go.Figure, key: str, place: Any = st, *, title: str, **events: Any) -> None:
+    """Draw a figure where `place` is; title: its name in an export."""
+    drawn().figures[key] = title
     place.plotly_chart(figure, key=key, config={"displaylogo": False}, **events)
 
 
-def numbers(key: str, label: str, make: Callable[[], pd.DataFrame]) -> None:
-    """The table behind a figure, made only while it is open."""
-    drawn().tables[label.removesuffix(" as a table")] = make
+def numbers(key: str, label: str, make: Callable[[], pd.DataFrame], listed: bool = True) -> None:
+    """The table behind a figure, made only while it is open; listed: whether an export has it under this name."""
+    if listed:
+        drawn().tables[label.split(" as a table")[0]] = make
     with st.expander(label, key=f"numbers-{key}", on_change="rerun", icon=":material/table:") as opened:
         if opened.open:
             table(make())

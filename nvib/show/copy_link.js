@@ -1,0 +1,32 @@
+// A button that copies the page's address with the view's parameters.
+export default function ({ data, parentElement }) {
+  const button = parentElement.querySelector('button');
+  const told = parentElement.querySelector('[role=status]');
+  const say = (sentence) => {
+    told.textContent = sentence;
+    clearTimeout(button.timer);
+    button.timer = setTimeout(() => { told.textContent = ''; }, 6000);
+  };
+  button.onclick = async () => {
+    if (!data.query) {
+      say('Too long for a link: Export saves it as a .json scenario.');
+      return;
+    }
+    const link = `${location.origin}${location.pathname}?${data.query}`;
+    try {
+      await navigator.clipboard.writeText(link);
+    } catch {  // no permission, or a page that is not served over https
+      const field = document.createElement('textarea');
+      field.value = link;
+      parentElement.append(field);
+      field.select();
+      const copied = document.execCommand('copy');
+      field.remove();
+      if (!copied) {
+        say(link);
+        return;
+      }
+    }
+    say('Link copied');
+  };
+}
