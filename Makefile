@@ -14,7 +14,7 @@ WORKS := import pip, sys; sys.exit(sys.version_info < (3, 11))
 
 run: .venv/.runtime
 	@$(PY) -m nvib models --prepare
-	@exec $(PY) -m streamlit run app.py --server.address 127.0.0.1 --server.port $(PORT)
+	@exec $(PY) -m nvib.show --server.address 127.0.0.1 --server.port $(PORT)
 
 test: .venv/.dev
 	@bash tools/browser.sh

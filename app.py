@@ -5,8 +5,10 @@ import pandas as pd
 import streamlit as st
 
 from nvib import NVError
-from nvib.lab import Bench, IdentityProof, Observation, Scenario
+from nvib.lab import IdentityProof, Observation, Scenario
+from nvib.lab.shape import Shape
 from nvib.show import attention, controls, figures, output, parts, resources, share
+from nvib.show.painted import painted
 
 PROVENANCE = ("corpus", "tokens", "date", "model", "versions")
 
@@ -39,20 +41,23 @@ def badge(proof: IdentityProof) -> str:
     return f"{verdict} :gray[at identity, against the untouched model: {', '.join(numbers)}]"
 
 
-def explain(bench: Bench, scenario: Scenario, seen: Observation) -> None:
+def explain(shape: Shape, scenario: Scenario, seen: Observation) -> None:
     told = ", ".join(f"{k} {seen.provenance[k]}" for k in PROVENANCE if k in seen.provenance)
     st.caption(
         f"Prior: {controls.SOURCES[scenario.prior].lower()}{f' ({controls.plain(told)})' if told else ''}. "
-        f"Model: {controls.plain(bench.shape.name)}, revision {bench.shape.revision}, {bench.shape.device}, "
-        f"{bench.shape.dtype}. The address bar holds this view: copy it to share it."
+        f"Model: {controls.plain(shape.name)}, revision {shape.revision}, {shape.device}, "
+        f"{shape.dtype}. The address bar holds this view: copy it to share it."
     )
 
 
-bench, scenario = controls.page("Explore")
+view = controls.view("Explore")
+scenario = view.scenario
 verdict = st.empty()
-verdict.markdown(":gray-badge[checking identity …]")
+verdict.markdown(
+    f":gray-badge[{'a stored picture; loading the model to check it' if view.stored else 'checking identity'} …]"
+)
 try:
-    seen = resources.observation(bench, scenario)
+    seen = view.stored or resources.observation(view.bench, scenario)
 except (NVError, ValueError) as error:
     verdict.empty()
     controls.stop(str(error))
@@ -64,9 +69,15 @@ if seen.change.size > 1:
 attention.attention_maps(seen, scenario)
 attention.why(seen)
 pseudo_counts(seen)
-explain(bench, scenario, seen)
-verdict.markdown(badge(resources.proof(bench.loaded.name, bench.loaded.revision, scenario.text, bench)))
+explain(view.shape, scenario, seen)
+if view.stored:
+    share.toolbar("Explore", view.shape, scenario, seen)
+    if not painted("painted"):
+        st.stop()
+    resources.bench(scenario.model)
+    st.rerun()  # now with the model: the link's fingerprint tells whether its numbers are the stored ones
+verdict.markdown(badge(resources.proof(view.bench.loaded.name, view.shape.revision, scenario.text, view.bench)))
 if scenario.path:
     with path:
-        output.path(bench, scenario)
-share.toolbar("Explore", bench.shape, scenario, seen)
+        output.path(view.bench, scenario)
+share.toolbar("Explore", view.shape, scenario, seen)

@@ -9,21 +9,14 @@ Run: PYTHONPATH=. python benchmarks/slider.py
 from __future__ import annotations
 
 import os
-import shutil
-import socket
 import statistics
-import subprocess
-import sys
-import time
-from pathlib import Path
 from urllib.parse import urlencode
-from urllib.request import urlopen
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from nvib.lab import EXAMPLES, link
+from tools.serve import chromium, serving
 
-ROOT = Path(__file__).parent.parent
 RELEASES = 20
 TOKENS = 64
 BARS = {"minilm": 0.5, "smollm2": 1.0}  # seconds
@@ -54,37 +47,15 @@ WATCH = """
 
 
 def main() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.address", "127.0.0.1"]
-    server = subprocess.Popen([*command, "--server.port", str(port)], cwd=ROOT, stdout=subprocess.DEVNULL)
-    try:
-        wait_for(f"http://127.0.0.1:{port}/_stcore/health")
-        print(f"{os.cpu_count()} cores, {TOKENS} tokens, {RELEASES} releases")
-        print("| model | maps, median s (quartiles) | page, median s (quartiles) | bar, s |\n|---|---|---|---|")
-        with sync_playwright() as playwright:
-            found = shutil.which("chromium") or shutil.which("google-chrome")
-            browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
-            for model, bar in BARS.items():
-                page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
-                scenario = link.values(EXAMPLES[model]) | {"text": TEXTS[model]}
-                page.goto(f"http://127.0.0.1:{port}/?{urlencode(scenario)}")
-                maps, whole = zip(*releases(page), strict=True)
-                print(f"| {model} | {told(maps)} | {told(whole)} | {bar} |", flush=True)
-            browser.close()
-    finally:
-        server.terminate()
-
-
-def wait_for(address: str) -> None:
-    for _ in range(300):
-        try:
-            if urlopen(address).read() == b"ok":
-                return
-        except OSError:
-            time.sleep(0.2)
-    raise SystemExit("The server did not start.")
+    print(f"{os.cpu_count()} cores, {TOKENS} tokens, {RELEASES} releases")
+    print("| model | maps, median s (quartiles) | page, median s (quartiles) | bar, s |\n|---|---|---|---|")
+    with serving() as address, chromium() as browser:
+        for model, bar in BARS.items():
+            page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+            scenario = link.values(EXAMPLES[model]) | {"text": TEXTS[model]}
+            page.goto(f"{address}/?{urlencode(scenario)}")
+            maps, whole = zip(*releases(page), strict=True)
+            print(f"| {model} | {told(maps)} | {told(whole)} | {bar} |", flush=True)
 
 
 def releases(page: Page) -> list[tuple[float, float]]:

@@ -93,7 +93,7 @@ def _drawn(seen: Observation, scenario: Scenario, cell: tuple[int, float] | None
 
 def _place(seen: Observation, scenario: Scenario) -> str:
     layers = f"layer {seen.layer}" if scenario.across == "layer" else controls.ACROSS[scenario.across]
-    return f"{layers}, {controls.AGGREGATES.get(seen.head, f'head {seen.head}')}"
+    return f"{layers}, {controls.head_name(seen.head)}"
 
 
 def _explained(seen: Observation, scenario: Scenario) -> str:

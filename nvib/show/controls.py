@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import streamlit as st
 
 from nvib.errors import NVError
-from nvib.lab import EXAMPLES, Bench, Observation, Scenario
+from nvib.lab import EXAMPLES, Bench, Observation, Scenario, gallery
 from nvib.lab.scenario import layer_range
+from nvib.lab.shape import Shape
 from nvib.lab.texts import EXAMPLE_TEXTS
 from nvib.models import CATALOGUE, resolve
 from nvib.show import parts, resources, session
@@ -25,6 +27,7 @@ PAGES = {
     "pages/2_Pseudo-counts.py": "Pseudo-counts",
     "pages/3_Compare.py": "Compare",
     "pages/5_Prior.py": "Prior",
+    "pages/6_Gallery.py": "Gallery",
     "pages/7_Method.py": "Method",
 }
 AGGREGATES = {"mean": "mean of all heads", "max": "largest of all heads"}
@@ -60,56 +63,102 @@ LEVELS = [0.5, 0.8, 0.9, 0.95, 0.99]
 SOURCES = {"shipped": "Shipped", "text": "From my text", "normal": "Standard normal", "own": "My file"}
 
 
+@dataclass(frozen=True)
+class View:
+    """What a visitor set, and the model it is of. stored: the gallery's numbers, where `bench` is not loaded yet."""
+
+    scenario: Scenario
+    shape: Shape
+    loaded: Bench | None
+    stored: Observation | None
+
+    @property
+    def bench(self) -> Bench:
+        """The model, loaded now if it was not."""
+        return self.loaded or resources.bench(self.shape.name)
+
+
+def bare(title: str) -> None:
+    """Frame a page that has the menu, and no control of a scenario."""
+    _links(_framed(title)[1])
+
+
+def _framed(title: str) -> tuple[list[str], Any]:
+    """The page's title and an empty menu; what the link ignored, and the menu's place."""
+    st.set_page_config(page_title=f"{title} · NVIB Explorer", page_icon=str(ASSETS / "favicon.png"), layout="wide")
+    parts.fresh(title)
+    ignored = session.seed(title)
+    with st.sidebar:
+        st.logo(str(ASSETS / ("wordmark-dark.svg" if theme() == "dark" else "wordmark.svg")), size="large")
+        navigation = st.container(gap=None)
+    return ignored, navigation
+
+
 def page(title: str) -> tuple[Bench, Scenario]:
     """Frame a page, draw the sidebar, and return the model and the scenario that the visitor set.
 
     Stops the page with one sentence when the model cannot be loaded.
     """
-    st.set_page_config(page_title=f"{title} · NVIB Explorer", page_icon=str(ASSETS / "favicon.png"), layout="wide")
-    parts.fresh(title)
-    ignored = session.seed(title)
+    found = view(title, early=False)
+    return found.bench, found.scenario
+
+
+def view(title: str, early: bool = True) -> View:
+    """As `page`; early: a scenario of the gallery is shown as it was stored while its model is not loaded."""
+    ignored, navigation = _framed(title)
     before = st.session_state["scenario"]
     with st.sidebar:
-        st.logo(str(ASSETS / ("wordmark-dark.svg" if theme() == "dark" else "wordmark.svg")), size="large")
-        navigation = st.container(gap=None)
         _model_and_text(before)
     for sentence in ignored:
         parts.drawn().notes.warning(plain(sentence))
     name = st.session_state[key("model")]
-    try:
-        bench = resources.bench(name)
-    except (NVError, ValueError) as error:
-        session.remember(session.read(before))
-        _links(navigation)
-        stop(str(error))
-    for sentence in _beyond(bench) if session.link_opened() else ():
-        st.warning(plain(sentence))
-    resources.prepare(bench, session.read(before))
+    kept = None if not early or resources.loaded(name) else _stored(session.read(before))
+    bench = None
+    if kept is None:
+        try:
+            bench = resources.bench(name)
+        except (NVError, ValueError) as error:
+            session.remember(session.read(before))
+            _links(navigation)
+            stop(str(error))
+    shape = bench.shape if bench else kept.shape  # type: ignore[union-attr]  # one of them is there
+    for sentence in _beyond(shape) if session.link_opened() else ():
+        parts.drawn().notes.warning(plain(sentence))
+    if bench:
+        resources.prepare(bench, session.read(before))
     with st.sidebar:
-        _temperatures(bench)
-        _where(bench)
-        _prior(bench)
-        _view(bench)
+        _temperatures(shape)
+        _where(shape)
+        _prior(shape)
+        _view(shape)
         st.button("Reset to identity", on_click=_reset, width="stretch")
     scenario = session.read(before)
     session.remember(scenario)
     _links(navigation)
-    if bench.shape.experimental:
-        st.warning(bench.shape.experimental)
-    return bench, scenario
+    if shape.experimental:
+        st.warning(shape.experimental)
+    return View(scenario, shape, bench, kept.seen if kept else None)
 
 
-def _beyond(bench: Bench) -> list[str]:
+def _stored(scenario: Scenario) -> gallery.Stored | None:
+    entry = gallery.find(scenario)
+    try:
+        return gallery.stored(entry) if entry else None
+    except (NVError, OSError):
+        return None
+
+
+def _beyond(shape: Shape) -> list[str]:
     """What a link asks to see and this model or text does not have; the view goes back to what there is."""
     state, said = st.session_state, []
-    if state[key("kind")] not in ("", *bench.kinds):
+    if state[key("kind")] not in ("", *shape.kinds):
         said.append(
-            f"The link's kind={state[key('kind')]!r} is no attention of this model; {bench.kinds[-1]} is shown."
+            f"The link's kind={state[key('kind')]!r} is no attention of this model; {shape.kinds[-1]} is shown."
         )
-        state[key("kind")] = bench.kinds[-1]
-    counts = {"layer": bench.layers[state[key("kind")] or bench.kinds[-1]], "row": len(_rows(bench)) or None}
+        state[key("kind")] = shape.kinds[-1]
+    counts = {"layer": shape.layers[state[key("kind")] or shape.kinds[-1]], "row": len(_rows(shape)) or None}
     if state[key("head")].isdecimal():
-        counts["head"] = bench.heads
+        counts["head"] = shape.heads
     for field, count in counts.items():
         if count is not None and int(state[key(field)]) >= count:
             said.append(f"The link's {field}={state[key(field)]} does not exist here; the last is {count - 1}.")
@@ -215,11 +264,11 @@ def _show(value: float) -> str:
     return "identity" if value == math.inf else f"{value:g}".replace("-", "−")
 
 
-def _temperatures(bench: Bench) -> None:
+def _temperatures(shape: Shape) -> None:
     st.header("Temperature", divider="gray")
     st.caption("Left end: identity, the untouched model. Further right: more regularised.")
-    for kind in bench.kinds:
-        name = f" · {kind}" if len(bench.kinds) > 1 else ""
+    for kind in shape.kinds:
+        name = f" · {kind}" if len(shape.kinds) > 1 else ""
         _slider(
             f"Pseudo-counts *τα*{name}", f"{kind}_alpha", ALPHAS,
             "log αₙ = |xₙ|²/2r + τα·s: how many standard deviations above the prior a token's pseudo-count "
@@ -235,7 +284,7 @@ def _temperatures(bench: Bench) -> None:
         MUS,
         "μₙ = τμ·xₙ + (1 − τμ)·μₚ: the share of the token that is kept. 1 is identity.",
     )
-    if "decoder" in bench.kinds:
+    if "decoder" in shape.kinds:
         st.number_input(
             "Protected first tokens", 0, 8, key=key("protected"),
             help="Leading positions that do not see the prior, so that the attention sink on the first token "
@@ -243,13 +292,13 @@ def _temperatures(bench: Bench) -> None:
         )  # fmt: skip
 
 
-def _where(bench: Bench) -> None:
+def _where(shape: Shape) -> None:
     """Which layers are regularised, and whether each sees what the layers before it changed."""
     with st.expander("Layers and effect", key="layers-and-effect", on_change="rerun") as part:
         if not part.open:
             return
-        for kind in bench.kinds:
-            last = bench.layers[kind] - 1
+        for kind in shape.kinds:
+            last = shape.layers[kind] - 1
             if last > 0:
                 _layer_range(kind, last)
         st.segmented_control(
@@ -275,9 +324,9 @@ def _layer_range(kind: str, last: int) -> None:
     columns[1].selectbox(f"Last layer · {kind}", range(last + 1), key=end, on_change=keep)
 
 
-def _prior(bench: Bench) -> None:
+def _prior(shape: Shape) -> None:
     st.header("Prior", divider="gray")
-    absent = {"shipped": not bench.shape.shipped, "own": not st.session_state[key("prior_id")]}
+    absent = {"shipped": not shape.shipped, "own": not st.session_state[key("prior_id")]}
     sources = [source for source in SOURCES if not absent.get(source, False)]
     if st.session_state[key("prior")] not in sources:
         st.session_state[key("prior")] = sources[0]
@@ -303,25 +352,25 @@ def _prior(bench: Bench) -> None:
         )  # fmt: skip
 
 
-def _view(bench: Bench) -> None:
+def _view(shape: Shape) -> None:
     st.header("View", divider="gray")
     state = st.session_state
-    if state[key("kind")] not in bench.kinds:
-        state[key("kind")] = bench.kinds[-1]
-    if len(bench.kinds) > 1:
-        st.segmented_control("Attention", bench.kinds, key=key("kind"), required=True)
-    rows = _rows(bench)
+    if state[key("kind")] not in shape.kinds:
+        state[key("kind")] = shape.kinds[-1]
+    if len(shape.kinds) > 1:
+        st.segmented_control("Attention", shape.kinds, key=key("kind"), required=True)
+    rows = _rows(shape)
     if len(rows) > 1:
         state[key("row")] = min(state[key("row")], len(rows) - 1)
         st.selectbox("Row of the text", range(len(rows)), format_func=lambda n: f"{n + 1}: {rows[n]}", key=key("row"))
-    layers = bench.layers[state[key("kind")]]
+    layers = shape.layers[state[key("kind")]]
     state[key("layer")] = min(state[key("layer")], layers - 1)
     if layers > 1:
         st.select_slider("Layer", range(layers), key=key("layer"))
-    heads = ["mean", "max", *(str(n) for n in range(bench.heads))]
+    heads = ["mean", "max", *(str(n) for n in range(shape.heads))]
     if state[key("head")] not in heads:
         state[key("head")] = "mean"
-    st.selectbox("Head", heads, format_func=lambda h: AGGREGATES.get(h, f"head {h}"), key=key("head"))
+    st.selectbox("Head", heads, format_func=head_name, key=key("head"))
     if layers > 1:
         st.selectbox("Layers in the maps", ACROSS, format_func=ACROSS.__getitem__, key=key("across"))
     scales = {"linear": "linear", "sqrt": "square root", "log": "log"}
@@ -332,6 +381,11 @@ def _view(bench: Bench) -> None:
         help="Pieces of a word become one: the sum of the attention to them, the mean of the attention from them.",
     )  # fmt: skip
     st.toggle("Prior column", key=key("with_prior"), help="Off: each NV row is divided by what the tokens got in all.")
+
+
+def head_name(head: str) -> str:
+    """A head, or the aggregate of all, in words."""
+    return AGGREGATES.get(head, f"head {head}")
 
 
 def pick(seen: Observation) -> None:
@@ -364,9 +418,9 @@ def _first(group: np.ndarray, row: int) -> int:
     return int(np.flatnonzero(group == row)[0])
 
 
-def _rows(bench: Bench) -> list[str]:
+def _rows(shape: Shape) -> list[str]:
     """The rows of the text, or none while the text is one that the page will refuse."""
     try:
-        return bench.rows(st.session_state[key("text")])
+        return shape.rows(st.session_state[key("text")])
     except NVError:
         return []

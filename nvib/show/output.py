@@ -33,16 +33,22 @@ def _next_token(output: NextToken) -> None:
 
 
 def _generated(output: Generated) -> None:
-    changed = ["yes" if a != b else "" for a, b in zip(output.baseline, output.regularised, strict=True)]
+    changed = sum(a != b for a, b in zip(output.baseline, output.regularised, strict=True))
     st.caption(
-        f"Greedy output of each row; {changed.count('yes')} of {len(output.sources)} changed. "
+        f"Greedy output of each row; {changed} of {len(output.sources)} changed. "
         "log p, in nats, is that of the baseline's output, forced through both models."
     )
+    parts.table(outputs_frame(output), "Outputs")
+
+
+def outputs_frame(output: Generated) -> pd.DataFrame:
+    """What both models write for each row."""
+    changed = ["yes" if a != b else "" for a, b in zip(output.baseline, output.regularised, strict=True)]
     columns = {
         "text": output.sources, "baseline": output.baseline, "NV": output.regularised, "changed": changed,
         "log p, baseline": output.baseline_log_prob, "log p, NV": output.regularised_log_prob,
     }  # fmt: skip
-    parts.table(pd.DataFrame(columns), "Outputs")
+    return pd.DataFrame(columns)
 
 
 def _similarity(output: Similarity, seen: Observation) -> None:

@@ -13,6 +13,7 @@ from nvib.lab.domain import TextDistance
 from nvib.lab.draws import Drawn, drawn_row
 from nvib.lab.path import Path, follow
 from nvib.lab.run import run
+from nvib.models import resolve
 from nvib.prior import Prior
 from nvib.show import session
 
@@ -24,10 +25,25 @@ def _key(scenario: Scenario) -> Key:
     return tuple(sorted((name, str(value)) for name, value in link.values(scenario).items()))
 
 
-@st.cache_resource(max_entries=MODELS_KEPT, show_spinner="Loading the model …", on_release=Bench.close)
+_loaded: set[str] = set()
+
+
+def _release(model: Bench) -> None:
+    _loaded.discard(model.loaded.name)
+    model.close()
+
+
+@st.cache_resource(max_entries=MODELS_KEPT, show_spinner="Loading the model …", on_release=_release)
 def bench(name: str) -> Bench:
     """The model of this name, loaded once for all visitors."""
-    return Bench(name, device="auto")
+    model = Bench(name, device="auto")
+    _loaded.add(model.loaded.name)
+    return model
+
+
+def loaded(name: str) -> bool:
+    """Whether `bench` has the model of this name at hand."""
+    return resolve(name) in _loaded
 
 
 def prior(model: Bench, scenario: Scenario) -> Prior:

@@ -1,45 +1,15 @@
 """The app in a real Chromium on a server of its own: links, sliders, console and origins."""
 
-import os
 import re
-import shutil
-import socket
-import subprocess
-import sys
-import time
-from contextlib import contextmanager
-from pathlib import Path
 from urllib.parse import parse_qs, quote, urlparse
-from urllib.request import urlopen
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
-ROOT = Path(__file__).parent.parent.parent
+from tools.serve import chromium, serving
+
 WAIT = 120_000  # milliseconds: a first visit loads a model
-
-
-@contextmanager
-def serving():
-    """The address of a server of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
-    process = subprocess.Popen(
-        [*command, "--server.address", "127.0.0.1"], cwd=ROOT, stdout=subprocess.DEVNULL, env=os.environ
-    )
-    address = f"http://127.0.0.1:{port}"
-    for _ in range(300):
-        try:
-            if urlopen(f"{address}/_stcore/health").read() == b"ok":
-                break
-        except OSError:
-            time.sleep(0.2)
-    yield address
-    process.terminate()
-    process.wait(20)
 
 
 @pytest.fixture
@@ -58,12 +28,8 @@ def shared():
 
 @pytest.fixture(scope="module")
 def browser():
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = next((path for name in names if (path := shutil.which(name))), None)
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
-        yield chromium
-        chromium.close()
+    with chromium() as found:
+        yield found
 
 
 class Visit:

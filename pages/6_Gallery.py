@@ -1,0 +1,67 @@
+"""Gallery: curated scenarios, each a link to one picture and one sentence on it."""
+
+import numpy as np
+import streamlit as st
+
+from nvib import NVError
+from nvib.lab import gallery, link
+from nvib.lab.gallery import Entry, Stored
+from nvib.models import CATALOGUE
+from nvib.show import attention, controls, figures, maps, parts
+from nvib.show.output import outputs_frame
+
+
+def picture(entry: Entry, kept: Stored) -> None:
+    """The figure that stands for an entry; of generated text, a table."""
+    seen, theme, key = kept.seen, controls.theme(), f"gallery-{entry.name}"
+    tokens = (seen.queries, seen.keys, theme, entry.scenario.scale)
+    if entry.shows == "overview":
+        values = seen.prior_mass if entry.scenario.metric == "prior mass" else seen.change
+        figure = maps.mosaic(values, entry.scenario.metric, (seen.layer, None), theme)
+    elif entry.shows == "map":
+        present = np.isfinite(seen.prior_log_alpha).any()
+        figure = maps.attention(seen.regularised[:, 1:], *tokens, seen.regularised[:, 0] if present else None)
+    elif entry.shows == "difference":
+        figure = maps.difference(seen.difference, *tokens)
+    elif kept.shape.task == "next token":
+        figure = figures.next_token(seen.output)
+    else:
+        figure = maps.similarity(seen.output, theme)[2]
+    parts.chart(figure, key, title=entry.title)
+    if kept.shape.task == "generated text":
+        st.table(outputs_frame(seen.output)[["text", "baseline", "NV"]])
+
+
+def told(entry: Entry, kept: Stored) -> str:
+    """What the entry's figure is."""
+    place = f"{kept.seen.kind} layer {kept.seen.layer}, {controls.head_name(kept.seen.head)}"
+    if entry.shows == "overview":
+        return f"{attention.METRICS[entry.scenario.metric]}, layers × heads"
+    if entry.shows == "map":
+        prior = np.isfinite(kept.seen.prior_log_alpha).any()
+        return f"NV attention, {place}{', the prior in amber' if prior else ''}"
+    if entry.shows == "difference":
+        return f"NV − baseline, {place}"
+    return "Baseline grey, NV blue" if kept.shape.task == "next token" else "Cosine similarity, NV − baseline"
+
+
+controls.bare("Gallery")
+st.markdown(
+    "Scenarios worth a look. Each opens Explore on exactly this view; its numbers were stored beforehand, and are "
+    "checked against your server's own as soon as the model is loaded."
+)
+for n in range(0, len(gallery.ENTRIES), 2):
+    for column, entry in zip(st.columns(2), gallery.ENTRIES[n : n + 2], strict=False):
+        with column.container(border=True, height="stretch"):
+            st.header(entry.title)
+            st.markdown(entry.sentence)
+            try:
+                kept = gallery.stored(entry)
+            except (NVError, OSError):
+                st.caption("Its stored picture is missing; open it to compute it.")
+                kept = None
+            if kept:
+                st.caption(f"{CATALOGUE[entry.scenario.model].title}. {told(entry, kept)}.")
+                picture(entry, kept)
+            query = link.encode(entry.scenario, kept.made if kept else None)
+            st.page_link("app.py", label="Open in Explore", icon=":material/arrow_forward:", query_params=query)
