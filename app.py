@@ -72,7 +72,7 @@ pseudo_counts(seen)
 explain(view.shape, scenario, seen)
 if view.stored:
     share.toolbar("Explore", view.shape, scenario, seen)
-    if not painted("painted"):
+    if not painted(".js-plotly-plot .main-svg", "figure-painted"):
         st.stop()
     resources.bench(scenario.model)
     st.rerun()  # now with the model: the link's fingerprint tells whether its numbers are the stored ones

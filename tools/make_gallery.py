@@ -1,10 +1,23 @@
-"""Observe the scenarios of the gallery and store what is seen in assets/gallery."""
+"""Observe the scenarios of the gallery, and store what is seen and an image of its first figure in assets/gallery."""
 
 from __future__ import annotations
+
+import gzip
+from urllib.parse import unquote, urlencode
+
+from playwright.sync_api import Browser
 
 from nvib import __version__
 from nvib.lab import Bench, gallery, link, observe
 from nvib.lab.fingerprint import fingerprint, numbers
+from nvib.lab.gallery import Entry
+from tools.serve import chromium, serving
+
+DRAWN = """async (key) => {
+  const chart = document.querySelector(`.st-key-${key} .js-plotly-plot`);
+  const { width, height } = chart._fullLayout;
+  return Plotly.toImage({ data: chart.data, layout: chart.layout }, { format: 'svg', width, height });
+}"""
 
 
 def main() -> None:
@@ -16,9 +29,26 @@ def main() -> None:
         seen = observe(bench, entry.scenario)
         made = link.Made(fingerprint(seen), bench.shape.revision, __version__)
         gallery.store(entry, gallery.Stored(bench.shape, seen, made))
-        size = (gallery.STORE / f"{entry.name}.json.gz").stat().st_size
         told = ", ".join(f"{key} {value:.4g}" for key, value in numbers(seen).items())
-        print(f"{entry.name:16} {size / 1e3:5.1f} kB  {told}")
+        print(f"{entry.name:16} {told}", flush=True)
+    with serving() as address, chromium() as browser:
+        for theme in ("light", "dark"):
+            for entry in gallery.ENTRIES:
+                key = gallery.POSTERS[benches[entry.scenario.model].task]
+                image = drawn(browser, address, entry, key, theme)
+                path = gallery.STORE / f"{entry.name}-{theme}.svg.gz"
+                path.write_bytes(gzip.compress(image.encode(), 9, mtime=0))
+
+
+def drawn(browser: Browser, address: str, entry: Entry, key: str, theme: str) -> str:
+    """The figure of this key on the entry's page, as SVG."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme=theme)
+    page.goto(f"{address}/?{urlencode(link.encode(entry.scenario) or {})}")
+    page.wait_for_selector(f".st-key-{key} .js-plotly-plot .main-svg", timeout=120_000)
+    page.wait_for_timeout(1000)
+    url = page.evaluate(DRAWN, key)
+    page.close()
+    return unquote(url.partition(",")[2])
 
 
 if __name__ == "__main__":

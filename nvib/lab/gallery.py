@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 from dataclasses import dataclass
@@ -123,6 +124,19 @@ ENTRIES = (
 def find(scenario: Scenario) -> Entry | None:
     """The entry that shows exactly this scenario."""
     return next((entry for entry in ENTRIES if entry.scenario == scenario), None)
+
+
+# What stands in the place of the page's first figure until the browser has drawn it: the figure's key, by task.
+POSTERS = {"next token": "next-token", "similarity": "similarity-nv", "generated text": "map-nv"}
+
+
+@cache
+def poster(entry: Entry, theme: str) -> str | None:
+    """The stored image of an entry's first figure as a data URL, or None."""
+    path = STORE / f"{entry.name}-{theme}.svg.gz"
+    if not path.exists():
+        return None
+    return "data:image/svg+xml;base64," + base64.b64encode(gzip.decompress(path.read_bytes())).decode()
 
 
 @cache

@@ -107,12 +107,14 @@ def view(title: str, early: bool = True) -> View:
     """As `page`; early: a scenario of the gallery is shown as it was stored while its model is not loaded."""
     ignored, navigation = _framed(title)
     before = st.session_state["scenario"]
+    kept = None if not early or resources.loaded(before.model) else _stored(session.read(before))
+    if kept and parts.drawn().still:
+        return View(before, kept.shape, None, kept.seen)
     with st.sidebar:
         _model_and_text(before)
     for sentence in ignored:
         parts.drawn().notes.warning(plain(sentence))
     name = st.session_state[key("model")]
-    kept = None if not early or resources.loaded(name) else _stored(session.read(before))
     bench = None
     if kept is None:
         try:
@@ -141,11 +143,19 @@ def view(title: str, early: bool = True) -> View:
 
 
 def _stored(scenario: Scenario) -> gallery.Stored | None:
+    """The gallery's numbers of a scenario, and its poster on the page, where it has them."""
     entry = gallery.find(scenario)
+    if entry is None:
+        return None
     try:
-        return gallery.stored(entry) if entry else None
+        kept = gallery.stored(entry)
     except (NVError, OSError):
         return None
+    poster = gallery.poster(entry, theme())
+    if poster:
+        parts.drawn().posters[gallery.POSTERS[kept.shape.task]] = poster
+        parts.drawn().still = st.session_state.get("moving") != scenario
+    return kept
 
 
 def _beyond(shape: Shape) -> list[str]:

@@ -1,18 +1,20 @@
-"""Tells the server when the page's first figure stands in the browser, so that heavy work can wait for it."""
+"""Tells the server when something stands in the browser, so that heavier work can wait for it."""
 
 from __future__ import annotations
 
 import streamlit as st
 
+PATIENCE = 5000  # milliseconds after which the page goes on all the same
 JS = """
-export default function ({ setTriggerValue }) {
+export default function ({ data, setTriggerValue }) {
   const start = performance.now();
+  const there = (found) => found && (!(found instanceof HTMLImageElement) || found.complete);
   const look = () => {
-    const drawn = document.querySelector('.js-plotly-plot .main-svg');
-    if (drawn || performance.now() - start > 5000) setTriggerValue('painted', true);
-    else waiting = setTimeout(look, 100);
+    if (there(document.querySelector(data.selector)) || performance.now() - start > data.patience) {
+      requestAnimationFrame(() => setTimeout(() => setTriggerValue('painted', true)));
+    } else waiting = setTimeout(look, 30);
   };
-  let waiting = setTimeout(look, 100);
+  let waiting = setTimeout(look, 30);
   return () => clearTimeout(waiting);
 }
 """
@@ -20,6 +22,7 @@ export default function ({ setTriggerValue }) {
 _painted = st.components.v2.component("nvib_painted", html="", js=JS)
 
 
-def painted(key: str) -> bool:
-    """Whether the browser has drawn a figure; the page runs again when it has."""
-    return bool(_painted(key=key, on_painted_change=lambda: None).painted)
+def painted(selector: str, key: str) -> bool:
+    """Whether the browser shows what a CSS selector finds; the page runs again when it does."""
+    data = {"selector": selector, "patience": PATIENCE}
+    return bool(_painted(key=key, data=data, on_painted_change=lambda: None).painted)

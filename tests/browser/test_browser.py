@@ -1,85 +1,13 @@
 """The app in a real Chromium on a server of its own: links, sliders, console and origins."""
 
 import re
-from urllib.parse import parse_qs, quote, urlparse
+from urllib.parse import quote, urlparse
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from tools.serve import chromium, serving
-
-WAIT = 120_000  # milliseconds: a first visit loads a model
-
-
-@pytest.fixture
-def server():
-    """The address of a fresh server, which has loaded no model and seen no visitor."""
-    with serving() as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def shared():
-    """The address of a server that these tests share, each a visitor of its own."""
-    with serving() as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as found:
-        yield found
-
-
-class Visit:
-    """One page, with what its console and its requests left."""
-
-    def __init__(self, browser, address, path="", scheme="light"):
-        context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
-        self.page = context.new_page()
-        self.origins, self.errors, self.messages = set(), [], [0]
-        self.page.on("websocket", lambda ws: ws.on("framereceived", lambda data: self.messages.append(len(data))))
-        self.page.on("request", lambda request: self.asked(urlparse(request.url)))
-        self.page.on("console", lambda message: self.note(message))
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.goto(f"{address}/{path}")
-
-    def asked(self, url):
-        if url.scheme not in ("blob", "data"):  # these are of the page itself
-            self.origins.add(url.netloc)
-
-    def note(self, message):
-        # On a deep link Streamlit's own front end first asks below the page's path; the 404 is its way to learn.
-        probing = "/_stcore/" in message.location.get("url", "")
-        if message.type == "error" and not probing:
-            self.errors.append(message.text)
-
-    def drawn(self, charts):
-        expect(self.page.locator(".js-plotly-plot")).to_have_count(charts, timeout=WAIT)
-        self.settled()
-        return self
-
-    def settled(self):
-        self.page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=WAIT)
-        self.page.wait_for_timeout(500)
-
-    def ticks(self, chart, axis):
-        """The tick text of a chart's axis, as it stands in the page."""
-        return self.page.locator(f".st-key-{chart} .{axis}axislayer-above text").all_text_contents()
-
-    def query(self):
-        return {name: values[0] for name, values in parse_qs(urlparse(self.page.url).query).items()}
-
-    def numbers(self):
-        """The data of every chart, as the browser holds it."""
-        script = "() => [...document.querySelectorAll('.js-plotly-plot')].map(p => JSON.stringify(p.data))"
-        return self.page.evaluate(script)
-
-    def check(self, address):
-        assert self.origins == {urlparse(address).netloc}
-        assert self.errors == []
-        assert self.page.get_by_test_id("stException").count() == 0
+from tests.browser.conftest import WAIT, Visit
 
 
 def test_fresh_server_deep_link_to_the_second_page(server, browser):
@@ -201,7 +129,16 @@ def test_labels_of_unusual_tokens(shared, browser):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(
-    "path", ["?model=smollm2&path=True", "?model=minilm", "Pseudo-counts?model=g2p", "Prior?model=minilm", "Method"]
+    "path",
+    [
+        "?model=smollm2&path=True",
+        "?model=minilm",
+        "Pseudo-counts?model=g2p",
+        "Prior?model=minilm",
+        "Method",
+        "Compare?model=g2p",
+        "Gallery",
+    ],
 )
 def test_no_serious_violation_of_accessibility(shared, browser, path, scheme):
     visit = Visit(browser, shared, path, scheme)
