@@ -8,11 +8,14 @@ export default function ({ data, parentElement }) {
     button.timer = setTimeout(() => { told.textContent = ''; }, 6000);
   };
   button.onclick = async () => {
-    if (!data.query) {
+    // While the page is at work the address bar is ahead of this button: then it is the link, without a fingerprint.
+    const here = new URLSearchParams(location.search);
+    const same = here.toString() === new URLSearchParams(data.address).toString();
+    if (here.has('view') || (same && !data.query)) {
       say('Too long for a link: Export saves it as a .json scenario.');
       return;
     }
-    const link = `${location.origin}${location.pathname}?${data.query}`;
+    const link = `${location.origin}${location.pathname}?${same ? data.query : here}`;
     try {
       await navigator.clipboard.writeText(link);
     } catch {  // no permission, or a page that is not served over https

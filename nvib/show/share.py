@@ -79,7 +79,8 @@ def toolbar(page: str, shape: Shape, scenario: Scenario, seen: Observation | Non
     if seen is not None:
         _check(scenario, seen, made)
     with parts.drawn().bar:
-        _copy(key="copy-link", data={"query": urlencode(link.encode(scenario, made) or {})})
+        query = urlencode(link.encode(scenario, made) or {})
+        _copy(key="copy-link", data={"query": query, "address": urlencode(session.address(scenario))})
         with st.popover("Export", key="export", on_change="rerun") as opened:
             if opened.open:
                 _export(page, about(shape, scenario, made), scenario, made, seen)
