@@ -1,15 +1,19 @@
-"""Both pages as scripts: they draw, they survive bad input, and identity shows no difference."""
+"""The pages as scripts: they draw, they survive bad input, and identity shows no difference."""
 
+import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from nvib.lab import link, observe
+from nvib.lab import EXAMPLES, gallery, link, observe
+from nvib.lab.fingerprint import fingerprint
 from nvib.lab.path import follow
-from nvib.show import controls
+from nvib.show import controls, share
 from tests import tiny
 from tests.test_models import save
 
@@ -214,3 +218,82 @@ def test_marginals_and_tables_open(model):
     app.run()
     assert not app.exception
     assert len(app.dataframe) > tables + 2
+
+
+NOISE = [bytes((seed * 37 + n * n * (seed + 1)) % 256 for n in range(60)).decode("latin-1") for seed in range(6)]
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("noise", NOISE[:2])
+def test_random_bytes_in_the_address_open_on_defaults(page, noise):
+    app = opened(page, **{noise[:20] or "x": noise[20:40], "layer": noise[40:], "z": noise})
+    assert not app.exception
+    assert not app.error
+    assert app.session_state["scenario"].model == "smollm2"
+    assert len(app.warning) == 3
+    assert all("ignored" in warning.value for warning in app.warning)
+    assert len(charts(app)) >= LEAST[page]
+
+
+def test_the_gallery_draws_without_a_model(monkeypatch):
+    from nvib.show import resources
+
+    def never(name):
+        raise AssertionError("the gallery loaded a model")
+
+    monkeypatch.setattr(resources, "bench", never)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    app.switch_page("pages/6_Gallery.py").run()
+    assert not app.exception
+    assert len(charts(app)) == len(gallery.ENTRIES)
+    assert [header.value for header in app.header] == [entry.title for entry in gallery.ENTRIES]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_figure_and_table_of_a_page_can_be_exported(page):
+    app = opened(page, model="g2p")
+    drawn = app.session_state["drawn"]
+    keys = {chart.proto.id.rsplit("-", 1)[0] for chart in app.get("plotly_chart")}
+    assert len(drawn.figures) == len(app.get("plotly_chart")) == len(keys)
+    assert all(title and not title.startswith("Map ") for title in drawn.figures.values())
+    about = {"model": "<script>", "app": "x"}
+    for title, make in drawn.tables.items():
+        table = make()
+        lines = share.to_csv(table, "where it comes from").decode().split("\n", 1)
+        back = pd.read_csv(io.StringIO(lines[1]), keep_default_na=False)
+        assert back.shape == table.shape, title
+        found = json.loads(share.to_json(table, about))
+        assert found["columns"] == [str(name) for name in table.columns]
+        for at, name in enumerate(table.select_dtypes("number").columns):
+            place = list(table.columns).index(name)
+            values = [np.nan if row[place] is None else float(row[place]) for row in found["rows"]]
+            np.testing.assert_allclose(values, table[name].to_numpy(float), rtol=1e-6, err_msg=f"{title} {at}")
+    html = share.report(page, about, drawn.tables)
+    assert "<script>" not in html
+    assert html.count("<table") == len(drawn.tables)
+
+
+def test_a_big_table_is_cut_in_the_report_and_says_so():
+    big = pd.DataFrame(np.zeros((500, 60)), columns=[f"<b>{n}" for n in range(60)])
+    html = share.report("Explore", {}, {"Big": lambda: big})
+    assert "100 of 500 rows, 40 of 60 columns" in html
+    assert html.count("<tr") == 101
+    assert "<b>0" not in html
+
+
+@pytest.mark.parametrize(
+    ("made", "sentence"),
+    [("right", ""), ("wrong", "not those that this link was made with: mean cosine"), ("!", "cannot be read")],
+)
+def test_the_numbers_of_a_link_are_checked(made, sentence, benches):
+    scenario = EXAMPLES["minilm"]
+    other = replace(scenario, encoder_sigma=0.9)
+    fp = {"right": scenario, "wrong": other}.get(made)
+    fp = fingerprint(observe(benches("minilm"), fp)) if fp else made
+    app = opened("Explore", **link.encode(scenario, link.Made(fp, "another revision", "0.0.1")))
+    told = [warning.value.replace("\\", "") for warning in app.warning]
+    assert len(told) == bool(sentence)
+    assert all(sentence in line for line in told)
+    assert made != "wrong" or "there another revision, app 0.0.1" in told[0]
+    app.select_slider(key="scenario_encoder_sigma").set_value(0.2).run()
+    assert not app.warning
