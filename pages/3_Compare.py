@@ -1,5 +1,6 @@
 """Compare: what the untouched and the regularised model say, and what each makes of the other's text."""
 
+import pandas as pd
 import streamlit as st
 
 from nvib import NVError
@@ -37,6 +38,8 @@ else:
             if bench.task == "generated text":
                 comparison.outputs_table(bench, scenario, found, seen.rows)
                 st.markdown(f"**Row {seen.row + 1}**: {controls.plain(seen.rows[seen.row])}")
+            else:
+                parts.drawn().tables["Generated text"] = lambda: pd.DataFrame({"text": seen.rows, **found.outputs})
             comparison.aligned(found)
             comparison.forced(found)
     except (NVError, ValueError) as error:

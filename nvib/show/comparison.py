@@ -115,6 +115,7 @@ def aligned(found: Comparison) -> None:
         else f"First divergence, framed in amber: token {where}, counted from 0. {n} edit operations on tokens. "
         "Red: only the baseline has it; blue: only NV."
     )
+    parts.drawn().tables["Edits, token by token"] = lambda: _edits(found)
     gone, come = (np.zeros(len(found.tokens[side])) for side in SIDES)
     for op, a, b, c, d in found.edits:
         if op != "equal":
@@ -124,6 +125,13 @@ def aligned(found: Comparison) -> None:
         for side, values in zip(SIDES, (gone, come), strict=True)
     ]
     marked("aligned", texts, controls.theme())
+
+
+def _edits(found: Comparison) -> pd.DataFrame:
+    """What leads from the baseline's output to NV's, an operation a row."""
+    one, other = (found.tokens[side] for side in SIDES)
+    rows = [[op, " ".join(one[a:b]), " ".join(other[c:d])] for op, a, b, c, d in found.edits]
+    return pd.DataFrame(rows, columns=["operation", *SIDES])
 
 
 def forced(found: Comparison) -> None:

@@ -83,14 +83,14 @@ def toolbar(page: str, shape: Shape, scenario: Scenario, seen: Observation | Non
         _copy(key="copy-link", data={"query": query, "address": urlencode(session.address(scenario))})
         with st.popover("Export", key="export", on_change="rerun") as opened:
             if opened.open:
-                _export(page, about(shape, scenario, made), scenario, made, seen)
+                _export(page, about(page, shape, scenario, made), scenario, made, seen)
         with st.popover("Code", key="code", on_change="rerun") as opened:
             if opened.open:
                 st.caption("The Python that computes this view's numbers.")
                 st.code(script(scenario, shape, page), language="python")
 
 
-def about(shape: Shape, scenario: Scenario, made: link.Made) -> dict[str, str]:
+def about(page: str, shape: Shape, scenario: Scenario, made: link.Made) -> dict[str, str]:
     """Where numbers come from, by name: what stands under every figure and in every file."""
     setting = [f"{kind} τα {scenario.temperature(kind).alpha:g}, τσ {scenario.temperature(kind).sigma:g}"
                + (f", layers {layers}" if (layers := getattr(scenario, f"{kind}_layers")) else "")
@@ -101,12 +101,14 @@ def about(shape: Shape, scenario: Scenario, made: link.Made) -> dict[str, str]:
             shown = f"{value:g}" if isinstance(value, float) else value
             setting.append(f"{'τμ' if name == 'mu' else name.replace('_', ' ')} {shown}")
     kind = scenario.kind or shape.kinds[-1]
+    way = f"{'sampled' if scenario.sampled else 'greedy'}, {scenario.length} tokens at most"
     return {
         "model": shape.name,
         "revision": shape.revision,
         "setting": "; ".join(setting).replace("inf", "identity"),
         "prior": scenario.prior + (f" {scenario.prior_id}" if scenario.prior == "own" else ""),
         "view": f"{kind} layer {scenario.layer}, head {scenario.head}, row {scenario.row + 1}",
+        **({"generation": way} if page == "Compare" and shape.task != "similarity" else {}),
         "seed": str(scenario.seed),
         "text": " ".join(scenario.text.split())[:200],
         "app": f"{link.APP} {made.app}",
