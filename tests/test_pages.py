@@ -247,6 +247,10 @@ def test_the_gallery_draws_without_a_model(monkeypatch):
     assert not app.exception
     assert len(charts(app)) == len(gallery.ENTRIES)
     assert [header.value for header in app.header] == [entry.title for entry in gallery.ENTRIES]
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    app.query_params["nonsense"] = "1"
+    app.switch_page("pages/6_Gallery.py").run()
+    assert "nonsense" in app.warning[0].value
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -290,7 +294,8 @@ def test_the_numbers_of_a_link_are_checked(made, sentence, benches):
     other = replace(scenario, encoder_sigma=0.9)
     fp = {"right": scenario, "wrong": other}.get(made)
     fp = fingerprint(observe(benches("minilm"), fp)) if fp else made
-    app = opened("Explore", **link.encode(scenario, link.Made(fp, "another revision", "0.0.1")))
+    query = link.encode(scenario, link.Made(fp, "another revision", "0.0.1"))
+    app = opened("Explore", **{name: text for name, text in query.items() if name != "kind"})
     told = [warning.value.replace("\\", "") for warning in app.warning]
     assert len(told) == bool(sentence)
     assert all(sentence in line for line in told)

@@ -80,7 +80,10 @@ class View:
 
 def bare(title: str) -> None:
     """Frame a page that has the menu, and no control of a scenario."""
-    _links(_framed(title)[1])
+    ignored, navigation = _framed(title)
+    _links(navigation)
+    for sentence in ignored:
+        parts.drawn().notes.warning(plain(sentence))
 
 
 def _framed(title: str) -> tuple[list[str], Any]:
@@ -124,7 +127,8 @@ def view(title: str, early: bool = True) -> View:
             _links(navigation)
             stop(str(error))
     shape = bench.shape if bench else kept.shape  # type: ignore[union-attr]  # one of them is there
-    for sentence in _beyond(shape) if session.link_opened() else ():
+    opened = session.link_opened()
+    for sentence in _beyond(shape) if opened else ():
         parts.drawn().notes.warning(plain(sentence))
     if bench:
         resources.prepare(bench, session.read(before))
@@ -135,6 +139,8 @@ def view(title: str, early: bool = True) -> View:
         _view(shape)
         st.button("Reset to identity", on_click=_reset, width="stretch")
     scenario = session.read(before)
+    if opened:  # what the model made of the link, as with the kind that a short one does not name
+        st.session_state["made"] = (scenario, st.session_state["made"][1])
     session.remember(scenario)
     _links(navigation)
     if shape.experimental:
