@@ -18,8 +18,7 @@ from nvib.lab.compare import compare, force, reference_ids
 from nvib.lab.generation import SharedNoise, generate
 from nvib.lab.listing import MOST_ROWS, go_through, table, texts
 from nvib.lab.run import run
-from tests import tiny
-from tests.test_models import WORDS, save_tokenizer
+from tests.test_models import encoder_folder
 
 SHORT = replace(EXAMPLES["smollm2"], length=6)
 WORD = replace(EXAMPLES["g2p"], target="vɚsˈaɪ\n\nmɪsɪsɪpi")
@@ -227,24 +226,8 @@ def test_neighbours_by_brute_force():
     assert outputs.neighbours(np.ones((1, 1))).tolist() == [-1]
 
 
-@pytest.fixture
-def encoder(tmp_path):
-    """A function: class of transformers -> a folder with a tiny encoder of it, with a mask token."""
-
-    def made(kind, **changes):
-        torch.manual_seed(0)
-        kind(tiny.bert_config(vocab_size=len(WORDS) + 1, **changes)).save_pretrained(tmp_path)
-        save_tokenizer(tmp_path)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
-        tokenizer.add_special_tokens({"mask_token": "[MASK]"})
-        tokenizer.save_pretrained(tmp_path)
-        return str(tmp_path)
-
-    return made
-
-
-def test_a_masked_token_is_answered_as_the_model_does(encoder):
-    folder = encoder(transformers.BertForMaskedLM)
+def test_a_masked_token_is_answered_as_the_model_does(tmp_path):
+    folder = encoder_folder(tmp_path, transformers.BertForMaskedLM)
     bench = Bench(folder)
     assert bench.head == "masked token"
     scenario = Scenario(model=folder, text="the [MASK] sat on [MASK]\nthe cat", prior="normal", encoder_sigma=0.5)
@@ -262,9 +245,9 @@ def test_a_masked_token_is_answered_as_the_model_does(encoder):
     assert outputs.head_outputs(bench, *run(bench, scenario), 1) == []
 
 
-def test_classes_are_those_of_the_model(encoder):
+def test_classes_are_those_of_the_model(tmp_path):
     names = {0: "good", 1: "bad", 2: "neither"}
-    folder = encoder(transformers.BertForSequenceClassification, num_labels=3, id2label=names)
+    folder = encoder_folder(tmp_path, transformers.BertForSequenceClassification, num_labels=3, id2label=names)
     bench = Bench(folder)
     assert bench.head == "classification"
     scenario = Scenario(model=folder, text="the cat sat\non the", prior="normal", encoder_sigma=0.5)

@@ -376,6 +376,17 @@ def save(folder, model):
     return folder
 
 
+def encoder_folder(folder, kind, **changes):
+    """A folder with a tiny encoder of a class of transformers, head and mask token included."""
+    torch.manual_seed(0)
+    kind(tiny.bert_config(vocab_size=len(WORDS) + 1, **changes)).save_pretrained(folder)
+    save_tokenizer(folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"mask_token": "[MASK]"})
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
 @pytest.fixture
 def bert(tmp_path):
     return save(tmp_path / "bert", tiny.bert())

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import transformers
 from streamlit.testing.v1 import AppTest
 
 from nvib.lab import EXAMPLES, gallery, link, observe
@@ -15,7 +16,7 @@ from nvib.lab.fingerprint import fingerprint
 from nvib.lab.path import follow
 from nvib.show import controls, share
 from tests import tiny
-from tests.test_models import save
+from tests.test_models import encoder_folder, save
 
 ROOT = Path(__file__).parent.parent
 PAGES = {title: path for path, title in controls.PAGES.items() if title != "Gallery"}  # it has no controls
@@ -302,3 +303,18 @@ def test_the_numbers_of_a_link_are_checked(made, sentence, benches):
     assert made != "wrong" or "there another revision, app 0.0.1" in told[0]
     app.select_slider(key="scenario_encoder_sigma").set_value(0.2).run()
     assert not app.warning
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"), [("BertForMaskedLM", "the mask"), ("BertForSequenceClassification", "Class")]
+)
+def test_an_encoders_head_is_compared(kind, told, tmp_path):
+    folder = encoder_folder(tmp_path, getattr(transformers, kind))
+    query = {"v": "2", "model": folder, "text": "the [MASK] sat\nthe cat", "prior": "normal", "encoder_sigma": "0.5"}
+    app = opened("Compare", **query)
+    assert not app.exception
+    assert not app.error
+    assert any(told in header.value for header in app.header)
+    assert len(charts(app)) == 4  # three similarities, and the answers
+    shown = [sum(_decoded(trace["x"])) for trace in charts(app)[3]["data"]]
+    assert all(0 < total <= 100.001 for total in shown)
