@@ -1,4 +1,4 @@
-"""Command line: the embedded models, one scenario's numbers, and a prior from a file of texts."""
+"""Command line: the embedded models, one scenario's numbers, a prior from a file of texts, and sweeps."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from nvib.lab import Bench, Observation, Scenario, link, observe
 from nvib.lab.compare import Comparison, compare
 from nvib.lab.fingerprint import differences, fingerprint, numbers
 from nvib.lab.record import plain, record
+from nvib.lab.sweep import grid, rows, sweep
+from nvib.lab.tasks import TASKS, task
 from nvib.lab.uploads import texts
 
 LONG = {f.name: "--" + f.name.replace("_", "-") for f in fields(Scenario)}
@@ -54,6 +56,16 @@ def _parser() -> argparse.ArgumentParser:
     prior.add_argument("--texts", required=True, metavar="FILE", help=".txt, or .csv and .jsonl with a column text")
     prior.add_argument("--out", required=True, metavar="FILE", help="the prior, as safetensors")
     prior.set_defaults(run=_prior)
+
+    swept = verbs.add_parser("sweep", help="temperatures against a task; what is done stays done when it is stopped")
+    swept.add_argument("--task", required=True, help=", ".join(TASKS))
+    swept.add_argument("--model", help="the task's own model, and no other yet")
+    swept.add_argument("--grid", required=True, metavar="SPEC", help='"decoder_alpha=inf,1 decoder_sigma=0,0.2"')
+    swept.add_argument("--count", type=int, metavar="N", help="examples of each set")
+    swept.add_argument(
+        "--out", required=True, metavar="FILE", help="the results, SQLite; taken up again if it is there"
+    )
+    swept.set_defaults(run=_sweep)
     return parser
 
 
@@ -128,6 +140,30 @@ def _prior(chosen: argparse.Namespace) -> None:
         prior.save(chosen.out)
     except OSError as error:
         raise NVError(f"The prior cannot be written to {chosen.out!r} ({error.strerror}).") from error
+
+
+def _sweep(chosen: argparse.Namespace) -> None:
+    if chosen.count is not None and chosen.count < 4:
+        raise NVError(f"--count {chosen.count} is too few examples; give 4 or more.")
+    chosen_task = task(chosen.task, chosen.count)
+    if chosen.model not in (None, chosen_task.model):
+        raise NVError(f"The task {chosen_task.name!r} is for {chosen_task.model}, not {chosen.model!r}.")
+    points = grid(chosen_task.model, chosen.grid)
+    bench = Bench(chosen_task.model, device="auto")
+    sweep(bench, chosen_task, points, chosen.out, progress=_places)
+    print(file=sys.stderr)
+    unit = "%" if chosen_task.metric.relative else chosen_task.metric.unit
+    print(f"{chosen_task.metric.name}; change in {unit} with its 95 % interval. {chosen_task.source}")
+    for row in rows(chosen_task, points, chosen.out, bench.shape.revision):
+        said = " ".join(f"{key}={value}" for key, value in row.point.items()) or "identity"
+        domain = "in" if row.inside else "out"
+        found = row.result
+        print(f"{said}\t{row.name}\t{domain}\t{row.part}\t{found.value:.4f}\t{found.change:+.2f}\t"
+              f"[{found.low:+.2f}, {found.high:+.2f}]")  # fmt: skip
+
+
+def _places(done: int, count: int) -> None:
+    print(f"\r{done} of {count}", end="", file=sys.stderr, flush=True)
 
 
 def _read(name: str) -> bytes:
