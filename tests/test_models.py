@@ -489,10 +489,14 @@ def test_missing_weights_are_not_made_up(bert):
     assert "encoder.layer.0.attention.self.query.weight" in sentence(str(bert))
 
 
-def test_a_masked_language_model_loads_as_its_encoder(tmp_path):
-    config = tiny.bert().config
-    loaded = nvib.load(str(save(tmp_path / "masked", transformers.BertForMaskedLM(config))))
-    assert isinstance(loaded.model, transformers.BertModel)
+@pytest.mark.parametrize("kind", ["BertForMaskedLM", "BertForSequenceClassification", "BertModel"])
+def test_an_encoder_keeps_the_head_that_it_was_saved_with(kind, tmp_path):
+    made = getattr(transformers, kind)(tiny.bert().config).eval()
+    loaded = nvib.load(str(save(tmp_path, made)))
+    assert type(loaded.model).__name__ == kind
+    ids = torch.arange(1, 6)[None]
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded.model(ids)[0], made(ids)[0])
 
 
 def test_code_of_a_model_is_never_run(bert, tmp_path):
