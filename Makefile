@@ -9,7 +9,7 @@ PIP := $(PY) -m pip --disable-pip-version-check install
 # Is .venv/bin/python there, new enough, and able to install?
 WORKS := import pip, sys; sys.exit(sys.version_info < (3, 11))
 
-.PHONY: run test install lint bench priors clean FORCE
+.PHONY: run test install lint bench headline priors clean FORCE
 .DELETE_ON_ERROR:
 
 run: .venv/.runtime
@@ -30,9 +30,14 @@ lint: .venv/.dev
 
 bench: .venv/.dev
 	@$(PY) -m nvib models --prepare
-	@set -e; for script in benchmarks/*.py; do \
+	@set -e; for script in $(filter-out benchmarks/headline.py,$(wildcard benchmarks/*.py)); do \
 	  echo "== $$script"; PYTHONPATH=. $(PY) "$$script"; \
 	done
+
+# ARGS=--quick for a few points on a few examples; out/headline keeps what was measured.
+headline: .venv/.dev
+	@$(PY) -m nvib models --prepare
+	PYTHONPATH=. $(PY) benchmarks/headline.py $(ARGS)
 
 priors: .venv/.dev
 	@$(PY) -m nvib models --prepare
