@@ -158,6 +158,7 @@ CHANGES = {
     "another head and layers": {"head": "0", "across": "max", "row": 1, "prior": "normal"},
     "local": {"effect": "local", "head": "max", "across": "mean"},
     "own text prior": {"prior": "text", "prior_text": "the cat sat\n\non a mat today", "prior_mean_scale": 0.5},
+    "a prior from a long line": {"prior": "text", "prior_text": "the cat sat on a mat and " * 100, "mu": 0.9},
     "scales": {"prior_variance_scale": 2.0, "pseudo_count_shift": -3.0, "mu": 0.9, "protected": 2},
 }
 

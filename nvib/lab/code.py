@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import fields
 
+from nvib.lab.bench import MAX_TOKENS
 from nvib.lab.scenario import Scenario, layer_range
 from nvib.lab.shape import Shape
 from nvib.settings import Temperature
@@ -22,7 +23,8 @@ PRIORS = {
 }
 
 ESTIMATED = """corpus = {corpus}
-batches = [loaded.tokenizer(corpus[n : n + 8], return_tensors="pt", padding=True, truncation=True, max_length={most})
+longest = min({most}, getattr(loaded.model.config, "max_position_embeddings", {most}))
+batches = [loaded.tokenizer(corpus[n : n + 8], return_tensors="pt", padding=True, truncation=True, max_length=longest)
            for n in range(0, len(corpus), 8)]
 batches = [{{name: batch[name] for name in ("input_ids", "attention_mask")}} for batch in batches]"""
 
@@ -96,11 +98,10 @@ for text, one, other in zip(texts, *outputs.values()):
 }
 
 
-def script(scenario: Scenario, shape: Shape, page: str = "Explore", longest: int = 512) -> str:
+def script(scenario: Scenario, shape: Shape, page: str = "Explore") -> str:
     """A program that ends with the view's attention maps in `maps`, and its output as the model's task has it.
 
-    page: on Compare a decoder goes on writing; longest: tokens at which the texts of an estimated prior are cut.
-    Raises NVError for an empty text.
+    page: on Compare a decoder goes on writing. Raises NVError for an empty text.
     """
     kind, task = scenario.kind or shape.kinds[-1], shape.task
     rows = shape.rows(scenario.text)
@@ -116,7 +117,7 @@ def script(scenario: Scenario, shape: Shape, page: str = "Explore", longest: int
     ]
     if answers:
         parts.append(ANSWERED)
-    parts += [*_prior(scenario, shape, longest), f"setting = {_setting(scenario, shape)}"]
+    parts += [*_prior(scenario, shape), f"setting = {_setting(scenario, shape)}"]
     parts.append(INPUTS.format(texts=_list(rows), row=min(scenario.row, len(rows) - 1)))
     first, then = GREEDY if answers else _generation(scenario, page, task)
     parts.append(
@@ -149,12 +150,12 @@ def script(scenario: Scenario, shape: Shape, page: str = "Explore", longest: int
     return "\n".join(parts)
 
 
-def _prior(scenario: Scenario, shape: Shape, longest: int) -> list[str]:
+def _prior(scenario: Scenario, shape: Shape) -> list[str]:
     if scenario.prior != "text":
         return [PRIORS[scenario.prior].format(id=scenario.prior_id)]
     lines = [line for line in scenario.prior_text.splitlines() if line.strip()]
     words = [word for line in lines for word in line.split()] if shape.name == "g2p" else lines
-    parts = [ESTIMATED.format(corpus=_list(words), most=longest)]
+    parts = [ESTIMATED.format(corpus=_list(words), most=MAX_TOKENS)]
     if shape.task == "generated text":
         parts += [
             "anything = nvib.standard_normal_prior(loaded.model)",
