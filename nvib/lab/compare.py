@@ -13,6 +13,7 @@ from rapidfuzz.distance import Levenshtein
 from nvib.errors import NVError
 from nvib.lab.bench import Batch, Bench
 from nvib.lab.generation import generate
+from nvib.lab.outputs import divergences
 from nvib.lab.scenario import Scenario
 from nvib.lab.tokens import labels
 from nvib.prior import Prior
@@ -117,10 +118,14 @@ def force(bench: Bench, scenario: Scenario, prior: Prior, row: str, ids: Sequenc
 @torch.inference_mode()
 def _force(bench: Bench, scenario: Scenario, prior: Prior, row: str, ids: Sequence[int]) -> Forced:
     batch, text, first = _inputs(bench, row, ids)
-    before, after = both_logits(bench, scenario, prior, batch)
+    return forced_of(bench, *both_logits(bench, scenario, prior, batch), text, first)
+
+
+def forced_of(bench: Bench, before: torch.Tensor, after: torch.Tensor, text: torch.Tensor, start: int = 0) -> Forced:
+    """Two models' logits [N, V] of one text, and the tokens [T] that their first T positions are to foretell."""
     chunks = [_at(before, after, text, n) for n in range(0, len(text), CHUNK)]
     columns = np.concatenate([np.empty((4, 0)), *chunks], axis=1)  # a text of one token foretells nothing
-    return Forced(labels(bench.loaded.target_tokenizer, text.tolist()), first, *columns)
+    return Forced(labels(bench.loaded.target_tokenizer, text.tolist()), start, *columns)
 
 
 def both_logits(bench: Bench, scenario: Scenario, prior: Prior, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -145,14 +150,8 @@ def _at(before: torch.Tensor, after: torch.Tensor, text: torch.Tensor, start: in
     """log p under both models, KL and Jensen-Shannon divergence at positions of one chunk: [4, positions]."""
     span = slice(start, min(start + CHUNK, len(text)))
     p, q = (logits[span].double().log_softmax(-1) for logits in (before, after))
-    middle = torch.logaddexp(p, q) - np.log(2.0)
     chosen = [x.gather(-1, text[span].unsqueeze(-1)).squeeze(-1) for x in (p, q)]
-    kl, to_p, to_q = (_kl(*pair) for pair in ((p, q), (p, middle), (q, middle)))
-    return torch.stack((*chosen, kl, (to_p + to_q) / 2)).cpu().numpy()
-
-
-def _kl(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-    return (p.exp() * (p - q)).sum(-1).clamp_min(0.0)
+    return torch.stack((*chosen, *divergences(p, q))).cpu().numpy()
 
 
 def _until_end(bench: Bench, ids: torch.Tensor) -> list[int]:

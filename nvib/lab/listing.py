@@ -13,7 +13,7 @@ from rapidfuzz.distance import Levenshtein
 from nvib.errors import NVError
 from nvib.lab import metrics, outputs
 from nvib.lab.bench import Bench
-from nvib.lab.compare import SIDES, both_logits, force, outputs_of, reference_ids
+from nvib.lab.compare import SIDES, both_logits, force, forced_of, outputs_of, reference_ids
 from nvib.lab.outputs import neighbours, next_token, similarity
 from nvib.lab.scenario import Scenario
 from nvib.prior import Prior
@@ -86,7 +86,7 @@ def _next_token(bench: Bench, scenario: Scenario, prior: Prior) -> Row:
         "Jensen–Shannon, nats": found.js,
     }
     columns["changed"] = "yes" if columns["next, baseline"] != columns["next, NV"] else ""
-    whole = force(bench, scenario, prior, scenario.text, [])
+    whole = forced_of(bench, before, after, batch["input_ids"][0, 1:])
     if len(whole.tokens):
         columns |= {"log p a token, baseline": float(whole.baseline.mean()),
                     "log p a token, NV": float(whole.regularised.mean())}  # fmt: skip

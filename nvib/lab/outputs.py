@@ -69,17 +69,16 @@ def of(bench: Bench, before: Side, after: Side) -> Output:
 def next_token(bench: Bench, baseline: torch.Tensor, regularised: torch.Tensor) -> NextToken:
     """Two logit vectors [V] as probabilities of the most likely tokens, and their divergences."""
     p, q = (logits.double().log_softmax(-1) for logits in (baseline, regularised))
-    middle = torch.logaddexp(p, q) - np.log(2.0)
-    top = list(dict.fromkeys(torch.cat((p.topk(SHOWN).indices, q.topk(SHOWN).indices)).tolist()))
-    top = sorted(top, key=lambda n: -max(float(p[n]), float(q[n])))[:SHOWN]
+    top = _likeliest(p, q)
+    kl, js = divergences(p, q)
     return NextToken(
         tokens=labels(bench.loaded.tokenizer, top),
         baseline=p[top].exp().cpu().numpy(),
         regularised=q[top].exp().cpu().numpy(),
         baseline_rank=_ranks(p, top),
         regularised_rank=_ranks(q, top),
-        kl=_kl(p, q),
-        js=(_kl(p, middle) + _kl(q, middle)) / 2,
+        kl=float(kl),
+        js=float(js),
     )
 
 
@@ -87,9 +86,20 @@ def _ranks(scores: torch.Tensor, ids: list[int]) -> np.ndarray:
     return np.array([1 + int((scores > scores[n]).sum()) for n in ids])
 
 
-def _kl(p: torch.Tensor, q: torch.Tensor) -> float:
-    """KL(p || q) of two log-probability vectors, in nats; rounding never makes it negative."""
-    return max(0.0, float((p.exp() * (p - q)).sum()))
+def _likeliest(p: torch.Tensor, q: torch.Tensor) -> list[int]:
+    """The ids that one of two models, probabilities or their logarithms [V] each, holds for most probable."""
+    top = dict.fromkeys(torch.cat((p.topk(SHOWN).indices, q.topk(SHOWN).indices)).tolist())
+    return sorted(top, key=lambda n: -max(float(p[n]), float(q[n])))[:SHOWN]
+
+
+def divergences(p: torch.Tensor, q: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """KL(p || q) and the Jensen-Shannon divergence of log-probabilities [..., V], in nats [...], never negative."""
+
+    def kl(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return (a.exp() * (a - b)).sum(-1).clamp_min(0.0)
+
+    middle = torch.logaddexp(p, q) - np.log(2.0)
+    return kl(p, q), (kl(p, middle) + kl(q, middle)) / 2
 
 
 def _generated(
@@ -153,8 +163,7 @@ def head_outputs(bench: Bench, before: Side, after: Side, row: int) -> list[Head
     masked = (before.inputs["input_ids"][row] == bench.loaded.tokenizer.mask_token_id).nonzero()[:, 0].tolist()
     found = []
     for at in masked:
-        top = list(dict.fromkeys(torch.cat((p[at].topk(SHOWN).indices, q[at].topk(SHOWN).indices)).tolist()))
-        top = sorted(top, key=lambda n: -max(float(p[at, n]), float(q[at, n])))[:SHOWN]
+        top = _likeliest(p[at], q[at])
         answers = labels(bench.loaded.tokenizer, top)
         found.append(HeadOutput(at, answers, p[at][top].cpu().numpy(), q[at][top].cpu().numpy()))
     return found

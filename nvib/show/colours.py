@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
 BASELINE = "#8C939E"
 NV = "#0072B2"
 PRIOR = "#E69F00"
@@ -56,6 +60,12 @@ def _stops(scale: str, stops: int) -> list[tuple[float, float]]:
     """Values from 0 to 1, and how far along its colours each is."""
     at = {"linear": lambda t: t, "sqrt": lambda t: t * t, "log": lambda t: LEAST ** (1 - t)}[scale]
     return [(0.0, 0.0), *((at(i / (stops - 1)), i / (stops - 1)) for i in range(1, stops))]
+
+
+def painted(values: Sequence[float] | np.ndarray, theme: str) -> dict[str, list[str]]:
+    """The grounds, "colours", and the "inks" of tokens with values from -1 to 1."""
+    grounds, inks = zip(*(shade(float(value), theme) for value in values), strict=True) if len(values) else ((), ())
+    return {"colours": list(grounds), "inks": list(inks)}
 
 
 def shade(value: float, theme: str) -> tuple[str, str]:

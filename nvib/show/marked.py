@@ -45,7 +45,6 @@ def marked(key: str, texts: Sequence[Marked], theme: str) -> None:
     """Draw the texts, one under the other."""
     data = []
     for text in texts:
-        paint = [colours.shade(float(value), theme) for value in text.values]
         plain = {"name": text.name, "tokens": list(text.tokens), "told": list(text.told), "at": text.at}
-        data.append({**plain, "colours": [ground for ground, _ in paint], "inks": [ink for _, ink in paint]})
+        data.append({**plain, **colours.painted(text.values, theme)})
     _marked(key=key, data={"texts": data})

@@ -56,11 +56,9 @@ def token_strip(
 
 def _side(name: str, tokens: list[str], values: np.ndarray, what: str, theme: str) -> dict[str, Any]:
     reach = max(0.01, float(np.abs(values).max(initial=0.0)))
-    paint = [colours.shade(float(value) / reach * 0.6, theme) for value in values]
     return {
         "name": name,
         "tokens": tokens,
         "told": [f"{value:+.4f} {what}" if what else "query" for value in values],
-        "colours": [ground for ground, _ in paint],
-        "inks": [ink for _, ink in paint],
+        **colours.painted(values / reach * 0.6, theme),
     }
