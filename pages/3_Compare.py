@@ -43,6 +43,6 @@ else:
             comparison.aligned(found)
             comparison.forced(found)
     except (NVError, ValueError) as error:
-        st.error(controls.plain(str(error)), icon=":material/info:")
+        controls.refuse(str(error))
 listing.panel(bench, scenario, prior)
 share.toolbar("Compare", bench.shape, scenario, seen)

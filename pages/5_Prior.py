@@ -58,7 +58,7 @@ for title, text in texts.items():
     try:
         found[title] = resources.text_distance(bench, scenario, text, kind)
     except (NVError, ValueError) as error:
-        st.error(controls.plain(f"{title}: {error}"), icon=":material/info:")
+        controls.refuse(f"{title}: {error}")
 if not found:
     st.stop()
 parts.chart(

@@ -125,7 +125,7 @@ try:
     worked(seen, bench.loaded.name)
     share.toolbar("Method", bench.shape, scenario, seen)
 except (NVError, ValueError) as error:
-    st.error(controls.plain(str(error)), icon=":material/info:")
+    controls.refuse(str(error))
 controls.link("Explore", "Open this cell on Explore")
 
 st.header("Symbols, and where the app shows them")

@@ -6,6 +6,7 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -83,7 +84,7 @@ def phonemes(count: int = 400) -> Task:
     fresh = entries[16_000:]  # the prior was estimated from words before this place
     named = {"words": [e for e in fresh if e[0].islower()], "proper names": [e for e in fresh if e[0].istitle()]}
     sets = {name: [Example(word, said) for word, said in found[:count]] for name, found in named.items()}
-    source = f"pronunciation dictionaries, Apache-2.0 ({corpora.source(corpora.DICTIONARY)})"
+    source = f"pronunciation dictionaries ({corpora.source(corpora.DICTIONARY)}; MIT package, Apache-2.0 model)"
     return Task("phonemes", "g2p", ERRORS, sets, ("words",), source)
 
 
@@ -92,7 +93,7 @@ def retrieval(count: int = 200) -> Task:
     sets = {}
     for name, code in LANGUAGES.items():
         pieces = (SENTENCE.split(text, maxsplit=1) for text in _held_out(code))
-        sets[name] = [Example(one, rest) for one, rest in (p for p in pieces if len(p) == 2)][:count]
+        sets[name] = [Example(*pair) for pair in islice((p for p in pieces if len(p) == 2), count)]
     source = f"Wikipedia summaries, CC BY-SA 4.0 ({corpora.source(corpora.WIKIPEDIA)})"
     return Task("retrieval", "minilm", RETRIEVAL, sets, ("English",), source)
 

@@ -187,9 +187,14 @@ def from_link(scenario: Scenario) -> bool:
     return st.session_state.get("made", (None,))[0] == scenario
 
 
+def refuse(sentence: str) -> None:
+    """Say what is wrong in one sentence."""
+    st.error(plain(sentence), icon=":material/info:")
+
+
 def stop(sentence: str) -> None:
     """Say what is wrong in one sentence, and leave the controls for the visitor to mend it."""
-    st.error(plain(sentence), icon=":material/info:")
+    refuse(sentence)
     st.stop()
 
 

@@ -31,11 +31,11 @@ def panel(bench: Bench, scenario: Scenario, prior: Prior) -> None:
     )  # fmt: skip
     problem = st.session_state.get("listing_problem")
     if problem:
-        st.error(controls.plain(problem), icon=":material/info:")
+        controls.refuse(problem)
     try:
         found = texts(scenario.listing)
     except NVError as error:
-        st.error(controls.plain(str(error)), icon=":material/info:")
+        controls.refuse(str(error))
         return
     if not found:
         return

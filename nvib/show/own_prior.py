@@ -29,7 +29,7 @@ def panel(bench: Bench) -> None:
             prior = _made(bench, file.name, file.getvalue())
             fingerprint = bench.keep_prior(prior)
         except (NVError, ValueError) as error:
-            st.error(controls.plain(str(error)), icon=":material/info:")
+            controls.refuse(str(error))
             return
         finally:
             spot.empty()

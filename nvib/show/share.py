@@ -165,7 +165,7 @@ def _export(page: str, about: dict[str, str], scenario: Scenario, made: link.Mad
     )  # fmt: skip
     st.file_uploader("Open a scenario", type="json", key="scenario_file", on_change=_open)
     if problem := st.session_state.get("scenario_problem"):
-        st.error(controls.plain(problem), icon=":material/info:")
+        controls.refuse(problem)
 
 
 def _open() -> None:
