@@ -13,13 +13,15 @@ from urllib.parse import parse_qsl, urlsplit
 
 from nvib import __version__, models
 from nvib.errors import NVError
-from nvib.lab import Bench, Observation, Scenario, link, observe
+from nvib.lab import Bench, Observation, Scenario, link, observe, paper
 from nvib.lab.compare import Comparison, compare
 from nvib.lab.fingerprint import differences, fingerprint, numbers
+from nvib.lab.paper import PAPER, TRIALS
 from nvib.lab.record import plain, record
-from nvib.lab.sweep import grid, rows, sweep
-from nvib.lab.tasks import TASKS, task
-from nvib.lab.uploads import texts
+from nvib.lab.search import SEARCHES, space
+from nvib.lab.sweep import Plan, chosen, name_of, rows, sweep
+from nvib.lab.tasks import FEWEST, OWN, PARTS, TASKS, Task, own, task
+from nvib.lab.uploads import pairs, texts
 
 LONG = {f.name: "--" + f.name.replace("_", "-") for f in fields(Scenario)}
 
@@ -58,9 +60,19 @@ def _parser() -> argparse.ArgumentParser:
     prior.set_defaults(run=_prior)
 
     swept = verbs.add_parser("sweep", help="temperatures against a task; what is done stays done when it is stopped")
-    swept.add_argument("--task", required=True, help=", ".join(TASKS))
-    swept.add_argument("--model", help="the task's own model, and no other yet")
-    swept.add_argument("--grid", required=True, metavar="SPEC", help='"decoder_alpha=inf,1 decoder_sigma=0,0.2"')
+    swept.add_argument(
+        "--task", required=True,
+        help=f"{', '.join(TASKS)}; with a network the paper's {', '.join(PAPER)}; or own, with texts of yours",
+    )  # fmt: skip
+    swept.add_argument("--model", help="of a task of your own; the others have theirs")
+    for domain, name in OWN.items():
+        swept.add_argument(f"--{domain}", metavar="FILE", help=f"{name} texts of a task of your own, as of `prior`")
+    swept.add_argument(
+        "--grid", metavar="SPEC", help='"decoder_alpha=inf,1 decoder_sigma=0:0.5": values, or for a search a range'
+    )
+    swept.add_argument("--search", default="grid", help=f"{', '.join(SEARCHES)}; default grid")
+    swept.add_argument("--points", type=int, default=TRIALS, metavar="N", help="of a random or adaptive search")
+    swept.add_argument("--seed", type=int, default=0, metavar="N", help="of a random or adaptive search")
     swept.add_argument("--count", type=int, metavar="N", help="examples of each set")
     swept.add_argument(
         "--out", required=True, metavar="FILE", help="the results, SQLite; taken up again if it is there"
@@ -142,24 +154,45 @@ def _prior(chosen: argparse.Namespace) -> None:
         raise NVError(f"The prior cannot be written to {chosen.out!r} ({error.strerror}).") from error
 
 
-def _sweep(chosen: argparse.Namespace) -> None:
-    if chosen.count is not None and chosen.count < 4:
-        raise NVError(f"--count {chosen.count} is too few examples; give 4 or more.")
-    chosen_task = task(chosen.task, chosen.count)
-    if chosen.model not in (None, chosen_task.model):
-        raise NVError(f"The task {chosen_task.name!r} is for {chosen_task.model}, not {chosen.model!r}.")
-    points = grid(chosen_task.model, chosen.grid)
-    bench = Bench(chosen_task.model, device="auto")
-    sweep(bench, chosen_task, points, chosen.out, progress=_places)
+def _sweep(given: argparse.Namespace) -> None:
+    if given.count is not None and given.count < FEWEST:
+        raise NVError(f"--count {given.count} is too few examples; give {FEWEST} or more.")
+    bench, swept, base = _task(given)
+    grid = given.grid or (PAPER[given.task].grid if given.task in PAPER else "")
+    plan = Plan(swept, space(base, grid), given.search, given.points, given.seed)
+    sweep(bench, plan, given.out, progress=_places)
     print(file=sys.stderr)
-    unit = "%" if chosen_task.metric.relative else chosen_task.metric.unit
-    print(f"{chosen_task.metric.name}; change in {unit} with its 95 % interval. {chosen_task.source}")
-    for row in rows(chosen_task, points, chosen.out, bench.shape.revision):
-        said = " ".join(f"{key}={value}" for key, value in row.point.items()) or "identity"
-        domain = "in" if row.inside else "out"
+    revision = bench.shape.revision
+    print(f"{swept.metric.name}; change in {swept.metric.change_unit} with its 95 % interval. {swept.source}")
+    for row in rows(plan, given.out, revision):
+        said = " ".join(f"{key}={value}" for key, value in json.loads(name_of(row.point)).items()) or "identity"
         found = row.result
-        print(f"{said}\t{row.name}\t{domain}\t{row.part}\t{found.value:.4f}\t{found.change:+.2f}\t"
-              f"[{found.low:+.2f}, {found.high:+.2f}]")  # fmt: skip
+        print(f"{said}\t{row.name}\t{'in' if row.inside else 'out'}\t{row.part}\t{found.value:.4f}\t"
+              f"{found.change:+.2f}\t[{found.low:+.2f}, {found.high:+.2f}]")  # fmt: skip
+    best = name_of(chosen(plan, given.out, revision))
+    print(f"Best out of domain on {PARTS[0]}, and so measured on {PARTS[1]}: {best if best != '{}' else 'identity'}")
+
+
+def _task(given: argparse.Namespace) -> tuple[Bench, Task, Scenario]:
+    """The task that was asked for, its model, and where the sweep starts from."""
+    if given.task == "own":
+        files = {domain: getattr(given, domain) for domain in OWN if getattr(given, domain)}
+        if not given.model or not files:
+            raise NVError("A task of your own needs --model, and --inside or --outside with a file of texts.")
+        found = {domain: pairs(name, _read(name), empty=True) for domain, name in files.items()}
+        bench = Bench(given.model, device="auto")
+        swept, told = own(bench.shape, found)
+        print(*told, sep="\n", end="\n" * bool(told), file=sys.stderr)
+        return bench, swept, Scenario(model=swept.model)
+    wanted = PAPER[given.task].model if given.task in PAPER else None
+    swept = paper.task(given.task, PAPER[given.task], given.count or 100) if wanted else task(given.task, given.count)
+    if given.model not in (None, swept.model):
+        raise NVError(f"The task {swept.name!r} is for {swept.model}, not {given.model!r}.")
+    bench = Bench(swept.model, device="auto")
+    base = Scenario(model=swept.model)
+    if wanted:
+        base = replace(base, prior="own", prior_id=paper.prior(bench, PAPER[given.task], progress=_tokens))
+    return bench, swept, base
 
 
 def _places(done: int, count: int) -> None:

@@ -121,7 +121,8 @@ CATALOGUE = {
 class Loaded:
     """A model in evaluation mode with its tokenizers, its shipped prior if it has one, and what it exactly is.
 
-    target_tokenizer: of the decoder's tokens, where they differ from the source's.
+    target_tokenizer: of the decoder's tokens, where they differ from the source's; broad: a prior from text of several
+    languages, where one is shipped.
     """
 
     model: PreTrainedModel
@@ -130,6 +131,7 @@ class Loaded:
     prior: Prior | None
     name: str
     revision: str
+    broad: Prior | None = None
 
     @property
     def card(self) -> ModelCard | None:
@@ -205,8 +207,7 @@ def _device(name: str) -> torch.device:
 
 def _embedded(name: str, dtype: torch.dtype, tell: Progress) -> Loaded:
     card = CATALOGUE[name]
-    path = PRIORS / f"{name}.safetensors"
-    prior = Prior.load(path) if path.exists() else None
+    prior, broad = _shipped(name), _shipped(f"{name}-broad")
     if name == "g2p":
         speller, source, target = weights.g2p(card.folder)
         return Loaded(speller.to(dtype), source, target, prior, name, card.revision)  # type: ignore[arg-type]
@@ -220,7 +221,12 @@ def _embedded(name: str, dtype: torch.dtype, tell: Progress) -> Loaded:
     with weights.building():
         model = kind.from_pretrained(folder, **options)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    return Loaded(model, tokenizer, tokenizer, prior, name, card.revision)
+    return Loaded(model, tokenizer, tokenizer, prior, name, card.revision, broad)
+
+
+def _shipped(name: str) -> Prior | None:
+    path = PRIORS / f"{name}.safetensors"
+    return Prior.load(path) if path.exists() else None
 
 
 def _from_folder(name: str, folder: Path, revision: str, dtype: torch.dtype) -> Loaded:

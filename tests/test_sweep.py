@@ -1,4 +1,4 @@
-"""Tasks, their statistics and the sweep, against transformers' loss, other libraries, closed forms and a kill."""
+"""The sweep, its statistics and its file, against single measurements, closed forms and a kill."""
 
 import math
 import random
@@ -7,85 +7,21 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
-from torchmetrics.functional.text import char_error_rate
 
 from nvib import NVError
 from nvib.__main__ import main
-from nvib.lab import Scenario, tasks
+from nvib.lab import Scenario, measures
+from nvib.lab.measures import ERRORS, LIKELIHOOD, PERPLEXITY, PHONEMES, Example, Measure
+from nvib.lab.search import space
 from nvib.lab.statistics import compare
-from nvib.lab.sweep import Store, grid, name_of, rows, sweep
-from nvib.lab.tasks import ERRORS, PERPLEXITY, RETRIEVAL, Example, Task, measure, task
+from nvib.lab.sweep import Plan, Store, chosen, in_explore, name_of, rows, sweep, untouched
+from nvib.lab.tasks import TEST, VALIDATION, Task, task
 
 SETTING = "decoder_sigma=0.4"
-
-
-@pytest.mark.parametrize("name", tasks.TASKS)
-def test_a_task_has_sets_that_do_not_overlap(name):
-    found = task(name, 20)
-    assert set(found.inside) < set(found.sets)
-    for chosen in found.sets:
-        assert len(found.sets[chosen]) == 20
-        one, other = (set(found.part(chosen, part)) for part in tasks.PARTS)
-        assert len(one) == len(other) == 10
-        assert not one & other
-    assert "CC BY-SA" in found.source or "Apache-2.0" in found.source
-
-
-def test_an_unknown_task_is_one_sentence():
-    with pytest.raises(NVError, match="no task 'x'; choose language"):
-        task("x")
-
-
-def test_perplexity_is_transformers_own_loss(benches):
-    bench = benches("smollm2")
-    examples = [Example(text) for text in ("The cat sat on the mat.", "It rained.", "x", "The cat sat on the mat.")]
-    examples += task("language", 4).sets["Spanish"][:1]
-    (point,) = grid("smollm2", f"{SETTING} protected=1")
-    for setting in (Scenario(model="smollm2"), point):
-        with bench.regularised(setting, bench.prior(setting)):
-            found = measure(bench, PERPLEXITY, examples)
-            for example, (total, weight) in zip(examples, found, strict=True):
-                ids = bench.loaded.tokenizer(example.text, return_tensors="pt")["input_ids"][:, : tasks.TOKENS]
-                assert weight == max(0, ids.shape[1] - 1)
-                if weight:
-                    with torch.inference_mode():
-                        loss = float(bench.model(input_ids=ids, labels=ids).loss)
-                    assert total == pytest.approx(loss * weight, rel=1e-4)  # batches round otherwise
-    assert PERPLEXITY.value(found.sum(0)) == pytest.approx(math.exp(found[:, 0].sum() / found[:, 1].sum()))
-
-
-def test_phoneme_error_rate_is_another_librarys(benches):
-    bench = benches("g2p")
-    examples = task("phonemes", 30).sets["proper names"]
-    found = measure(bench, ERRORS, examples)
-    said = []
-    for example in examples:
-        ids = bench.model.generate(**bench.encode([example.text]), do_sample=False, num_beams=1, max_new_tokens=60)
-        said.append(bench.loaded.target_tokenizer.decode(ids[0], skip_special_tokens=True))
-    wanted = 100 * float(char_error_rate(said, [example.target for example in examples]))
-    assert ERRORS.value(found.sum(0)) == pytest.approx(wanted, rel=1e-5)
-    assert 0 < wanted < 40
-
-
-def test_retrieval_by_brute_force(benches):
-    bench = benches("minilm")
-    examples = task("retrieval", 12).sets["French"]
-    found = measure(bench, RETRIEVAL, examples)
-
-    def embed(text):
-        batch = bench.loaded.tokenizer(text, return_tensors="pt", truncation=True, max_length=tasks.TOKENS)
-        with torch.inference_mode():
-            mean = bench.model(**batch).last_hidden_state[0].mean(0).numpy()
-        return mean / np.linalg.norm(mean)
-
-    targets = [embed(example.target) for example in examples]
-    for n, example in enumerate(examples):
-        scores = [float(embed(example.text) @ target) for target in targets]
-        assert found[n].tolist() == [float(scores.index(max(scores)) == n), 1.0]
 
 
 def test_the_interval_of_a_mean_is_the_closed_form():
@@ -95,11 +31,13 @@ def test_the_interval_of_a_mean_is_the_closed_form():
     point = base + np.stack((shift, np.zeros(400)), 1)
     found = compare(ERRORS, base, point)
     assert found.change == pytest.approx(shift.mean())  # 100 x shift / 100
+    assert found.baseline == pytest.approx(base[:, 0].mean())
     half = 1.96 * shift.std() / math.sqrt(400)
     assert found.low == pytest.approx(shift.mean() - half, abs=0.05)
     assert found.high == pytest.approx(shift.mean() + half, abs=0.05)
+    assert found.clear
     same = compare(ERRORS, base, base)
-    assert (same.change, same.low, same.high) == (0.0, 0.0, 0.0)
+    assert (same.change, same.low, same.high, same.clear) == (0.0, 0.0, 0.0, False)
 
 
 def test_a_perplexitys_change_is_relative():
@@ -111,108 +49,190 @@ def test_a_perplexitys_change_is_relative():
     assert found.high == pytest.approx(100 * (math.exp(0.2) - 1))
 
 
-def test_a_grid_is_every_combination():
-    found = grid("g2p", "decoder_alpha=inf,1 cross_sigma=0,0.2,0.4")
-    assert len(found) == 6
-    assert {(s.decoder_alpha, s.cross_sigma) for s in found} == {(a, s) for a in (math.inf, 1.0) for s in (0, 0.2, 0.4)}
-    assert len({name_of(s) for s in found}) == 6
-
-
-@pytest.mark.parametrize(
-    ("spec", "sentence"),
-    [("", "is empty"), ("nonsense=1", "nonsense"), ("mu=2", "mu='2' is not a legal"), ("mu", "mu='' is not a legal"),
-     ("seed=" + ",".join("1" * 101) + " layer=" + ",".join("1" * 101), "more than 10,000")],
-)  # fmt: skip
-def test_a_grid_that_is_none_is_one_sentence(spec, sentence):
-    with pytest.raises(NVError, match=sentence) as error:
-        grid("g2p", spec)
-    assert "\n" not in str(error.value)
-
-
 def small():
     return task("phonemes", 8)
 
 
+def plan_of(spec, search="grid", trials=0, model="g2p", chosen_task=None):
+    return Plan(chosen_task or small(), space(Scenario(model=model), spec), search, trials)
+
+
 def test_a_sweep_holds_what_single_measurements_give(benches, tmp_path):
-    bench, chosen = benches("g2p"), small()
-    points = grid("g2p", "decoder_sigma=0,0.5 encoder_alpha=0")
-    sweep(bench, chosen, points, tmp_path / "s.db")
-    found = list(rows(chosen, points, tmp_path / "s.db", bench.shape.revision))
-    assert len(found) == 2 * 2 * 2
+    bench, plan = benches("g2p"), plan_of("decoder_sigma=0,0.5 encoder_alpha=0")
+    revision = bench.shape.revision
+    sweep(bench, plan, tmp_path / "s.db")
+    found = list(rows(plan, tmp_path / "s.db", revision))
+    best = chosen(plan, tmp_path / "s.db", revision)
+    told = 2 if best == untouched(plan.task) else 4  # places of test: the untouched model's, and the chosen one's
+    assert len(found) == 3 * 3 + (told - 1 if told == 2 else 2) * 3
+    merits = {}
     for row in found:
-        point = points[0 if "decoder_sigma" not in row.point else 1]
-        examples = chosen.part(row.name, row.part)
-        with bench.regularised(point, bench.prior(point)):
-            wanted = measure(bench, ERRORS, examples)
-        assert row.result.value == pytest.approx(100 * wanted[:, 0].sum() / wanted[:, 1].sum())
-        base = measure(bench, ERRORS, examples)
-        assert row.result.change == pytest.approx(row.result.value - 100 * base[:, 0].sum() / base[:, 1].sum())
+        examples = plan.task.part(row.name, row.part)
+        with bench.regularised(row.point, bench.prior(row.point)):
+            wanted = measures.phonemes(bench, examples)
+        base = measures.phonemes(bench, examples)
+        before, after = (100 * sums[:, 0].sum() / sums[:, 1].sum() for sums in (base, wanted))
+        assert row.result.value == pytest.approx(after)
+        assert row.result.baseline == pytest.approx(before)
+        assert row.result.change == pytest.approx(after - before)
         assert row.result.low <= row.result.change <= row.result.high
         assert row.inside == (row.name == "words")
+        if row.part == VALIDATION and not row.inside:
+            merits.setdefault(row.point, []).append(before - after)
+    means = {point: sum(found) / len(found) for point, found in merits.items()}
+    assert means[best] == max(means.values())
+    assert {row.point for row in found if row.part == TEST} == {untouched(plan.task), best}
 
 
-def test_a_stopped_sweep_computes_nothing_twice(benches, tmp_path, monkeypatch):
-    from nvib.lab import sweep as module
+class Known:
+    """A measure whose sums are made up, so that what is best is known; it counts its calls."""
 
-    bench, chosen, calls = benches("g2p"), small(), []
-    points = grid("g2p", "decoder_sigma=0.2,0.5")
+    def __init__(self):
+        self.calls = []
+        self.setting = None
 
-    def counted(bench, metric, examples):
-        calls.append(tuple(examples))
-        return measure(bench, metric, examples)
+    def __call__(self, bench, examples):
+        self.calls.append(len(examples))
+        setting = bench.setting
+        better = (setting.decoder_sigma - 0.3) ** 2 if setting.decoder_sigma else 0.5
+        return np.array([[len(example.text) * (1 + better), 10.0] for example in examples])
+
+
+class Pretended:
+    """A bench that runs nothing: it only knows what it was set to."""
+
+    def __init__(self, shape):
+        self.shape = shape
+        self.setting = None
+
+    def prior(self, scenario):
+        return scenario
+
+    def regularised(self, scenario, prior):
+        from contextlib import contextmanager
+
+        @contextmanager
+        def active():
+            self.setting = scenario
+            yield
+
+        return active()
+
+
+def pretended(benches, known):
+    sets = {name: [Example("x" * n) for n in range(1, 9)] for name in ("in", "out")}
+    made = Task("made up", "g2p", Measure(known, (ERRORS,)), sets, ("in",), "")
+    return Pretended(benches("g2p").shape), made
+
+
+def test_the_best_on_validation_is_the_one_that_is_tested(benches, tmp_path):
+    known = Known()
+    bench, made = pretended(benches, known)
+    plan = plan_of("decoder_sigma=0.1,0.2,0.3,0.4", chosen_task=made)
+    sweep(bench, plan, tmp_path / "s.db")
+    best = chosen(plan, tmp_path / "s.db", bench.shape.revision)
+    assert best == Scenario(model="g2p", decoder_sigma=0.3)
+    tested = {row.point for row in rows(plan, tmp_path / "s.db", bench.shape.revision) if row.part == TEST}
+    assert tested == {untouched(made), best}
+    assert len(known.calls) == (1 + 4 + 2) * 2
+    assert plan.places == len(known.calls)
+
+
+def test_nothing_better_than_the_untouched_model_chooses_it(benches, tmp_path):
+    bench, made = pretended(benches, Known())
+    plan = plan_of("decoder_sigma=2,3", chosen_task=made)
+    sweep(bench, plan, tmp_path / "s.db")
+    assert chosen(plan, tmp_path / "s.db", bench.shape.revision) == untouched(made)
+
+
+@pytest.mark.parametrize("search", ["grid", "random", "adaptive"])
+def test_a_stopped_sweep_loses_nothing_and_computes_nothing_twice(benches, tmp_path, search):
+    spec = "decoder_sigma=0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8" if search == "grid" else "decoder_sigma=0.01:0.9"
+    whole, known = Known(), Known()
+    bench, made = pretended(benches, whole)
+    plan = plan_of(spec, search, 8, chosen_task=made)
+    sweep(bench, plan, tmp_path / "whole.db")
+    bench, made = pretended(benches, known)
+    plan = replace(plan, task=made)
 
     class Stopped(Exception):
         pass
 
     def stop(done, count):
-        if done == 5:
+        if done == at:
             raise Stopped
 
-    monkeypatch.setattr(module, "measure", counted)
-    with pytest.raises(Stopped):
-        sweep(bench, chosen, points, tmp_path / "s.db", progress=stop)
-    assert len(calls) == 5
-    sweep(bench, chosen, points, tmp_path / "s.db")
-    assert len(calls) == 3 * 2 * 2  # the untouched model and two points, on two sets in two parts
+    for at in (3, 7, 12):
+        with pytest.raises(Stopped):
+            sweep(bench, plan, tmp_path / "s.db", stop)
+    assert len(known.calls) == 12
+    sweep(bench, plan, tmp_path / "s.db")
+    assert len(known.calls) == len(whole.calls)
+    assert contents(tmp_path / "s.db") == contents(tmp_path / "whole.db")
+
+
+def test_rows_by_another_metric_come_from_the_same_sums(benches, tmp_path):
+    sets = {"a": [Example(text) for text in ("The cat sat.", "It rained all day.", "No.", "Why not?")]}
+    made = Task("made up", "smollm2", LIKELIHOOD, sets, (), "")
+    plan = plan_of("decoder_sigma=0.3", model="smollm2", chosen_task=made)
+    bench = benches("smollm2")
+    sweep(bench, plan, tmp_path / "s.db")
+    for metric in LIKELIHOOD.metrics:
+        for row in rows(plan, tmp_path / "s.db", bench.shape.revision, metric):
+            with bench.regularised(row.point, bench.prior(row.point)):
+                sums = measures.likelihood(bench, made.part("a", row.part)).sum(0)
+            assert row.result.value == pytest.approx(float(metric.of(sums)))
 
 
 def test_a_store_of_something_else_is_one_sentence(tmp_path):
     path = tmp_path / "s.db"
     Store(path, small(), "1").close()
-    with pytest.raises(NVError, match="another task or model"):
+    with pytest.raises(NVError, match="another task, text or model"):
         Store(path, small(), "2")
+    with pytest.raises(NVError, match="another task, text or model"):
+        Store(path, task("phonemes", 10), "1")
     (tmp_path / "t.db").write_text("this is no database, and it is long enough to be one " * 20)
     with pytest.raises(NVError, match="is no sweep's"):
         Store(tmp_path / "t.db", small(), "1")
 
 
+def test_two_sweeps_into_one_file_agree(benches, tmp_path):
+    store = Store(tmp_path / "s.db", small(), "1")
+    place = ("{}", "words", VALIDATION)
+    store.put(place, np.array([[1.0, 2.5], [3.0, 4.0]]))
+    store.put(place, np.array([[9.0, 9.0], [9.0, 9.0]]))  # another was faster
+    assert store.get(place).tolist() == [[1.0, 2.5], [3.0, 4.0]]
+
+
 def contents(path):
     with sqlite3.connect(path) as db:
-        return db.execute("select * from totals order by point, name, part, example").fetchall()
+        return db.execute("select * from sums order by point, name, part, example").fetchall()
 
 
 def test_a_killed_sweep_ends_with_the_rows_of_an_undisturbed_one(benches, tmp_path):
-    spec = "decoder_sigma=0,0.1,0.2,0.3,0.4,0.5 cross_alpha=inf,2,0"
+    spec = "decoder_sigma=0,0.1,0.2,0.3,0.4,0.5 cross_alpha=inf,3,2,1,0"
     command = [sys.executable, "-m", "nvib", "sweep", "--task", "phonemes", "--count", "8", "--grid", spec, "--out"]
     killed, counts, draw = tmp_path / "killed.db", [], random.Random(0)
-    for _ in range(5):
+    for _ in range(10):
         process = subprocess.Popen([*command, killed], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         process.stderr.read(1)  # the first place is begun
-        time.sleep(draw.uniform(0.0, 0.5))
+        time.sleep(draw.uniform(0.0, 0.4))
         process.send_signal(signal.SIGKILL)
         process.wait()
         counts.append(len(contents(killed)))
     assert counts == sorted(counts)
-    assert counts[0] < 19 * 16  # the first kill came before the end
+    assert counts[0] < 31 * 12  # the first kill came before the end
     subprocess.run([*command, killed], check=True, capture_output=True)
-    sweep(benches("g2p"), small(), grid("g2p", spec), tmp_path / "whole.db")
+    sweep(benches("g2p"), plan_of(spec), tmp_path / "whole.db")
     assert contents(killed) == contents(tmp_path / "whole.db")
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [({"--task": "x"}, "no task 'x'"), ({"--count": "2"}, "too few"), ({"--model": "minilm"}, "is for g2p"),
-     ({"--grid": "x=1"}, "'x' is not a control"), ({"--out": "no/such/folder.db"}, "is no sweep's")],
+     ({"--grid": "x=1"}, "'x' is not a control"), ({"--out": "no/such/folder.db"}, "is no sweep's"),
+     ({"--search": "best"}, "no search 'best'"), ({"--task": "own"}, "needs --model"),
+     ({"--search": "random", "--points": "0"}, "has 0 points")],
 )  # fmt: skip
 def test_the_command_says_what_is_wrong(changes, sentence, capsys):
     options = {"--task": "phonemes", "--count": "4", "--grid": SETTING, "--out": "no/such/folder.db"} | changes
@@ -222,9 +242,17 @@ def test_the_command_says_what_is_wrong(changes, sentence, capsys):
     assert sentence in err.splitlines()[-1]
 
 
-def test_own_sets_make_a_task(benches, tmp_path):
-    own = Task("own", "g2p", ERRORS, {"mine": [Example("cat", "kˈæt"), Example("dog", "dˈɔɡ")] * 2}, ("mine",), "")
-    points = grid("g2p", SETTING)
-    sweep(benches("g2p"), own, points, tmp_path / "s.db", parts=("test",))
-    (row,) = rows(own, points, tmp_path / "s.db", benches("g2p").shape.revision)
-    assert row.part == "test"
+def test_a_point_opens_in_explore_on_the_visitors_text():
+    view = Scenario(model="g2p", text="cat", kind="cross", layer=0, decoder_sigma=0.9)
+    point = Scenario(model="g2p", decoder_sigma=0.3, prior="normal")
+    assert in_explore(point, view) == replace(view, decoder_sigma=0.3, prior="normal")
+
+
+def test_names_tell_points_apart():
+    found = {name_of(Scenario(model="g2p", decoder_sigma=s, decoder_alpha=a)) for s in (0.0, 0.2) for a in (0.0, 1.0)}
+    assert len(found) == 4
+    assert name_of(Scenario(model="g2p")) == "{}"
+
+
+def test_phonemes_are_measured_so_here():
+    assert small().measure is PHONEMES

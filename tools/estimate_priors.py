@@ -1,13 +1,15 @@
 """Estimate the priors that ship in assets/priors, each from text of its model's own domain.
 
-English Wikipedia summaries with an even number for MiniLM and SmolLM2 (the odd ones stay held out), and
-dictionary words with their given phonemes for graphemes to phonemes (each second word of a seeded shuffle).
+English Wikipedia summaries with an even number for MiniLM and SmolLM2 (the odd ones stay held out), as many again
+that are English, Spanish and French in equal parts for their broad priors, and dictionary words
+with their given phonemes for graphemes to phonemes (each second word of a seeded shuffle).
 """
 
 from __future__ import annotations
 
 import random
 import sys
+from collections.abc import Sequence
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +20,8 @@ from nvib.prior import estimate_prior
 
 PRIORS = Path(__file__).parent.parent / "assets" / "priors"
 ARTICLES = 640
+LANGUAGES = ("en-us", "es-es", "fr-fr")
+SPOKEN = {"en-us": "English", "es-es": "Spanish", "fr-fr": "French"}
 WORDS = 8000
 BATCH = 8
 
@@ -25,8 +29,10 @@ BATCH = 8
 def main(names: list[str]) -> None:
     PRIORS.mkdir(parents=True, exist_ok=True)
     for name in names:
-        bench = Bench(name)
-        batches, corpus = dictionary(bench) if name == "g2p" else encyclopedia(bench)
+        model = name.removesuffix("-broad")
+        bench = Bench(model)
+        languages = LANGUAGES if name != model else LANGUAGES[:1]
+        batches, corpus = dictionary(bench) if name == "g2p" else encyclopedia(bench, languages)
         provenance = {
             "corpus": corpus,
             "date": date.today().isoformat(),
@@ -43,9 +49,11 @@ def main(names: list[str]) -> None:
         bench.close()
 
 
-def encyclopedia(bench: Bench) -> tuple[list[Batch], str]:
-    texts = sorted(corpora.wikipedia()[0 : 2 * ARTICLES : 2], key=len)
-    corpus = f"{len(texts)} English Wikipedia summaries, even numbers ({corpora.source(corpora.WIKIPEDIA)})"
+def encyclopedia(bench: Bench, languages: Sequence[str]) -> tuple[list[Batch], str]:
+    each = 2 * ARTICLES // len(languages)
+    texts = sorted((text for code in languages for text in corpora.wikipedia(code)[0:each:2]), key=len)
+    spoken = ", ".join(SPOKEN[code] for code in languages)
+    corpus = f"{len(texts)} {spoken} Wikipedia summaries, even numbers ({corpora.source(corpora.WIKIPEDIA)})"
     return [bench.training_batch(texts[i : i + BATCH]) for i in range(0, len(texts), BATCH)], corpus
 
 
@@ -64,4 +72,4 @@ def report(tokens: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ["minilm", "smollm2", "g2p"])
+    main(sys.argv[1:] or ["minilm", "minilm-broad", "smollm2", "smollm2-broad", "g2p"])

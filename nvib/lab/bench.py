@@ -63,6 +63,7 @@ class Bench:
             layers={kind: sum(site.kind == kind for site in self.nv.sites) for kind in found},
             heads=getattr(config, "num_attention_heads", None) or config.encoder_attention_heads,
             shipped=loaded.prior is not None,
+            broad=loaded.broad is not None,
             experimental=self.nv.experimental or "",
             device=loaded.device,
             dtype=loaded.dtype,
@@ -129,6 +130,10 @@ class Bench:
                     "or choose the standard normal."
                 )
             return self.loaded.prior
+        if scenario.prior == "broad":
+            if self.loaded.broad is None:
+                raise NVError(f"{self.loaded.name} has no prior of several languages; choose another source.")
+            return self.loaded.broad
         if scenario.prior == "own":
             return self._own.get(scenario.prior_id, self._unknown)
         if scenario.prior == "normal":
@@ -169,14 +174,20 @@ class Bench:
 
     def training_batch(self, texts: Sequence[str], targets: Sequence[str] | None = None) -> Batch:
         """Inputs for estimate_prior; an encoder-decoder without targets reads its own greedy output."""
-        tokenizer = self.loaded.tokenizer
-        encoded = tokenizer(list(texts), return_tensors="pt", padding=True, truncation=True, max_length=self.longest)
-        batch = {name: encoded[name].to(self.model.device) for name in ("input_ids", "attention_mask")}
+        batch = self.truncated(texts)
         if self.task == "generated text":
             ids = self.target_ids(targets) if targets else self.generate(batch)
             batch["decoder_input_ids"] = ids[:, :-1]
             batch["decoder_attention_mask"] = self.target_mask(ids)[:, 1:]
         return batch
+
+    def truncated(self, texts: Sequence[str], longest: int | None = None) -> Batch:
+        """Token ids and attention mask [texts, tokens], cut where a text is longer than `longest` or the cap."""
+        cap = min(longest or self.longest, self.longest)
+        encoded = self.loaded.tokenizer(
+            list(texts), return_tensors="pt", padding=True, truncation=True, max_length=cap
+        )  # fmt: skip
+        return {name: encoded[name].to(self.model.device) for name in ("input_ids", "attention_mask")}
 
     # Encoder-decoder targets
 
@@ -188,7 +199,10 @@ class Bench:
 
     def target_ids(self, texts: Sequence[str]) -> torch.Tensor:
         """Decoder ids of given outputs, start token first and end token last: [rows, tokens]."""
-        ids = self.loaded.target_tokenizer(list(texts), return_tensors="pt", padding=True)["input_ids"]
+        tokenizer = self.loaded.target_tokenizer
+        said = {"text_target" if tokenizer is self.loaded.tokenizer else "text": list(texts)}
+        cut = {"truncation": True, "max_length": self.longest - 1}
+        ids = tokenizer(**said, return_tensors="pt", padding=True, **cut)["input_ids"]
         start = torch.full((len(ids), 1), self.model.config.decoder_start_token_id)
         return torch.cat((start, ids), dim=1).to(self.model.device)
 

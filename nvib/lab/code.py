@@ -18,6 +18,7 @@ row = {row}"""
 
 PRIORS = {
     "shipped": "prior = loaded.prior",
+    "broad": "prior = loaded.broad",
     "normal": "prior = nvib.standard_normal_prior(loaded.model)",
     "own": 'prior = nvib.Prior.load("prior-{id}.safetensors")  # as the page Prior saved it',
 }

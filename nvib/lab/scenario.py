@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from nvib.lab.texts import EXAMPLE_TEXTS
 from nvib.settings import KINDS, Regularisation, Temperature
 
-PRIOR_SOURCES = ("shipped", "text", "normal", "own")
+PRIOR_SOURCES = ("shipped", "broad", "text", "normal", "own")
 METRICS = ("change", "prior mass", "entropy")
 SCALES = ("linear", "sqrt", "log")
 EFFECTS = ("total", "local")
@@ -27,7 +27,8 @@ class Scenario:
 
     text: one text, or one sentence or word a line; *_alpha, *_sigma: temperatures of each kind of attention
     (alpha = inf removes the prior); *_layers: "" for all, or "2-5"; mu: shared by all kinds; effect: "total", or
-    "local" for each layer on the baseline's own inputs; prior: "shipped", "text" (estimated from prior_text), "normal"
+    "local" for each layer on the baseline's own inputs; prior: "shipped", "broad" (of several
+    languages), "text" (estimated from prior_text), "normal"
     or "own" (a visitor's file, known by prior_id); kind, layer, head, row: which attention map is shown, head "mean",
     "max" or a number; across: that layer, or the "mean" or "max" of all; cell: the weight that is explained,
     "query,key" by position with key "prior" for the prior, "" for the one that changed most; metric: what the overview

@@ -14,7 +14,8 @@ MAX_CHARACTERS = 20_000
 class Shape:
     """A model's name, revision and form. kinds: its attention; layers: how many of each kind; heads: of each layer.
 
-    shipped: whether it has a prior of its own; experimental: a sentence on what is, or nothing.
+    shipped, broad: whether it has a prior of its own, and one of several languages; experimental: a sentence on what
+    is, or nothing.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Shape:
     experimental: str
     device: str
     dtype: str
+    broad: bool = False
 
     @property
     def task(self) -> str:

@@ -3,35 +3,51 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
-from nvib.lab.tasks import Metric
+from nvib.lab.measures import Metric
 
-DRAWS = 10_000
+DRAWS = 4_000
+LEVEL = 95  # percent, of every interval
 
 
 @dataclass(frozen=True)
 class Change:
-    """A metric's value and its change against the baseline, with the 95 % interval of the change.
+    """A metric's value, the untouched model's, and the change between them with its 95 % interval.
 
-    The change is in percent of the baseline where the metric says so, else in the metric's own unit.
+    The change is in percent of the untouched model's value where the metric says so, else in its own unit.
     """
 
     value: float
+    baseline: float
     change: float
     low: float
     high: float
 
+    @property
+    def clear(self) -> bool:
+        """Whether the interval excludes no change."""
+        return self.low > 0 or self.high < 0
+
+
+def changed(metric: Metric, old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """The change of values in the metric's way: percent, or the difference."""
+    return 100 * (new / old - 1) if metric.relative else new - old
+
 
 def compare(metric: Metric, baseline: np.ndarray, point: np.ndarray, seed: int = 0) -> Change:
-    """Totals and weights [examples, 2] of the same examples under both: examples are drawn in pairs, with return."""
-    draws = np.random.default_rng(seed).multinomial(len(point), np.full(len(point), 1 / len(point)), DRAWS)
-    before, after = (metric.value(draws @ sums) for sums in (baseline, point))
-    whole = [metric.value(sums.sum(0)) for sums in (baseline, point)]
+    """Sums [examples, sums] of the same examples under both: examples are drawn in pairs, with return."""
+    weights = _drawn(len(point), seed)
+    before, after = (metric.of(weights @ sums) for sums in (baseline, point))
+    whole = [metric.of(sums.sum(0)) for sums in (baseline, point)]
+    tail = (100 - LEVEL) / 2
+    low, high = np.percentile(changed(metric, before, after), [tail, 100 - tail])
+    return Change(float(whole[1]), float(whole[0]), float(changed(metric, *whole)), float(low), float(high))
 
-    def change(old: np.ndarray, new: np.ndarray) -> np.ndarray:
-        return 100 * (new / old - 1) if metric.relative else new - old
 
-    low, high = np.percentile(change(before, after), [2.5, 97.5])
-    return Change(float(whole[1]), float(change(*whole)), float(low), float(high))
+@lru_cache(maxsize=4)
+def _drawn(count: int, seed: int) -> np.ndarray:
+    """How often each example is drawn: [DRAWS, examples]."""
+    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), DRAWS).astype(float)

@@ -2,56 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-import numpy as np
-import torch
-from rapidfuzz.distance import Levenshtein
-
 from nvib.errors import NVError
-from nvib.lab import corpora, outputs
-from nvib.lab.bench import Bench
+from nvib.lab import corpora
+from nvib.lab.measures import (
+    LIKELIHOOD,
+    LIKELIHOOD_AFTER_START,
+    PHONEMES,
+    RETRIEVAL,
+    SUMMARIES,
+    Example,
+    Measure,
+    Metric,
+)
+from nvib.lab.shape import Shape
 
-TOKENS = 128  # of each text whose perplexity is taken
-BATCH = 8
 PARTS = ("validation", "test")
+VALIDATION, TEST = PARTS
 LANGUAGES = {"English": "en-us", "Spanish": "es-es", "French": "fr-fr"}
 SENTENCE = re.compile(r"(?<=[.!?]) +(?=\S)")
-
-
-@dataclass(frozen=True)
-class Example:
-    """One text, and what should come of it where the task has that."""
-
-    text: str
-    target: str = ""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """How a task is measured. Each example gives a total and a weight; a set's value is made of their sums.
-
-    higher: whether more is better. relative: whether changes are told in percent of the baseline.
-    """
-
-    name: str
-    unit: str
-    higher: bool
-    relative: bool
-
-    def value(self, sums: np.ndarray) -> np.ndarray:
-        """Values of sums [..., 2] of totals and weights: [...]."""
-        share = sums[..., 0] / sums[..., 1]
-        return np.exp(share) if self.name == "perplexity" else 100 * share
-
-
-PERPLEXITY = Metric("perplexity", "", higher=False, relative=True)
-ERRORS = Metric("phoneme error rate", "%", higher=False, relative=False)
-RETRIEVAL = Metric("retrieval accuracy", "%", higher=True, relative=False)
+MOST_CHARACTERS = 20_000  # of one text of a visitor's own
+MOST_EXAMPLES = 2_000  # of a set of a visitor's own
+FEWEST = 4
+OWN = {"inside": "in-domain", "outside": "out-of-domain"}
 
 
 @dataclass(frozen=True)
@@ -60,35 +39,75 @@ class Task:
 
     name: str
     model: str
-    metric: Metric
+    measure: Measure
     sets: dict[str, list[Example]]
     inside: tuple[str, ...]
     source: str
+
+    @property
+    def metric(self) -> Metric:
+        """The one that a sweep chooses by."""
+        return self.measure.metrics[0]
 
     def part(self, name: str, part: str) -> list[Example]:
         """A set's examples at even places, "validation", or at odd ones, "test"."""
         return self.sets[name][PARTS.index(part) :: 2]
 
+    @property
+    def outside(self) -> tuple[str, ...]:
+        """The sets that a setting is chosen on: those outside of the domain, or all where there is none."""
+        return tuple(name for name in self.sets if name not in self.inside) or tuple(self.sets)
 
-def language_modelling(count: int = 48) -> Task:
-    """Perplexity of Wikipedia summaries that the shipped prior has not seen, in its language and in others."""
-    sets = {name: [Example(text) for text in _held_out(code, count)] for name, code in LANGUAGES.items()}
-    source = f"Wikipedia summaries, CC BY-SA 4.0 ({corpora.source(corpora.WIKIPEDIA)})"
-    return Task("language", "smollm2", PERPLEXITY, sets, ("English",), source)
+    @property
+    def digest(self) -> str:
+        """Of every text and target, so that a file of results knows its task again."""
+        said = [(name, [(e.text, e.target) for e in examples]) for name, examples in self.sets.items()]
+        return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
 
 
-def phonemes(count: int = 400) -> Task:
-    """Phoneme error rate of dictionary words and of proper names that the shipped prior has not seen."""
+def language_modelling(count: int = 96) -> Task:
+    """Perplexity of Wikipedia summaries that the shipped prior has not seen, in its language and in others,
+
+    and of technical prose.
+    """
+    return _language("language", LIKELIHOOD, count)
+
+
+def after_a_start_token(count: int = 96) -> Task:
+    """The same texts with the tokenizer's start token in front of each."""
+    return _language("language-start", LIKELIHOOD_AFTER_START, count)
+
+
+def _language(name: str, measure: Measure, count: int) -> Task:
+    sets = {said: [Example(text) for text in _held_out(code, count)] for said, code in LANGUAGES.items()}
+    sets["technical prose"] = [Example(text) for text in corpora.technical()[:count]]
+    source = (
+        f"Wikipedia summaries, CC BY-SA 4.0 ({corpora.source(corpora.WIKIPEDIA)}); guides of "
+        f"{corpora.source('streamlit')}, Apache-2.0, and the licences that {corpora.source('numpy')} carries"
+    )
+    return Task(name, "smollm2", measure, sets, ("English",), source)
+
+
+def phonemes(count: int = 1000) -> Task:
+    """Phoneme error rate of dictionary words, of proper names, and of words that neither of the model's
+
+    dictionaries has, where another dictionary is installed.
+    """
     entries = corpora.pronunciations("gold") + corpora.pronunciations("silver")
     random.Random(0).shuffle(entries)
     fresh = entries[16_000:]  # the prior was estimated from words before this place
     named = {"words": [e for e in fresh if e[0].islower()], "proper names": [e for e in fresh if e[0].istitle()]}
-    sets = {name: [Example(word, said) for word, said in found[:count]] for name, found in named.items()}
+    unseen = corpora.unseen_pronunciations()
     source = f"pronunciation dictionaries ({corpora.source(corpora.DICTIONARY)}; MIT package, Apache-2.0 model)"
-    return Task("phonemes", "g2p", ERRORS, sets, ("words",), source)
+    if unseen:
+        random.Random(0).shuffle(unseen)
+        named["unseen words"] = unseen
+        source += f" and the CMU dictionary ({corpora.source(corpora.SPOKEN)}, BSD)"
+    sets = {name: [Example(word, said) for word, said in found[:count]] for name, found in named.items()}
+    return Task("phonemes", "g2p", PHONEMES, sets, ("words",), source)
 
 
-def retrieval(count: int = 200) -> Task:
+def retrieval(count: int = 400) -> Task:
     """How often a summary's first sentence finds the rest of it among all, in the prior's language and in others."""
     sets = {}
     for name, code in LANGUAGES.items():
@@ -98,7 +117,13 @@ def retrieval(count: int = 200) -> Task:
     return Task("retrieval", "minilm", RETRIEVAL, sets, ("English",), source)
 
 
-TASKS = {"language": language_modelling, "phonemes": phonemes, "retrieval": retrieval}
+TASKS = {
+    "language": language_modelling,
+    "language-start": after_a_start_token,
+    "phonemes": phonemes,
+    "retrieval": retrieval,
+}
+MODELS = {"language": "smollm2", "language-start": "smollm2", "phonemes": "g2p", "retrieval": "minilm"}
 
 
 def task(name: str, count: int | None = None) -> Task:
@@ -108,64 +133,43 @@ def task(name: str, count: int | None = None) -> Task:
     return TASKS[name]() if count is None else TASKS[name](count)
 
 
-@torch.inference_mode()
-def measure(bench: Bench, metric: Metric, examples: Sequence[Example]) -> np.ndarray:
-    """Total and weight of each example [examples, 2], under whatever setting is active."""
-    if metric is PERPLEXITY:
-        return _perplexity(bench, examples)
-    return _errors(bench, examples) if metric is ERRORS else _retrieved(bench, examples)
+def own(shape: Shape, files: Mapping[str, Sequence[tuple[str, str]]]) -> tuple[Task, list[str]]:
+    """A task of a visitor's own texts for a model, and one sentence for each kind of row that was skipped.
 
-
-def _perplexity(bench: Bench, examples: Sequence[Example]) -> np.ndarray:
-    """Negative log-likelihood in nats and tokens foretold, of the first TOKENS of each text; equal lengths together."""
-    rows = [bench.loaded.tokenizer(example.text)["input_ids"][:TOKENS] for example in examples]
-    found = np.zeros((len(rows), 2))
-    for length in sorted({len(row) for row in rows}):
-        places = [n for n, row in enumerate(rows) if len(row) == length > 1]
-        for start in range(0, len(places), BATCH):
-            chosen = places[start : start + BATCH]
-            ids = torch.tensor([rows[n] for n in chosen], device=bench.model.device)
-            logits = bench.model(input_ids=ids, use_cache=False).logits[:, :-1].float()
-            loss = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none").sum(1)
-            found[chosen] = np.stack((loss.double().cpu().numpy(), np.full(len(chosen), length - 1.0)), 1)
-    return found
-
-
-def _errors(bench: Bench, examples: Sequence[Example]) -> np.ndarray:
-    """Edits between the greedy output and the target, and the target's symbols."""
-    found = []
-    order = sorted(range(len(examples)), key=lambda n: len(examples[n].text))
-    for start in range(0, len(order), 64):
-        chosen = order[start : start + 64]
-        ids = bench.generate(bench.encode([examples[n].text for n in chosen]))
-        said = bench.loaded.target_tokenizer.batch_decode(ids, skip_special_tokens=True)
-        for n, text in zip(chosen, said, strict=True):
-            found.append((n, Levenshtein.distance(text, examples[n].target), len(examples[n].target)))
-    return np.array([pair[1:] for pair in sorted(found)], float)
-
-
-def _retrieved(bench: Bench, examples: Sequence[Example]) -> np.ndarray:
-    """1 where an example's target is the nearest of all targets to its text, by cosine, else 0; and 1."""
-    texts, targets = (_embedded(bench, side) for side in zip(*((e.text, e.target) for e in examples), strict=True))
-    right = (texts @ targets.T).argmax(1) == np.arange(len(examples))
-    return np.stack((right.astype(float), np.ones(len(examples))), 1)
-
-
-def _embedded(bench: Bench, texts: Sequence[str]) -> np.ndarray:
-    """Mean-pooled embeddings [texts, P], texts of like length together."""
-    found = np.zeros((len(texts), bench.model.config.hidden_size))
-    order = sorted(range(len(texts)), key=lambda n: len(texts[n]))
-    for start in range(0, len(order), 32):
-        chosen = order[start : start + 32]
-        encoded = bench.loaded.tokenizer(
-            [texts[n] for n in chosen], return_tensors="pt", padding=True, truncation=True, max_length=TOKENS
-        )
-        batch = {name: encoded[name].to(bench.model.device) for name in ("input_ids", "attention_mask")}
-        found[chosen] = outputs.embeddings(batch, bench.hidden_states(batch)[0]).cpu().numpy()
-    return found
+    files: texts and their targets by "inside" and "outside", at least one of them. The metric is what fits the model:
+    perplexity of the texts, phoneme error rate or ROUGE of what it makes of them against the targets, or how often a
+    text finds its target. Raises NVError where too few rows are left.
+    """
+    measure = {"next token": LIKELIHOOD, "similarity": RETRIEVAL}.get(shape.task, SUMMARIES)
+    if shape.name == "g2p":
+        measure = PHONEMES
+    sets, told = {}, []
+    for domain, pairs in files.items():
+        filled = [pair for pair in pairs if pair[0].strip()]
+        fitting = [(text, target) for text, target in filled if len(text) + len(target) <= MOST_CHARACTERS]
+        full = [pair for pair in fitting if pair[1] or not measure.targets]
+        kept = [Example(*pair) for pair in full[:MOST_EXAMPLES]]
+        name = OWN[domain]
+        for count, why in (
+            (len(pairs) - len(filled), "without letters"),
+            (len(filled) - len(fitting), f"longer than {MOST_CHARACTERS:,} characters"),
+            (len(fitting) - len(full), f"without the target that {measure.metrics[0].name} needs"),
+            (len(full) - len(kept), f"beyond the first {MOST_EXAMPLES:,}"),
+        ):
+            if count:
+                told.append(f"{count:,} {name} {'text' if count == 1 else 'texts'} {why}: skipped.")
+        if len(kept) < FEWEST:
+            reasons = " ".join(told)
+            raise NVError(f"{len(kept)} {name} texts are too few; give {FEWEST} or more. {reasons}".strip())
+        sets[name] = kept
+    return Task("own", shape.name, measure, sets, (OWN["inside"],) if OWN["inside"] in sets else (), "own files"), told
 
 
 def _held_out(code: str, count: int | None = None) -> list[str]:
-    """Odd-numbered summaries of a few hundred letters and more; the shipped priors come from even ones."""
-    found = [text for text in corpora.wikipedia(code)[1::2] if len(text) > 600]
-    return found[:count]
+    """Odd-numbered summaries of a few hundred letters and more; the shipped priors come from even ones.
+
+    Some texts stand under two titles; they count once, and not where one of the two numbers is even.
+    """
+    texts = corpora.wikipedia(code)
+    seen = set(texts[::2])
+    return [text for text in dict.fromkeys(texts[1::2]) if len(text) > 600 and text not in seen][:count]

@@ -21,8 +21,11 @@ def texts(name: str, data: bytes) -> list[str]:
     return [text for text, _ in pairs(name, data)]
 
 
-def pairs(name: str, data: bytes) -> list[tuple[str, str]]:
-    """The texts of a file, each with its target or "", empty ones left out. Raises NVError when it holds none."""
+def pairs(name: str, data: bytes, empty: bool = False) -> list[tuple[str, str]]:
+    """The texts of a file, each with its target or "". Raises NVError when it holds none.
+
+    empty: keep rows without text, for whoever counts them.
+    """
     ending = name.rpartition(".")[2].lower()
     shown = repr(name if len(name) <= 60 else name[:59] + "…")
     if ending not in KINDS:
@@ -32,8 +35,8 @@ def pairs(name: str, data: bytes) -> list[tuple[str, str]]:
     except UnicodeDecodeError as error:
         raise NVError(f"The file {shown} is not UTF-8 at byte {error.start:,}; save it as UTF-8.") from error
     found = [(line, "") for line in content.splitlines()] if ending == "txt" else _columns(shown, ending, content)
-    found = [(text.strip(), target.strip()) for text, target in found if text.strip()]
-    if not found:
+    found = [(text.strip(), target.strip()) for text, target in found if empty or text.strip()]
+    if not any(text for text, _ in found):
         raise NVError(f"The file {shown} holds no text; put one on each line, or in its column {COLUMN!r}.")
     if len(found) > MOST_TEXTS:
         raise NVError(f"The file {shown} holds {len(found):,} texts; {MOST_TEXTS:,} are enough: shorten it.")
@@ -52,5 +55,5 @@ def _columns(shown: str, ending: str, content: str) -> list[tuple[str, str]]:
     if COLUMN not in table.columns:
         raise NVError(f"The file {shown} has no column {COLUMN!r}; name the column of the texts so.")
     targets = table[TARGET] if TARGET in table.columns else [""] * len(table)
-    both = zip(table[COLUMN], targets, strict=True)
-    return [(text, target if isinstance(target, str) else "") for text, target in both if isinstance(text, str)]
+    columns = ([said if isinstance(said, str) else "" for said in column] for column in (table[COLUMN], targets))
+    return list(zip(*columns, strict=True))

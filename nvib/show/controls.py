@@ -60,7 +60,10 @@ MUS = [round(1 - i * 0.05, 2) for i in range(21)]
 SCALES = [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0]
 SHIFTS = [float(n) for n in range(-20, 21, 2)]
 LEVELS = [0.5, 0.8, 0.9, 0.95, 0.99]
-SOURCES = {"shipped": "Shipped", "text": "From my text", "normal": "Standard normal", "own": "My file"}
+SOURCES = {
+    "shipped": "Shipped", "broad": "Shipped, of three languages", "text": "From my text", "normal": "Standard normal",
+    "own": "My file",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -347,7 +350,7 @@ def _layer_range(kind: str, last: int) -> None:
 
 def _prior(shape: Shape) -> None:
     st.header("Prior", divider="gray")
-    absent = {"shipped": not shape.shipped, "own": not st.session_state[key("prior_id")]}
+    absent = {"shipped": not shape.shipped, "broad": not shape.broad, "own": not st.session_state[key("prior_id")]}
     sources = [source for source in SOURCES if not absent.get(source, False)]
     if st.session_state[key("prior")] not in sources:
         st.session_state[key("prior")] = sources[0]
