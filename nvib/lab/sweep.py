@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +19,7 @@ from nvib.lab.bench import Bench
 from nvib.lab.measures import Metric
 from nvib.lab.scenario import Scenario
 from nvib.lab.search import Space
-from nvib.lab.statistics import Change, changed, compare
+from nvib.lab.statistics import Change, changed, compare, pooled
 from nvib.lab.tasks import TEST, VALIDATION, Task
 
 SCHEMA = """
@@ -64,9 +66,30 @@ class Row:
     result: Change
 
 
+@dataclass(frozen=True)
+class Findings:
+    """Every point that is measured on validation, and the best one on test.
+
+    best: the point with the best mean change on validation outside of the domain, by the task's first metric, the
+    earlier one of equals; the untouched model if none is better. outside: its mean change over the sets outside of the
+    domain, on test, None until it is measured. finished: whether nothing is left to measure.
+    """
+
+    rows: list[Row]
+    best: Scenario
+    outside: Change | None
+    finished: bool
+
+
 def untouched(task: Task) -> Scenario:
     """The model as it is."""
     return Scenario(model=task.model)
+
+
+def file_name(task: Task, revision: str) -> str:
+    """A name for a task's file of results that no other task, text or model has."""
+    said = f"{task.name} {task.digest} {task.model} {revision}"
+    return f"{task.name}-{hashlib.sha256(said.encode()).hexdigest()[:16]}.db"
 
 
 def name_of(scenario: Scenario) -> str:
@@ -145,42 +168,44 @@ def sweep(bench: Bench, plan: Plan, path: str | Path, progress: Callable[[int, i
             progress(plan.places, plan.places)
 
 
-def rows(plan: Plan, path: str | Path, revision: str, metric: Metric | None = None) -> Iterator[Row]:
-    """What the file has of a plan's points, each against the untouched model, by any metric of the task."""
-    metric = metric or plan.task.metric
-    with closing(Store(path, plan.task, revision)) as store:
-        for point in dict.fromkeys([untouched(plan.task), *_tried(store, plan)]):
-            for name in plan.task.sets:
-                for part in (VALIDATION, TEST):
-                    places = [(name_of(at), name, part) for at in (untouched(plan.task), point)]
-                    if all(place in store for place in places):
-                        before, after = (store.get(place) for place in places)
-                        change = compare(metric, before, after)
-                        yield Row(point, name, part, name in plan.task.inside, change)
+def read(plan: Plan, path: str | Path, revision: str, metric: Metric | None = None) -> Findings:
+    """What the file has of a plan. metric: any of the task's, the first if none is given."""
+    metric, task = metric or plan.task.metric, plan.task
+    with closing(Store(path, task, revision)) as store:
+        tried, whole = _tried(store, plan)
+        best, found = _best(task, tried), []
+        for part, points in ((VALIDATION, list(tried)), (TEST, [best])):
+            for point, name in itertools.product(points, task.sets):
+                before, after = ((name_of(at), name, part) for at in (untouched(task), point))
+                if before in store and after in store:
+                    change = compare(metric, store.get(before), store.get(after))
+                    found.append(Row(point, name, part, name in task.inside, change))
+        tested = sum(row.part == TEST for row in found) == len(task.sets)
+        outside = pooled(metric, _pairs(store, task, best, TEST)) if tested else None
+        return Findings(found, best, outside, whole and tested)
 
 
-def chosen(plan: Plan, path: str | Path, revision: str) -> Scenario:
-    """The point with the best mean change on validation outside of the domain; the untouched model if none is better.
-
-    Ties go to the earlier point. It is the one that the test parts are told of.
-    """
-    with closing(Store(path, plan.task, revision)) as store:
-        return _best(plan.task, _tried(store, plan))
+def _pairs(store: Store, task: Task, point: Scenario, part: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The sums of the untouched model and of a point on each set outside of the domain."""
+    before, after = (name_of(at) for at in (untouched(task), point))
+    return [(store.get((before, name, part)), store.get((after, name, part))) for name in task.outside]
 
 
-def _tried(store: Store, plan: Plan) -> dict[Scenario, float]:
-    """The plan's points that the store has whole on validation, with their merits."""
+def _tried(store: Store, plan: Plan) -> tuple[dict[Scenario, float], bool]:
+    """The plan's points that the store has whole on validation, with their merits; whether these are all."""
     found: dict[Scenario, float] = {}
+    whole, base = True, untouched(plan.task)
     proposed = search.proposals(plan.space, plan.search, plan.trials, plan.seed)
     point = next(proposed, None)
     while point is not None:
-        at = name_of(point)
-        if all((p, name, VALIDATION) in store for p in (at, name_of(untouched(plan.task))) for name in plan.task.sets):
+        if all((name_of(at), name, VALIDATION) in store for at in (point, base) for name in plan.task.sets):
             found[point] = _merit(store, plan.task, point)
-        elif plan.search != "grid":
-            break  # what comes next depends on it
+        else:
+            whole = False
+            if plan.search != "grid":
+                break  # what comes next depends on it
         point = _next(proposed, found.get(point, 0.0))
-    return found
+    return found, whole
 
 
 def _next(proposed: search.Proposals, merit: float) -> Scenario | None:
@@ -192,11 +217,11 @@ def _next(proposed: search.Proposals, merit: float) -> Scenario | None:
 
 def _merit(store: Store, task: Task, point: Scenario) -> float:
     """The mean change over the sets outside of the domain, on validation, higher for better."""
-    changes = []
-    for name in task.outside:
-        both = [store.get((name_of(at), name, VALIDATION)).sum(0) for at in (untouched(task), point)]
-        changes.append(float(changed(task.metric, *(task.metric.of(sums) for sums in both))))
-    return (1 if task.metric.higher else -1) * sum(changes) / len(changes)
+    means = [
+        changed(task.metric, *(task.metric.of(sums.sum(0)) for sums in both))
+        for both in _pairs(store, task, point, VALIDATION)
+    ]
+    return (1 if task.metric.higher else -1) * float(np.mean(means))
 
 
 def _best(task: Task, tried: dict[Scenario, float]) -> Scenario:

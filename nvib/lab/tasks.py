@@ -89,29 +89,30 @@ def _language(name: str, measure: Measure, count: int) -> Task:
 
 
 def phonemes(count: int = 1000) -> Task:
-    """Phoneme error rate of dictionary words, of proper names, and of words that neither of the model's
-
-    dictionaries has, where another dictionary is installed.
-    """
+    """Phoneme error rate of dictionary words and of proper names that the shipped prior has not seen."""
     entries = corpora.pronunciations("gold") + corpora.pronunciations("silver")
     random.Random(0).shuffle(entries)
     fresh = entries[16_000:]  # the prior was estimated from words before this place
     named = {"words": [e for e in fresh if e[0].islower()], "proper names": [e for e in fresh if e[0].istitle()]}
-    unseen = corpora.unseen_pronunciations()
-    source = f"pronunciation dictionaries ({corpora.source(corpora.DICTIONARY)}; MIT package, Apache-2.0 model)"
-    if unseen:
-        random.Random(0).shuffle(unseen)
-        named["unseen words"] = unseen
-        source += f" and the CMU dictionary ({corpora.source(corpora.SPOKEN)}, BSD)"
     sets = {name: [Example(word, said) for word, said in found[:count]] for name, found in named.items()}
+    source = f"pronunciation dictionaries ({corpora.source(corpora.DICTIONARY)}; MIT package, Apache-2.0 model)"
     return Task("phonemes", "g2p", PHONEMES, sets, ("words",), source)
 
 
-def retrieval(count: int = 400) -> Task:
+def phonemes_unseen(count: int = 1000) -> Task:
+    """The same, and words that neither of the model's dictionaries has, from another one; tests install it."""
+    known, unseen = phonemes(count), corpora.unseen_pronunciations()
+    random.Random(0).shuffle(unseen)
+    sets = known.sets | {"unseen words": [Example(word, said) for word, said in unseen[:count]]}
+    source = f"{known.source}; CMU dictionary ({corpora.source(corpora.SPOKEN)}, BSD)"
+    return Task("phonemes-unseen", "g2p", PHONEMES, sets, known.inside, source)
+
+
+def retrieval(count: int = 1200) -> Task:
     """How often a summary's first sentence finds the rest of it among all, in the prior's language and in others."""
     sets = {}
     for name, code in LANGUAGES.items():
-        pieces = (SENTENCE.split(text, maxsplit=1) for text in _held_out(code))
+        pieces = (SENTENCE.split(text, maxsplit=1) for text in _held_out(code, longer=300))
         sets[name] = [Example(*pair) for pair in islice((p for p in pieces if len(p) == 2), count)]
     source = f"Wikipedia summaries, CC BY-SA 4.0 ({corpora.source(corpora.WIKIPEDIA)})"
     return Task("retrieval", "minilm", RETRIEVAL, sets, ("English",), source)
@@ -121,9 +122,26 @@ TASKS = {
     "language": language_modelling,
     "language-start": after_a_start_token,
     "phonemes": phonemes,
+    "phonemes-unseen": phonemes_unseen,
     "retrieval": retrieval,
 }
-MODELS = {"language": "smollm2", "language-start": "smollm2", "phonemes": "g2p", "retrieval": "minilm"}
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What the page Sweep offers: a task's title, its model, and how many examples of each set it proposes."""
+
+    title: str
+    model: str
+    examples: int
+
+
+OFFERS = {
+    "language": Offer("Language modelling", "smollm2", 32),
+    "language-start": Offer("Language modelling after a start token", "smollm2", 32),
+    "phonemes": Offer("Graphemes to phonemes", "g2p", 400),
+    "retrieval": Offer("Sentence retrieval", "minilm", 200),
+}
 
 
 def task(name: str, count: int | None = None) -> Task:
@@ -165,11 +183,11 @@ def own(shape: Shape, files: Mapping[str, Sequence[tuple[str, str]]]) -> tuple[T
     return Task("own", shape.name, measure, sets, (OWN["inside"],) if OWN["inside"] in sets else (), "own files"), told
 
 
-def _held_out(code: str, count: int | None = None) -> list[str]:
-    """Odd-numbered summaries of a few hundred letters and more; the shipped priors come from even ones.
+def _held_out(code: str, count: int | None = None, longer: int = 600) -> list[str]:
+    """Odd-numbered summaries longer than so many letters; the shipped priors come from even ones.
 
     Some texts stand under two titles; they count once, and not where one of the two numbers is even.
     """
     texts = corpora.wikipedia(code)
     seen = set(texts[::2])
-    return [text for text in dict.fromkeys(texts[1::2]) if len(text) > 600 and text not in seen][:count]
+    return [text for text in dict.fromkeys(texts[1::2]) if len(text) > longer and text not in seen][:count]

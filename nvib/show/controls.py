@@ -26,6 +26,7 @@ PAGES = {
     "app.py": "Explore",
     "pages/2_Pseudo-counts.py": "Pseudo-counts",
     "pages/3_Compare.py": "Compare",
+    "pages/4_Sweep.py": "Sweep",
     "pages/5_Prior.py": "Prior",
     "pages/6_Gallery.py": "Gallery",
     "pages/7_Method.py": "Method",
@@ -100,16 +101,18 @@ def _framed(title: str) -> tuple[list[str], Any]:
     return ignored, navigation
 
 
-def page(title: str) -> tuple[Bench, Scenario]:
+def page(title: str, text: bool = True) -> tuple[Bench, Scenario]:
     """Frame a page, draw the sidebar, and return the model and the scenario that the visitor set.
+
+    text: whether the page is of a text under a setting; else the sidebar has the model and the prior alone.
 
     Stops the page with one sentence when the model cannot be loaded.
     """
-    found = view(title, early=False)
+    found = view(title, early=False, text=text)
     return found.bench, found.scenario
 
 
-def view(title: str, early: bool = True) -> View:
+def view(title: str, early: bool = True, text: bool = True) -> View:
     """As `page`; early: a scenario of the gallery is shown as it was stored while its model is not loaded."""
     ignored, navigation = _framed(title)
     before = st.session_state["scenario"]
@@ -117,7 +120,7 @@ def view(title: str, early: bool = True) -> View:
     if kept and parts.drawn().still:
         return View(before, kept.shape, None, kept.seen)
     with st.sidebar:
-        _model_and_text(before)
+        _model_and_text(before, text)
     for sentence in ignored:
         parts.drawn().notes.warning(plain(sentence))
     name = st.session_state[key("model")]
@@ -133,14 +136,18 @@ def view(title: str, early: bool = True) -> View:
     opened = session.link_opened()
     for sentence in _beyond(shape) if opened else ():
         parts.drawn().notes.warning(plain(sentence))
-    if bench:
+    if bench and text:
         resources.prepare(bench, session.read(before))
     with st.sidebar:
-        _temperatures(shape)
-        _where(shape)
+        if text:
+            _temperatures(shape)
+            _where(shape)
+        elif "decoder" in shape.kinds:
+            _protected()
         _prior(shape)
-        _view(shape)
-        st.button("Reset to identity", on_click=_reset, width="stretch")
+        if text:
+            _view(shape)
+            st.button("Reset to identity", on_click=_reset, width="stretch")
     scenario = session.read(before)
     if opened:  # what the model made of the link, as with the kind that a short one does not name
         st.session_state["made"] = (scenario, st.session_state["made"][1])
@@ -223,7 +230,7 @@ def _links(place: st.delta_generator.DeltaGenerator) -> None:
         place.page_link(path, label=label, query_params=query, width="stretch")
 
 
-def _model_and_text(before: Scenario) -> None:
+def _model_and_text(before: Scenario, text: bool) -> None:
     names = list(CATALOGUE)
     current = st.session_state[key("model")] = resolve(st.session_state[key("model")] or before.model)
     st.selectbox(
@@ -235,6 +242,8 @@ def _model_and_text(before: Scenario) -> None:
         on_change=_switch_model,
         help="One of the embedded models, or type a Hugging Face hub id or a local folder (safetensors only).",
     )
+    if not text:
+        return
     st.text_area("Text", key=key("text"), height=110, help=_text_help(current), on_change=_forget_cell)
     if current in EXAMPLE_TEXTS:
         st.selectbox(
@@ -309,11 +318,15 @@ def _temperatures(shape: Shape) -> None:
         "μₙ = τμ·xₙ + (1 − τμ)·μₚ: the share of the token that is kept. 1 is identity.",
     )
     if "decoder" in shape.kinds:
-        st.number_input(
-            "Protected first tokens", 0, 8, key=key("protected"),
-            help="Leading positions that do not see the prior, so that the attention sink on the first token "
-            "survives. Our extension, not the paper's: 0 is the published behaviour.",
-        )  # fmt: skip
+        _protected()
+
+
+def _protected() -> None:
+    st.number_input(
+        "Protected first tokens", 0, 8, key=key("protected"),
+        help="Leading positions that do not see the prior, so that the attention sink on the first token "
+        "survives. Our extension, not the paper's: 0 is the published behaviour.",
+    )  # fmt: skip
 
 
 def _where(shape: Shape) -> None:

@@ -73,8 +73,14 @@ _save = st.components.v2.component(
 )
 
 
-def toolbar(page: str, shape: Shape, scenario: Scenario, seen: Observation | None) -> None:
-    """Fill the bar; call it when the page is drawn. seen: what the link's fingerprint is of, where there is one."""
+def toolbar(
+    page: str, shape: Shape, scenario: Scenario, seen: Observation | None, code: str | None = None,
+    told: dict[str, str] | None = None,
+) -> None:  # fmt: skip
+    """Fill the bar; call it when the page is drawn. seen: what the link's fingerprint is of, where there is one.
+
+    code, told: the Python of a page that shows no observation, "" for none, and what it says of its numbers.
+    """
     made = link.Made(fingerprint(seen) if seen else "", shape.revision, __version__)
     if seen is not None:
         _check(scenario, seen, made)
@@ -83,11 +89,14 @@ def toolbar(page: str, shape: Shape, scenario: Scenario, seen: Observation | Non
         _copy(key="copy-link", data={"query": query, "address": urlencode(session.address(scenario))})
         with st.popover("Export", key="export", on_change="rerun") as opened:
             if opened.open:
-                _export(page, about(page, shape, scenario, made), scenario, made, seen)
+                source = about(page, shape, scenario, made) if told is None else _about(shape, told, made)
+                _export(page, source, scenario, made, seen)
+        if code == "":
+            return
         with st.popover("Code", key="code", on_change="rerun") as opened:
             if opened.open:
                 st.caption("The Python that computes this view's numbers.")
-                st.code(script(scenario, shape, page), language="python")
+                st.code(script(scenario, shape, page) if code is None else code, language="python")
 
 
 def about(page: str, shape: Shape, scenario: Scenario, made: link.Made) -> dict[str, str]:
@@ -102,17 +111,19 @@ def about(page: str, shape: Shape, scenario: Scenario, made: link.Made) -> dict[
             setting.append(f"{'τμ' if name == 'mu' else name.replace('_', ' ')} {shown}")
     kind = scenario.kind or shape.kinds[-1]
     way = f"{'sampled' if scenario.sampled else 'greedy'}, {scenario.length} tokens at most"
-    return {
-        "model": shape.name,
-        "revision": shape.revision,
+    told = {
         "setting": "; ".join(setting).replace("inf", "identity"),
         "prior": scenario.prior + (f" {scenario.prior_id}" if scenario.prior == "own" else ""),
         "view": f"{kind} layer {scenario.layer}, head {scenario.head}, row {scenario.row + 1}",
         **({"generation": way} if page == "Compare" and shape.task != "similarity" else {}),
         "seed": str(scenario.seed),
         "text": " ".join(scenario.text.split())[:200],
-        "app": f"{link.APP} {made.app}",
     }
+    return _about(shape, told, made)
+
+
+def _about(shape: Shape, told: dict[str, str], made: link.Made) -> dict[str, str]:
+    return {"model": shape.name, "revision": shape.revision, **told, "app": f"{link.APP} {made.app}"}
 
 
 def _check(scenario: Scenario, seen: Observation, made: link.Made) -> None:
