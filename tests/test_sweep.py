@@ -89,7 +89,6 @@ class Known:
 
     def __init__(self):
         self.calls = []
-        self.setting = None
 
     def __call__(self, bench, examples):
         self.calls.append(len(examples))
@@ -103,7 +102,7 @@ class Pretended:
 
     def __init__(self, shape):
         self.shape = shape
-        self.setting = None
+        self.setting = Scenario()
 
     def prior(self, scenario):
         return scenario
@@ -115,6 +114,7 @@ class Pretended:
         def active():
             self.setting = scenario
             yield
+            self.setting = Scenario()
 
         return active()
 

@@ -7,7 +7,7 @@ import itertools
 import json
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -140,7 +140,7 @@ def sweep(bench: Bench, plan: Plan, path: str | Path, progress: Callable[[int, i
     What the file has already is not measured again. progress: called with the places done and their number; what it
     raises stops the work, and nothing is lost.
     """
-    task, done = plan.task, 0
+    task, done, base = plan.task, 0, untouched(plan.task)
     with closing(Store(path, task, bench.shape.revision)) as store:
 
         def measured(point: Scenario, part: str) -> None:
@@ -150,11 +150,11 @@ def sweep(bench: Bench, plan: Plan, path: str | Path, progress: Callable[[int, i
                     progress(done, plan.places)
                 place = (name_of(point), name, part)
                 if place not in store:
-                    with bench.regularised(point, bench.prior(point)):
+                    with nullcontext() if point == base else bench.regularised(point, bench.prior(point)):
                         store.put(place, task.measure.run(bench, task.part(name, part)))
                 done += 1
 
-        measured(untouched(task), VALIDATION)
+        measured(base, VALIDATION)
         tried: dict[Scenario, float] = {}
         proposed = search.proposals(plan.space, plan.search, plan.trials, plan.seed)
         point = next(proposed, None)
@@ -162,7 +162,7 @@ def sweep(bench: Bench, plan: Plan, path: str | Path, progress: Callable[[int, i
             measured(point, VALIDATION)
             tried[point] = _merit(store, task, point)
             point = _next(proposed, tried[point])
-        for point in (untouched(task), _best(task, tried)):
+        for point in (base, _best(task, tried)):
             measured(point, TEST)
         if progress:
             progress(plan.places, plan.places)
