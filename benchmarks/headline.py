@@ -47,9 +47,9 @@ HEADLINE = (
     Asked("phonemes", "phonemes-unseen", 4000,
           "decoder_alpha=inf,6 decoder_sigma=0,0.25,0.5 cross_alpha=inf,2 cross_sigma=0,0.5 encoder_sigma=0,0.25,0.5",
           200, "decoder_sigma=0.25,0.5 cross_alpha=inf,2"),
-    Asked("retrieval", "retrieval", 1200,
-          "encoder_layers=3-5 encoder_alpha=inf,1 encoder_sigma=0,0.3 mu=1,0.95,0.9 prior=broad,normal",
-          40, "encoder_layers=3-5 encoder_sigma=0,0.3 mu=0.95 prior=normal"),
+    Asked("retrieval", "retrieval", 3000,
+          "encoder_layers=3-5 prior=broad,normal encoder_sigma=0,0.3 mu=0.95,0.9",
+          40, "encoder_layers=3-5 prior=normal encoder_sigma=0,0.3 mu=0.95"),
 )  # fmt: skip
 
 

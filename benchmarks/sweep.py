@@ -65,9 +65,8 @@ WAYS: dict[str, Callable[[Plan, Bench], None]] = {"reload": reload, "recompute":
 
 def main() -> None:
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, CPU, float32, median of {ROUNDS} rounds")
-    print(
-        "| task | texts | points | sweep, points an hour | against reload | against recompute |\n|---|---|---|---|---|---|"
-    )
+    columns = ["task", "texts", "points", "sweep, points an hour", "against reload", "against recompute"]
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     for name, (count, grid) in GRIDS.items():
         made = task(name, count)
         plan = Plan(made, space(Scenario(model=made.model), grid))

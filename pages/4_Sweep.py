@@ -33,7 +33,7 @@ st.markdown(
     "Which temperatures help where the model was not at home? A sweep measures a task in the prior's domain and "
     "outside of it at many settings, each against the untouched model on the same texts."
 )
-sweeping.settings(bench)
+scenario = sweeping.settings(bench, scenario)
 code, told = "", {}
 try:
     plan = sweeping.plan_of(bench, scenario)

@@ -179,17 +179,17 @@ def test_own_files_are_a_task_that_counts_what_it_skips(benches):
     found = pairs("mine.csv", data.encode(), empty=True)
     made, told = own(benches("minilm").shape, {"outside": found})
     assert [e.text for e in made.sets["out-of-domain"]] == [f"text {n}" for n in range(6)]
-    assert made.metric is NEAREST
+    assert made.metric is RANK
     assert made.inside == ()
     assert made.outside == ("out-of-domain",)
     assert told == [
         "2 out-of-domain texts without letters: skipped.",
         f"1 out-of-domain text longer than {MOST_CHARACTERS:,} characters: skipped.",
-        "1 out-of-domain text without the target that retrieval accuracy needs: skipped.",
+        "1 out-of-domain text without the target that mean reciprocal rank needs: skipped.",
     ]
 
 
-@pytest.mark.parametrize(("model", "metric"), [("smollm2", PERPLEXITY), ("g2p", ERRORS), ("minilm", NEAREST)])
+@pytest.mark.parametrize(("model", "metric"), [("smollm2", PERPLEXITY), ("g2p", ERRORS), ("minilm", RANK)])
 def test_own_texts_are_measured_by_what_fits_the_model(benches, model, metric):
     both = {"inside": [("cat", "kˈæt")] * 4, "outside": [("dog", "dˈɔɡ")] * 5}
     made, told = own(benches(model).shape, both)

@@ -19,13 +19,13 @@ ROOT = Path(__file__).parent.parent
 
 
 @contextmanager
-def serving() -> Iterator[str]:
-    """The address of a fresh server, which has loaded no model and seen no visitor."""
+def serving(**environment: str) -> Iterator[str]:
+    """The address of a fresh server, which has loaded no model and seen no visitor; environment: what is set for it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "nvib.show", "--server.port", str(port), "--server.address", "127.0.0.1"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, env=os.environ)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, env=os.environ | environment)
     address = f"http://127.0.0.1:{port}"
     try:
         _wait_for(f"{address}/_stcore/health")

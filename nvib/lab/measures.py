@@ -206,4 +206,4 @@ def embedded(bench: Bench, texts: Sequence[str]) -> np.ndarray:
 
 NEAREST = Metric("retrieval accuracy", "%", True, False, _share(0, 2))
 RANK = Metric("mean reciprocal rank", "%", True, False, _share(1, 2))
-RETRIEVAL = Measure(retrieved, (NEAREST, RANK), targets=True)
+RETRIEVAL = Measure(retrieved, (RANK, NEAREST), targets=True)

@@ -108,11 +108,11 @@ def phonemes_unseen(count: int = 1000) -> Task:
     return Task("phonemes-unseen", "g2p", PHONEMES, sets, known.inside, source)
 
 
-def retrieval(count: int = 1200) -> Task:
-    """How often a summary's first sentence finds the rest of it among all, in the prior's language and in others."""
+def retrieval(count: int = 3000) -> Task:
+    """How near a summary's first sentence is to the rest of it, among all; in the prior's language and in others."""
     sets = {}
     for name, code in LANGUAGES.items():
-        pieces = (SENTENCE.split(text, maxsplit=1) for text in _held_out(code, longer=300))
+        pieces = (SENTENCE.split(text, maxsplit=1) for text in _held_out(code, longer=150))
         sets[name] = [Example(*pair) for pair in islice((p for p in pieces if len(p) == 2), count)]
     source = f"Wikipedia summaries, CC BY-SA 4.0 ({corpora.source(corpora.WIKIPEDIA)})"
     return Task("retrieval", "minilm", RETRIEVAL, sets, ("English",), source)
@@ -155,8 +155,8 @@ def own(shape: Shape, files: Mapping[str, Sequence[tuple[str, str]]]) -> tuple[T
     """A task of a visitor's own texts for a model, and one sentence for each kind of row that was skipped.
 
     files: texts and their targets by "inside" and "outside", at least one of them. The metric is what fits the model:
-    perplexity of the texts, phoneme error rate or ROUGE of what it makes of them against the targets, or how often a
-    text finds its target. Raises NVError where too few rows are left.
+    perplexity of the texts, phoneme error rate or ROUGE of what it makes of them against the targets, or the rank of a
+    text's target among all. Raises NVError where too few rows are left.
     """
     measure = {"next token": LIKELIHOOD, "similarity": RETRIEVAL}.get(shape.task, SUMMARIES)
     if shape.name == "g2p":

@@ -37,8 +37,8 @@ Results = Mapping[Scenario, Mapping[str, Change]]  # by point, then by set
 # What is swept
 
 
-def settings(bench: Bench) -> None:
-    """The controls of what is swept: task, grid and search."""
+def settings(bench: Bench, before: Scenario) -> Scenario:
+    """The controls of what is swept, task, grid and search; the scenario that they make of the one before."""
     state, names = st.session_state, tasks_of(bench)
     _legal("task", names)
     left, middle, right = st.columns([3, 3, 2])
@@ -74,6 +74,10 @@ def settings(bench: Bench) -> None:
         left, right, _ = st.columns([2, 2, 4])
         left.number_input("Points", *link.TRIALS, key=controls.key("trials"))
         right.number_input("Seed", *link.BOUNDS["seed"], key=controls.key("seed"))
+    scenario = session.read(before)
+    if scenario != before:  # a task that the model does not have became its first one
+        session.remember(scenario)
+    return scenario
 
 
 def tasks_of(bench: Bench) -> list[str]:
@@ -158,7 +162,15 @@ def about(plan: Plan) -> None:
         for name, examples in plan.task.sets.items()
     )
     points = "1 point" if plan.points == 1 else f"{plan.points:,} points"
-    st.caption(f"{points} on {sets}. Source: {controls.plain(plan.task.source)}.")
+    priors = {
+        plan.space.base.prior,
+        *(value for axis in plan.space.axes if axis.name == "prior" for value in axis.values),
+    }
+    broad = "broad" in priors and plan.task.name != "own"
+    st.caption(
+        f"{points} on {sets}. Source: {controls.plain(plan.task.source)}."
+        + (" The prior of three languages (broad) has seen other texts in Spanish and French." if broad else "")
+    )
 
 
 def told(plan: Plan) -> dict[str, str]:

@@ -1,0 +1,90 @@
+"""A sweep in a real Chromium: what it opens with, a click on a point, a run that is stopped and taken up, and files."""
+
+import csv
+import io
+import re
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from tests.browser.conftest import WAIT, Visit
+from tools.serve import serving
+
+GRID = "grid=decoder_sigma%3D0,0.3,0.6,0.9"
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A server whose results are these tests' own."""
+    with serving(NVIB_CACHE=str(tmp_path_factory.mktemp("cache"))) as address:
+        yield address
+
+
+def test_it_opens_with_results_and_a_click_leads_to_explore(kept, browser):
+    visit = Visit(browser, kept, "Sweep?model=g2p").drawn(2)
+    page = visit.page
+    expect(page.get_by_text("the best out of domain").or_(page.get_by_text("No point is better"))).not_to_have_count(0)
+    plot = page.locator(".st-key-sweep-map-1 .nsewdrag").first
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    x, y = box["x"] + box["width"] * 4.5 / 5, box["y"] + box["height"] * 0.5 / 5
+    page.mouse.move(x - 2, y)
+    page.mouse.move(x, y)
+    expect(page.locator(".st-key-sweep-map-1 .hovertext")).to_have_count(1)
+    page.mouse.click(x, y)
+    expect(page.get_by_text("τα decoder 0.0, τσ decoder 0.4, validation")).to_be_visible(timeout=WAIT)
+    visit.settled()
+    page.get_by_role("link", name="Open in Explore").click()
+    expect(page.get_by_role("heading", name="Explore", exact=True)).to_be_visible(timeout=WAIT)
+    visit.settled()
+    query = visit.query()
+    assert (query["model"], query["decoder_alpha"], query["decoder_sigma"]) == ("g2p", "0.0", "0.4")
+    visit.check(kept)
+
+
+def test_a_sweep_runs_is_stopped_and_goes_on(kept, browser):
+    visit = Visit(browser, kept, f"Sweep?v=2&model=g2p&examples=2000&{GRID}")
+    page = visit.page
+    page.get_by_role("button", name="Run the sweep, 4 points").click(timeout=WAIT)
+    expect(page.get_by_text(re.compile(r"[1-9] of \d+ measurements"))).to_be_visible(timeout=WAIT)
+    page.get_by_role("button", name="Stop the sweep").click()
+    visit.settled()
+    expect(page.get_by_role("button", name="Stop the sweep")).to_have_count(0)
+    page.get_by_role("button", name=re.compile("(Run|Go on with) the sweep, 4 points")).click()
+    visit.drawn(1)
+    expect(page.get_by_role("button", name=re.compile("the sweep"))).to_have_count(0, timeout=WAIT)
+    visit.settled()
+    points = visit.numbers()
+
+    again = Visit(browser, kept, page.url.removeprefix(f"{kept}/")).drawn(1)  # the link of the page
+    assert again.numbers() == points
+    visit.check(kept)
+    again.check(kept)
+
+
+def test_rows_are_downloaded(kept, browser):
+    visit = Visit(browser, kept, "Sweep?model=g2p").drawn(2)
+    visit.page.get_by_role("button", name="Export", exact=True).click()
+    visit.settled()
+    box = visit.page.get_by_role("combobox", name="Table")
+    if box.input_value() != "All points":
+        box.click()
+        visit.page.get_by_role("option", name="All points").click()
+        visit.settled()
+    with visit.page.expect_download() as download:
+        visit.page.get_by_role("button", name="CSV", exact=True).click()
+    said, table = download.value.path().read_text("utf-8").split("\n", 1)
+    assert "task: phonemes" in said
+    assert "grid: decoder_alpha=inf,4,2,1,0" in said
+    rows = list(csv.DictReader(io.StringIO(table)))
+    assert len(rows) == 25 * 2 + 2
+    assert {row["part"] for row in rows} == {"validation", "test"}
+    visit.check(kept)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_serious_violation_of_accessibility(kept, browser, scheme):
+    visit = Visit(browser, kept, "Sweep?model=g2p", scheme).drawn(2)
+    found = Axe().run(visit.page).response["violations"]
+    assert [(v["id"], v["nodes"][0]["html"][:200]) for v in found if v["impact"] in ("serious", "critical")] == []
