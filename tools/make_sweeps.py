@@ -1,13 +1,13 @@
 """Measure what the page Sweep opens with: each task's first grid, from its model's example, into assets/sweeps.
 
 Run: PYTHONPATH=. python tools/make_sweeps.py [TASK ...]
+out/sweeps keeps what is measured: a run that was stopped goes on.
 """
 
 from __future__ import annotations
 
 import gzip
 import sys
-import tempfile
 from functools import partial
 from pathlib import Path
 
@@ -17,18 +17,20 @@ from nvib.lab.sweep import Plan, file_name, sweep
 from nvib.lab.tasks import OFFERS, task
 from nvib.show.sweeping import SHIPPED
 
+KEPT = Path("out/sweeps")
+
 
 def main(names: list[str]) -> None:
-    SHIPPED.mkdir(parents=True, exist_ok=True)
+    for folder in (KEPT, SHIPPED):
+        folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         offer = OFFERS[name]
         bench, made = Bench(offer.model), task(name, offer.examples)
         grid = next(iter(grids(bench.shape).values()))
         plan = Plan(made, space(EXAMPLES[offer.model].at_identity(), grid))
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / file_name(made, bench.shape.revision)
-            sweep(bench, plan, path, partial(told, name))
-            packed = gzip.compress(path.read_bytes(), 9, mtime=0)
+        path = KEPT / file_name(made, bench.shape.revision)
+        sweep(bench, plan, path, partial(told, name))
+        packed = gzip.compress(path.read_bytes(), 9, mtime=0)
         (SHIPPED / f"{path.name}.gz").write_bytes(packed)
         print(f"\n{path.name}.gz: {len(packed) / 1e3:.0f} kB", file=sys.stderr)
         bench.close()
