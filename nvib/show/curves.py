@@ -31,7 +31,7 @@ def name(control: str) -> str:
 
 def value(control: str, said: str) -> str:
     """A control's value as a tick: identity where it is that."""
-    return "identity" if _at_identity(control, said) else said or "all"
+    return "identity" if _at_identity(control, said) else _minus(said) or "all"
 
 
 def _at_identity(control: str, said: object) -> bool:
@@ -56,7 +56,7 @@ def interval(found: Change, decimals: int = 2) -> str:
 
 
 def _minus(said: str) -> str:
-    return re.sub(r"-(?=\d)", "−", said)
+    return re.sub(r"(?<!\d)-(?=\d)", "−", said)
 
 
 def curve(found: Found, axis: Axis, sets: Sequence[str], inside: Sequence[str], metric: Metric) -> go.Figure:
@@ -149,7 +149,7 @@ def ranked(found: Found, axes: Sequence[Axis], sets: Sequence[str], inside: Sequ
     labels = [_wrapped(told(point, axes)) for point in points]
     y = {"tickvals": at.tolist(), "ticktext": labels, "autorange": "reversed", "zeroline": False,
          "tickfont": {"size": 11}}  # fmt: skip
-    x = {"title": {"text": _change_title(metric)}, "zeroline": False}
+    x = {"title": {"text": _change_title(metric).replace(", ", ",<br>")}, "zeroline": False}
     lines = max((label.count("<br>") + 1 for label in labels), default=1)
     return _framed(traces, 140 + (14 + 16 * lines) * len(points), x, y, horizontal=False)
 
@@ -201,7 +201,8 @@ def _framed(traces: list[go.Scatter], height: int, x: dict[str, Any], y: dict[st
     line = {"type": "line", "line": {"color": colours.BASELINE, "width": 2, "dash": "dash"}, "layer": "below", **ends}
     legend = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
     lines = [part for label in y.get("ticktext", []) for part in label.split("<br>")]
-    margin = {"l": 64 if horizontal else frame.room(lines, 8), "r": 8, "t": 48, "b": 56}
+    left = 64 if horizontal else 10 + 6 * max(map(len, lines), default=0)
+    margin = {"l": left, "r": 8, "t": 48, "b": 56 if horizontal else 68}
     return frame.figure(traces, height, x, y, showlegend=True, legend=legend, shapes=[line], margin=margin)
 
 

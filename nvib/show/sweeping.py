@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pandas as pd
 import streamlit as st
 
 from nvib import NVError
-from nvib.lab import Bench, Scenario, link
+from nvib.lab import EXAMPLES, Bench, Scenario, link
 from nvib.lab.measures import Metric
 from nvib.lab.paper import PAPER
 from nvib.lab.scenario import SEARCHES
@@ -21,7 +22,7 @@ from nvib.lab.statistics import LEVEL, Change
 from nvib.lab.sweep import Findings, Plan, Row, file_name, in_explore, read, sweep, untouched
 from nvib.lab.tasks import FEWEST, OFFERS, OWN, TEST, VALIDATION, Task, own, task
 from nvib.lab.uploads import KINDS, pairs
-from nvib.show import controls, curves, parts, session
+from nvib.show import controls, curves, parts, resources, session
 from nvib.weights import cache_folder
 
 RUNNING = "sweep_running"
@@ -232,6 +233,8 @@ def run(bench: Bench, plan: Plan, path: Path, found: Findings) -> None:
             bar.progress(done / count, f"{done:,} of {count:,} measurements{said if done - first > 2 else ''}")
 
         try:
+            if plan.space.base.prior == "text":
+                resources.prior(bench, plan.space.base)  # it has a progress of its own, and is kept
             sweep(bench, plan, path, tell)
         finally:
             state[RUNNING] = None
@@ -319,6 +322,8 @@ def point(plan: Plan, found: Findings, shown: Scenario, metric: Metric, view: Sc
     best = " (the best out of domain)" if shown == found.best else ""
     st.markdown(f"**{controls.plain(curves.told(shown, plan.space.moving) or 'identity')}**{best}, validation")
     parts.table(brief([row for row in found.rows if row.point == shown and row.part == VALIDATION], metric))
+    if not view.text.strip() and view.model in EXAMPLES:
+        view = replace(view, text=EXAMPLES[view.model].text)
     query = session.address(in_explore(shown, view))
     st.page_link("app.py", label="Open in Explore", icon=":material/arrow_forward:", query_params=query)
 
