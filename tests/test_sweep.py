@@ -17,7 +17,7 @@ from nvib.__main__ import main
 from nvib.lab import Scenario, measures
 from nvib.lab.measures import ERRORS, LIKELIHOOD, PERPLEXITY, PHONEMES, Example, Measure
 from nvib.lab.search import space
-from nvib.lab.statistics import compare
+from nvib.lab.statistics import compare, pooled
 from nvib.lab.sweep import Plan, Store, in_explore, name_of, read, sweep, untouched
 from nvib.lab.tasks import TEST, VALIDATION, Task, task
 
@@ -82,6 +82,34 @@ def test_a_sweep_holds_what_single_measurements_give(benches, tmp_path):
     top = max(means.values())
     assert means[best] == top if top > 0 else best == untouched(plan.task)
     assert {row.point for row in found if row.part == TEST} == {best}
+
+
+def test_a_draw_without_a_value_does_not_spoil_the_interval():
+    base = np.array([[5.0, 2.0], [0.0, 0.0], [7.0, 3.0], [0.0, 0.0]])  # two texts of one token
+    found = compare(PERPLEXITY, base, base * [[1.2, 1.0]])
+    assert found.change == pytest.approx(100 * (math.exp(0.2 * 12 / 5) - 1))
+    assert found.low <= found.change <= found.high
+
+
+def test_a_mean_over_sets_is_of_each_sets_own_change():
+    rng = np.random.default_rng(1)
+    pairs = []
+    for count, shift in ((200, 1.0), (50, -3.0)):
+        base = np.stack((rng.normal(50, 5, count), np.full(count, 100.0)), 1)
+        pairs.append((base, base + np.stack((rng.normal(shift, 4.0, count), np.zeros(count)), 1)))
+    found = pooled(ERRORS, pairs)
+    shifts = [(point - base)[:, 0] for base, point in pairs]
+    assert found.change == pytest.approx(np.mean([shift.mean() for shift in shifts]))
+    half = 1.96 * math.sqrt(sum(shift.var() / len(shift) for shift in shifts)) / 2
+    assert found.low == pytest.approx(found.change - half, abs=0.06)
+    assert found.high == pytest.approx(found.change + half, abs=0.06)
+
+
+def test_texts_with_nothing_to_measure_are_one_sentence(benches, tmp_path):
+    sets = {"a": [Example("x")] * 4}
+    made = Task("made up", "smollm2", LIKELIHOOD, sets, (), "")
+    with pytest.raises(NVError, match="validation texts of 'a' have nothing that perplexity can measure"):
+        sweep(benches("smollm2"), plan_of("decoder_sigma=0.3", model="smollm2", chosen_task=made), tmp_path / "s.db")
 
 
 class Known:

@@ -49,10 +49,11 @@ def pooled(metric: Metric, pairs: Sequence[tuple[np.ndarray, np.ndarray]], seed:
     for n, (baseline, point) in enumerate(pairs):
         weights = _drawn(len(point), seed + n)
         values = [metric.of(sums.sum(0)) for sums in (baseline, point)]
-        drawn.append(changed(metric, *(metric.of(weights @ sums) for sums in (baseline, point))))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            drawn.append(changed(metric, *(metric.of(weights @ sums) for sums in (baseline, point))))
         whole.append([values[1], values[0], changed(metric, *values)])
     tail = (100 - LEVEL) / 2
-    low, high = np.percentile(np.mean(drawn, 0), [tail, 100 - tail])
+    low, high = np.nanpercentile(np.mean(drawn, 0), [tail, 100 - tail])  # a draw of empty texts alone has no value
     value, before, change = np.mean(whole, 0)
     return Change(float(value), float(before), float(change), float(low), float(high))
 

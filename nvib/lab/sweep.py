@@ -152,9 +152,12 @@ def sweep(bench: Bench, plan: Plan, path: str | Path, progress: Callable[[int, i
                 if place not in store:
                     with nullcontext() if point == base else bench.regularised(point, bench.prior(point)):
                         store.put(place, task.measure.run(bench, task.part(name, part)))
+                if point == base:
+                    _measurable(task, name, part, store.get(place))
                 done += 1
 
         measured(base, VALIDATION)
+        measured(base, TEST)
         tried: dict[Scenario, float] = {}
         proposed = search.proposals(plan.space, plan.search, plan.trials, plan.seed)
         point = next(proposed, None)
@@ -162,10 +165,19 @@ def sweep(bench: Bench, plan: Plan, path: str | Path, progress: Callable[[int, i
             measured(point, VALIDATION)
             tried[point] = _merit(store, task, point)
             point = _next(proposed, tried[point])
-        for point in (base, _best(task, tried)):
-            measured(point, TEST)
+        measured(_best(task, tried), TEST)
         if progress:
             progress(plan.places, plan.places)
+
+
+def _measurable(task: Task, name: str, part: str, sums: np.ndarray) -> None:
+    """Raises NVError where a set has nothing to measure: texts of a single token foretell none."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = [metric.of(sums.sum(0)) for metric in task.measure.metrics]
+    if not np.isfinite(values).all():
+        raise NVError(
+            f"The {part} texts of {name!r} have nothing that {task.metric.name} can measure; give longer ones."
+        )
 
 
 def read(plan: Plan, path: str | Path, revision: str, metric: Metric | None = None) -> Findings:
