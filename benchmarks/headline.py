@@ -86,7 +86,7 @@ def report(asked: Asked, plan: Plan, found: Findings) -> None:
     metric = plan.task.metric
     chosen = ", ".join(
         f"{axis.name} {getattr(found.best, axis.name) or 'all'}"
-        for axis in plan.space.moving
+        for axis in plan.space.axes
         if getattr(found.best, axis.name) != getattr(Scenario(), axis.name)
     )
     first = [f"{asked.title}; {plan.points}", chosen or "identity"]

@@ -19,7 +19,7 @@ from nvib.lab.fingerprint import differences, fingerprint, numbers
 from nvib.lab.paper import PAPER, TRIALS
 from nvib.lab.record import plain, record
 from nvib.lab.scenario import SEARCHES
-from nvib.lab.search import space
+from nvib.lab.search import count, space
 from nvib.lab.sweep import Plan, name_of, read, sweep
 from nvib.lab.tasks import FEWEST, OWN, PARTS, TASKS, Task, own, task
 from nvib.lab.uploads import pairs, texts
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     swept.add_argument(
         "--grid", metavar="SPEC", help='"decoder_alpha=inf,1 decoder_sigma=0:0.5": values, or for a search a range'
     )
-    swept.add_argument("--search", default="grid", help=f"{', '.join(SEARCHES)}; default grid")
+    swept.add_argument("--search", help=f"{', '.join(SEARCHES)}; default grid, random over the paper's ranges")
     swept.add_argument("--points", type=int, default=TRIALS, metavar="N", help="of a random or adaptive search")
     swept.add_argument("--seed", type=int, default=0, metavar="N", help="of a random or adaptive search")
     swept.add_argument("--count", type=int, metavar="N", help="examples of each set")
@@ -158,9 +158,11 @@ def _prior(chosen: argparse.Namespace) -> None:
 def _sweep(given: argparse.Namespace) -> None:
     if given.count is not None and given.count < FEWEST:
         raise NVError(f"--count {given.count} is too few examples; give {FEWEST} or more.")
-    bench, swept, base = _task(given)
     grid = given.grid or (PAPER[given.task].grid if given.task in PAPER else "")
-    plan = Plan(swept, space(base, grid), given.search, given.points, given.seed)
+    search = given.search or ("random" if given.task in PAPER and not given.grid else "grid")
+    count(space(Scenario(), grid), search, given.points)  # before anything is loaded
+    bench, swept, base = _task(given)
+    plan = Plan(swept, space(base, grid), search, given.points, given.seed)
     sweep(bench, plan, given.out, progress=_places)
     print(file=sys.stderr)
     found = read(plan, given.out, bench.shape.revision)
@@ -169,7 +171,7 @@ def _sweep(given: argparse.Namespace) -> None:
         change = row.result
         print(f"{_said(row.point)}\t{row.name}\t{'in' if row.inside else 'out'}\t{row.part}\t{change.value:.4f}\t"
               f"{change.change:+.2f}\t[{change.low:+.2f}, {change.high:+.2f}]")  # fmt: skip
-    print(f"Best out of domain on {PARTS[0]}, and so measured on {PARTS[1]}: {_said(found.best)}")
+    print(f"Best {swept.chosen} on {PARTS[0]}, and so measured on {PARTS[1]}: {_said(found.best)}")
 
 
 def _said(point: Scenario) -> str:

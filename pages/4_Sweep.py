@@ -22,7 +22,7 @@ def swept(bench: Bench, plan: Plan, scenario: Scenario) -> None:
         return
     sweeping.verdict(plan, found, metric)
     sweeping.picture(plan, results, found.best, metric)
-    sweeping.caveat(results)
+    sweeping.caveat(plan, results)
     first = found.best if found.best in results else next(iter(results))
     sweeping.point(plan, found, sweeping.picked(results) or first, metric, scenario)
     parts.numbers("sweep", "All points as a table", lambda: sweeping.frame(found.rows, plan, metric))

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -110,6 +111,21 @@ def test_texts_with_nothing_to_measure_are_one_sentence(benches, tmp_path):
     made = Task("made up", "smollm2", LIKELIHOOD, sets, (), "")
     with pytest.raises(NVError, match="validation texts of 'a' have nothing that perplexity can measure"):
         sweep(benches("smollm2"), plan_of("decoder_sigma=0.3", model="smollm2", chosen_task=made), tmp_path / "s.db")
+
+
+def test_intervals_of_few_texts_are_too_narrow_and_of_sixteen_nearly_right():
+    """How often an interval misses 0 where nothing is done; 5 in a hundred is what it says."""
+    rng, missed = np.random.default_rng(2), {}
+    for count in (4, 16, 64):
+        found = []
+        for _ in range(300):
+            base = np.stack((rng.normal(50, 5, count), np.full(count, 100.0)), 1)
+            shift = np.stack((rng.normal(0.0, 4.0, count), np.zeros(count)), 1)
+            found.append(compare(ERRORS, base, base + shift).clear)
+        missed[count] = np.mean(found)
+    assert missed[4] > 0.12
+    assert 0.03 < missed[16] < 0.11
+    assert 0.02 < missed[64] < 0.09
 
 
 class Known:
@@ -219,8 +235,13 @@ def test_a_store_of_something_else_is_one_sentence(tmp_path):
         Store(path, small(), "2")
     with pytest.raises(NVError, match="another task, text or model"):
         Store(path, task("phonemes", 10), "1")
+    with closing(sqlite3.connect(tmp_path / "other.db")) as db:
+        db.execute("create table sums (x)")
+        db.execute("create table mine (x)")
+    with pytest.raises(NVError, match="holds something else than a sweep"):
+        Store(tmp_path / "other.db", small(), "1")
     (tmp_path / "t.db").write_text("this is no database, and it is long enough to be one " * 20)
-    with pytest.raises(NVError, match="is no sweep's"):
+    with pytest.raises(NVError, match="cannot be opened as a sweep's"):
         Store(tmp_path / "t.db", small(), "1")
 
 
@@ -230,6 +251,36 @@ def test_two_sweeps_into_one_file_agree(benches, tmp_path):
     store.put(place, np.array([[1.0, 2.5], [3.0, 4.0]]))
     store.put(place, np.array([[9.0, 9.0], [9.0, 9.0]]))  # another was faster
     assert store.get(place).tolist() == [[1.0, 2.5], [3.0, 4.0]]
+
+
+def test_a_file_that_can_no_longer_be_written_is_one_sentence(benches, tmp_path):
+    """Another process may remove it, or the disk may be full."""
+    path = tmp_path / "s.db"
+    bench, made = pretended(benches, Known())
+
+    def gone(done, count):
+        if done == 3:
+            path.unlink()
+
+    with pytest.raises(NVError, match=r"cannot be written \(.*\)\."):
+        sweep(bench, plan_of("decoder_sigma=0.1,0.2", chosen_task=made), path, gone)
+
+
+def test_what_is_not_there_is_read_as_nothing(tmp_path):
+    found = read(plan_of("decoder_sigma=0.1"), tmp_path / "s.db", "1")
+    assert (found.rows, found.best, found.outside, found.finished) == ([], Scenario(model="g2p"), None, False)
+    assert not (tmp_path / "s.db").exists()
+
+
+def test_a_setting_that_breaks_the_model_is_not_chosen(benches, tmp_path):
+    known = Known()
+    bench, made = pretended(benches, known)
+    broken = replace(made, measure=Measure(
+        lambda b, e: known(b, e) * (np.nan if b.setting.decoder_sigma == 0.3 else 1.0), (ERRORS,)
+    ))  # fmt: skip
+    plan = plan_of("decoder_sigma=0.1,0.3,0.4", chosen_task=broken)
+    sweep(bench, plan, tmp_path / "s.db")
+    assert read(plan, tmp_path / "s.db", bench.shape.revision).best.decoder_sigma in (0.1, 0.4)
 
 
 def contents(path):
@@ -258,9 +309,10 @@ def test_a_killed_sweep_ends_with_the_rows_of_an_undisturbed_one(benches, tmp_pa
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [({"--task": "x"}, "no task 'x'"), ({"--count": "2"}, "too few"), ({"--model": "minilm"}, "is for g2p"),
-     ({"--grid": "x=1"}, "'x' is not a control"), ({"--out": "no/such/folder.db"}, "is no sweep's"),
+     ({"--grid": "x=1"}, "'x' is not a control"), ({"--out": "no/such/folder.db"}, "cannot be opened as a sweep's"),
      ({"--search": "best"}, "no search 'best'"), ({"--task": "own"}, "needs --model"),
-     ({"--search": "random", "--points": "0"}, "has 0 points")],
+     ({"--search": "random", "--points": "0"}, "has 0 points"), ({"--task": "xsum", "--search": "grid", "--grid": ""},
+      "is a range"), ({"--task": "retrieval", "--grid": "decoder_sigma=0.1"}, "is of attention that this model lacks")],
 )  # fmt: skip
 def test_the_command_says_what_is_wrong(changes, sentence, capsys):
     options = {"--task": "phonemes", "--count": "4", "--grid": SETTING, "--out": "no/such/folder.db"} | changes

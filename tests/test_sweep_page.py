@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import os
 from contextlib import redirect_stdout
 
 import numpy as np
@@ -16,7 +17,7 @@ from nvib.lab.sweep import Plan, file_name, name_of, read, sweep
 from nvib.lab.tasks import OFFERS, TEST, VALIDATION, task
 from nvib.show import curves, sweeping
 from tests import tiny
-from tests.test_models import save
+from tests.test_models import WORDS, save
 from tests.test_pages import charts, opened
 
 GRID = "decoder_sigma=0,0.5 encoder_alpha=inf,0"
@@ -121,7 +122,7 @@ def test_the_choice_is_told_on_test(tmp_path):
     plan, found = measured(spec, tmp_path)
     told = " ".join(text.value for text in [*app.markdown, *app.info])
     if found.best == Scenario(model="g2p"):
-        assert "No point is better" in told
+        assert "is better than the untouched model" in told
         return
     assert curves.told(found.best, plan.space.moving) in told.replace("\\", "")
     tested = app.dataframe[0].value
@@ -197,6 +198,7 @@ def test_what_ships_is_small_and_of_these_tasks():
         ({"grid": "decoder_sigma=0:1"}, "is a range; list its values"),
         ({"grid": "encoder_layers=0-3 encoder_alpha=1"}, "Layer 1 of 'encoder' does not exist"),
         ({"examples": "2"}, "too few"),
+        ({"grid": "decoder_sigma=0,0.2", "model": "minilm"}, "'decoder_sigma' is of attention that this model lacks"),
         ({"model": "nonsense"}, "nonsense"),
     ],
 )
@@ -216,7 +218,7 @@ def test_any_model_may_be_swept_on_own_texts(family, tmp_path):
     app = opened("Sweep", v="2", model=folder, prior="normal", grid="mu=1,0.9")
     assert not app.exception
     assert not app.error
-    lines = "\n".join(json.dumps({"text": "the cat sat", "target": "on the mat"}) for _ in range(4))
+    lines = "\n".join(json.dumps({"text": f"the cat sat {word}", "target": f"on {word} mat"}) for word in WORDS[3:])
     app.get("file_uploader")[1].set_value(("mine.jsonl", lines.encode(), "application/json")).run()
     assert not app.exception
     next(each for each in app.button if "the sweep" in each.label).click().run()
@@ -263,9 +265,9 @@ def test_the_code_of_a_sweep_runs_and_gives_its_rows(tmp_path, monkeypatch):
 def test_the_code_of_own_texts_runs(tmp_path, monkeypatch, benches):
     from nvib.lab.tasks import own
 
-    made, _ = own(benches("g2p").shape, {"outside": [("cat", "kˈæt")] * 4})
+    made, _ = own(benches("g2p").shape, {"outside": [(f"cat{n}", "kˈæt") for n in range(4)]})
     code = sweep_script(Plan(made, space(Scenario(model="g2p", prior="normal"), "mu=0.9")))
-    (tmp_path / "out-of-domain.csv").write_text("text,target\n" + "cat,kˈæt\n" * 4, "utf-8")
+    (tmp_path / "out-of-domain.csv").write_text("text,target\n" + "".join(f"cat{n},kˈæt\n" for n in range(4)), "utf-8")
     monkeypatch.chdir(tmp_path)
     with redirect_stdout(io.StringIO()) as printed:
         exec(compile(code, "code", "exec"), {})
@@ -276,13 +278,52 @@ def test_the_tasks_of_a_link_are_those_of_the_page():
     assert set(TASKS) == {"", "own", *OFFERS}
 
 
-def test_old_files_go(own_folder, monkeypatch):
+def test_old_files_go_and_those_of_today_stay(own_folder, monkeypatch):
+    """A file that a sweep has open must not go under it, however many visitors come."""
     monkeypatch.setattr(sweeping, "STORES_KEPT", 3)
-    folder = own_folder / "sweeps"
-    for n in range(5):
+    found = []
+    for n in range(6):
         plan = Plan(task("phonemes", 8 + 2 * n), space(Scenario(model="g2p"), "mu=0.9"))
-        sweeping.store_of(plan, "x").write_bytes(b"")
-        assert len(list(folder.glob("*.db"))) == min(n + 1, 3)
+        found.append(sweeping.store_of(plan, "x"))
+        assert not found[-1].exists()  # it is made when something is measured
+        found[-1].write_bytes(b"")
+        if n < 3:
+            os.utime(found[-1], (0, 0))
+    assert [path.exists() for path in found] == [False, False, True, True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [("decoder_alpha=inf,2,0", " (→ more regularised)"), ("decoder_alpha=0,1,inf", " (← more regularised)"),
+     ("decoder_alpha=-2:8", " (← more regularised)"), ("mu=1,0.9", " (→ more regularised)"),
+     ("decoder_sigma=0.4,0", " (← more regularised)"), ("prior=shipped,normal", "")],
+)  # fmt: skip
+def test_an_axis_says_which_way_it_leads(said, told):
+    (axis,) = space(Scenario(model="g2p"), said).axes
+    assert curves._direction(axis) == told
+
+
+def test_one_point_is_named_by_its_controls(tmp_path):
+    app = run(grid="decoder_sigma=0.9 encoder_alpha=0")
+    told = " ".join(text.value for text in [*app.markdown, *app.caption])
+    assert "τσ decoder 0.9, τα encoder 0.0" in told
+    assert "identity** (the best" not in told
+
+
+def test_only_the_untouched_model_is_dotted(tmp_path):
+    app = run(grid="mu=0.9 decoder_sigma=0,0.5 encoder_alpha=inf,0")
+    assert all(shape["line"].get("dash") != "dot" for chart in charts(app) for shape in chart["layout"]["shapes"])
+
+
+def test_few_texts_are_warned_of(tmp_path):
+    app = run(grid="mu=0.99")
+    assert any("8 validation texts alone" in warning.value for warning in app.warning)
+
+
+def test_a_task_of_another_model_says_so():
+    app = opened("Sweep", v="2", model="g2p", task="retrieval")
+    assert any("'retrieval' is of minilm" in warning.value.replace("\\", "") for warning in app.warning)
+    assert not app.error
 
 
 def test_every_example_grid_can_be_swept(benches):

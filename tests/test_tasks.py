@@ -191,7 +191,7 @@ def test_own_files_are_a_task_that_counts_what_it_skips(benches):
 
 @pytest.mark.parametrize(("model", "metric"), [("smollm2", PERPLEXITY), ("g2p", ERRORS), ("minilm", RANK)])
 def test_own_texts_are_measured_by_what_fits_the_model(benches, model, metric):
-    both = {"inside": [("cat", "kˈæt")] * 4, "outside": [("dog", "dˈɔɡ")] * 5}
+    both = {"inside": [(f"cat {n}", "kˈæt") for n in range(4)], "outside": [(f"dog {n}", "dˈɔɡ") for n in range(5)]}
     made, told = own(benches(model).shape, both)
     assert made.metric is metric
     assert {name: len(found) for name, found in made.sets.items()} == {"in-domain": 4, "out-of-domain": 5}
@@ -203,6 +203,8 @@ FILES = {
     "few.csv": (b"text,target\na,b\nb,c\n", "2 out-of-domain texts are too few; give 4 or more"),
     "column.csv": (b"words\na\nb\n", "'column.csv' has no column 'text'"),
     "broken.csv": (b"text\na\n\xff\xfe\n", "'broken.csv' is not UTF-8 at byte 7"),
+    "odd.jsonl": (b'{"text": "a"}\n1\nnull\n', "'odd.jsonl' cannot be read as .jsonl"),
+    "commas.csv": (b"text\nHello, world\nBye, now\n", "put a text with commas into quotes"),
     "empty.jsonl": (b'{"text": ""}\n{"text": "  "}\n', "'empty.jsonl' holds no text"),
 }
 
@@ -217,15 +219,21 @@ def test_a_file_that_is_no_task_is_refused_in_one_sentence(name, tmp_path, capsy
     assert sentence in capsys.readouterr().err.splitlines()[-1]
 
 
+WORDS = [("cat", "kˈæt"), ("dog", "dˈɔɡ"), ("hat", "hˈæt"), ("bat", "bˈæt"), ("mat", "mˈæt"), ("pat", "pˈæt")]
+
+
 def test_own_texts_on_the_command_line(tmp_path, capsys):
-    lines = [f'{{"text": "{word}", "target": "{said}"}}' for word, said in [("cat", "kˈæt"), ("dog", "dˈɔɡ")] * 3]
+    lines = [f'{{"text": "{word}", "target": "{said}"}}' for word, said in WORDS]
     (tmp_path / "in.jsonl").write_text("\n".join([*lines, '{"text": "", "target": "x"}']), "utf-8")
-    (tmp_path / "out.csv").write_text("text,target\n" + "Zorp,zˈɔɹp\nblick,blˈɪk\n" * 2, "utf-8")
+    (tmp_path / "out.csv").write_text(
+        "text,target\n" + "Zorp,zˈɔɹp\nblick,blˈɪk\nwug,wˈʌɡ\nfep,fˈɛp\nZorp,zˈɔɹp\n", "utf-8"
+    )
     options = {"--task": "own", "--model": "g2p", "--inside": "in.jsonl", "--outside": "out.csv", "--out": "s.db"}
     files = {key: str(tmp_path / value) if "." in value else value for key, value in options.items()}
     said = [part for option in files.items() for part in option]
     assert main(["sweep", *said, "--grid", "decoder_sigma=0.5"]) == 0
     out, err = capsys.readouterr()
     assert "1 in-domain text without letters: skipped." in err
+    assert "1 out-of-domain text given before: skipped." in err
     assert "decoder_sigma=0.5\tout-of-domain\tout\tvalidation" in out
     assert "decoder_sigma=0.5\tin-domain\tin\tvalidation" in out

@@ -35,6 +35,7 @@ LONGEST = 2000  # characters of a link's parameters; beyond it a scenario is a f
 MOST_BYTES = 4 * 2**20  # of a scenario, unpacked
 APP = "NVIB Explorer"
 LENGTHS = (1, 200)
+LONGEST_GRID = 1000  # characters
 TRIALS = (1, 500)  # of a random or adaptive search
 EXAMPLES_OF_A_SET = (0, 4000)  # 0: as many as the page proposes
 BOUNDS = {"protected": (0, 8), "layer": (0, 999), "row": (0, 999), "seed": (0, 999_999), "length": LENGTHS,
@@ -45,7 +46,7 @@ CHOICES = {
 }  # fmt: skip
 PATTERNS = {
     "cell": r"(\d{1,4},(\d{1,4}|prior))?", "head": r"mean|max|\d{1,4}", "prior_id": r"([0-9a-f]{12})?",
-    "grid": r"[^\x00]{0,1000}", "measured": r"[A-Za-z0-9 -]{0,40}",
+    "grid": rf"[^\x00]{{0,{LONGEST_GRID}}}", "measured": r"[A-Za-z0-9 -]{0,40}",
 }  # fmt: skip
 
 

@@ -13,13 +13,14 @@ from nvib.errors import NVError
 from nvib.lab import link
 from nvib.lab.scenario import SEARCHES, VIEW, Scenario
 from nvib.lab.shape import Shape
+from nvib.settings import KINDS
 
 MOST_POINTS = 10_000
 EMPTY = 'The grid is empty; write one such as "decoder_alpha=inf,1 decoder_sigma=0,0.2".'
 FIXED = ("model", "text", "effect", "prior_text", "prior_id", *VIEW)  # of a scenario, what no sweep varies
 VARIED = tuple(f.name for f in fields(Scenario) if f.name not in FIXED)
 NUMBERS = tuple(name for name in VARIED if isinstance(getattr(Scenario(), name), float))
-DECIMALS = 3  # of a value that is drawn from a range
+DIGITS = 3  # of a value that is drawn from a range
 Proposals = Generator[Scenario, float, None]
 
 
@@ -93,6 +94,16 @@ def _range(name: str, low: str, high: str) -> Axis:
     return Axis(name, low=float(low), high=float(high))
 
 
+def check(space: Space, shape: Shape) -> None:
+    """Raises NVError for a control of attention that the model does not have."""
+    for axis in space.axes:
+        kind = axis.name.partition("_")[0]
+        if kind in KINDS and kind not in shape.kinds:
+            raise NVError(
+                f"The grid's {axis.name!r} is of attention that this model lacks; use {', '.join(shape.kinds)}."
+            )
+
+
 def grids(shape: Shape) -> dict[str, str]:
     """Grids worth trying on a model, by name: the first is where a sweep begins, the last is for a search."""
     kind, layers = shape.kinds[-1], shape.layers[shape.kinds[-1]]
@@ -153,4 +164,5 @@ def _drawn(trial: optuna.Trial, axis: Axis) -> str:
     """A value of an axis; listed ones are drawn by their place, so that neighbours in the list are neighbours."""
     if axis.values:
         return axis.values[trial.suggest_int(axis.name, 0, len(axis.values) - 1)]
-    return repr(round(trial.suggest_float(axis.name, axis.low, axis.high), DECIMALS))
+    drawn = float(f"{trial.suggest_float(axis.name, axis.low, axis.high):.{DIGITS}g}")
+    return repr(min(max(drawn, axis.low), axis.high))

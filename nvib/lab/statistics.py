@@ -53,7 +53,9 @@ def pooled(metric: Metric, pairs: Sequence[tuple[np.ndarray, np.ndarray]], seed:
             drawn.append(changed(metric, *(metric.of(weights @ sums) for sums in (baseline, point))))
         whole.append([values[1], values[0], changed(metric, *values)])
     tail = (100 - LEVEL) / 2
-    low, high = np.nanpercentile(np.mean(drawn, 0), [tail, 100 - tail])  # a draw of empty texts alone has no value
+    means = np.mean(drawn, 0)
+    means = means[np.isfinite(means)]  # a draw of empty texts alone has no value
+    low, high = np.percentile(means, [tail, 100 - tail]) if means.size else (np.nan, np.nan)
     value, before, change = np.mean(whole, 0)
     return Change(float(value), float(before), float(change), float(low), float(high))
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +30,7 @@ create table if not exists sums (
   sums text not null, primary key (point, name, part, example)
 ) without rowid;
 """
+TABLES = {"about", "sums"}
 Place = tuple[str, str, str]
 
 
@@ -103,35 +105,48 @@ class Store:
 
     def __init__(self, path: str | Path, task: Task, revision: str) -> None:
         about = {"task": task.name, "texts": task.digest, "metric": task.metric.name, "revision": revision}
-        try:
+        self._path = str(path)
+        with self._told("opened as a sweep's; name another one"):
             self._db = sqlite3.connect(path, timeout=30)
-            with self._db:
+            tables = {name for (name,) in self._db.execute("select name from sqlite_master where type = 'table'")}
+        kept = about
+        if not tables - TABLES:
+            with self._told("written"), self._db:
                 self._db.executescript(SCHEMA)
                 self._db.executemany("insert or ignore into about values (?, ?)", about.items())
                 kept = dict(self._db.execute("select key, value from about"))
-        except sqlite3.Error as error:
-            raise NVError(f"The file {str(path)!r} is no sweep's ({error}); name another one.") from error
-        if kept != about:
+        if kept != about or tables - TABLES:
             self._db.close()
-            raise NVError(f"The file {str(path)!r} holds the sweep of another task, text or model; name another one.")
+            what = "the sweep of another task, text or model" if kept != about else "something else than a sweep"
+            raise NVError(f"The file {self._path!r} holds {what}; name another one.")
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """SQLite's errors in one sentence."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise NVError(f"The file {self._path!r} cannot be {what} ({error}).") from error
 
     def close(self) -> None:
         self._db.close()
 
     def __contains__(self, place: Place) -> bool:
         query = "select 1 from sums where point = ? and name = ? and part = ? limit 1"
-        return self._db.execute(query, place).fetchone() is not None
+        with self._told("read"):
+            return self._db.execute(query, place).fetchone() is not None
 
     def put(self, place: Place, found: np.ndarray) -> None:
         """Write the sums [examples, sums] of one place, all or nothing; another's of the same place stay."""
         rows = [(*place, n, json.dumps(sums)) for n, sums in enumerate(found.tolist())]
-        with self._db:
+        with self._told("written"), self._db:
             self._db.executemany("insert or ignore into sums values (?, ?, ?, ?, ?)", rows)
 
     def get(self, place: Place) -> np.ndarray:
         """The sums [examples, sums] of one place."""
         query = "select sums from sums where point = ? and name = ? and part = ? order by example"
-        return np.array([json.loads(sums) for (sums,) in self._db.execute(query, place)])
+        with self._told("read"):
+            return np.array([json.loads(sums) for (sums,) in self._db.execute(query, place)])
 
 
 def sweep(bench: Bench, plan: Plan, path: str | Path, progress: Callable[[int, int], None] | None = None) -> None:
@@ -141,6 +156,7 @@ def sweep(bench: Bench, plan: Plan, path: str | Path, progress: Callable[[int, i
     raises stops the work, and nothing is lost.
     """
     task, done, base = plan.task, 0, untouched(plan.task)
+    search.check(plan.space, bench.shape)
     with closing(Store(path, task, bench.shape.revision)) as store:
 
         def measured(point: Scenario, part: str) -> None:
@@ -181,8 +197,10 @@ def _measurable(task: Task, name: str, part: str, sums: np.ndarray) -> None:
 
 
 def read(plan: Plan, path: str | Path, revision: str, metric: Metric | None = None) -> Findings:
-    """What the file has of a plan. metric: any of the task's, the first if none is given."""
+    """What the file has of a plan. metric: any of the task's, the first if none is given. No file is made."""
     metric, task = metric or plan.task.metric, plan.task
+    if not Path(path).exists():
+        return Findings([], untouched(task), None, False)
     with closing(Store(path, task, revision)) as store:
         tried, whole = _tried(store, plan)
         best, found = _best(task, tried), []
@@ -237,7 +255,7 @@ def _merit(store: Store, task: Task, point: Scenario) -> float:
 
 
 def _best(task: Task, tried: dict[Scenario, float]) -> Scenario:
-    better = {point: merit for point, merit in tried.items() if merit > 0}
+    better = {point: merit for point, merit in tried.items() if 0 < merit < math.inf}  # what broke has no number
     return max(better, key=lambda point: better[point], default=untouched(task))
 
 

@@ -59,6 +59,11 @@ class Task:
         return tuple(name for name in self.sets if name not in self.inside) or tuple(self.sets)
 
     @property
+    def chosen(self) -> str:
+        """Where a setting is chosen, in words."""
+        return "in domain" if set(self.outside) == set(self.inside) else "out of domain"
+
+    @property
     def digest(self) -> str:
         """Of every text and target, so that a file of results knows its task again."""
         said = [(name, [(e.text, e.target) for e in examples]) for name, examples in self.sets.items()]
@@ -166,13 +171,15 @@ def own(shape: Shape, files: Mapping[str, Sequence[tuple[str, str]]]) -> tuple[T
         filled = [pair for pair in pairs if pair[0].strip()]
         fitting = [(text, target) for text, target in filled if len(text) + len(target) <= MOST_CHARACTERS]
         full = [pair for pair in fitting if pair[1] or not measure.targets]
-        kept = [Example(*pair) for pair in full[:MOST_EXAMPLES]]
+        once = list(dict.fromkeys(full))
+        kept = [Example(*pair) for pair in once[:MOST_EXAMPLES]]
         name = OWN[domain]
         for count, why in (
             (len(pairs) - len(filled), "without letters"),
             (len(filled) - len(fitting), f"longer than {MOST_CHARACTERS:,} characters"),
             (len(fitting) - len(full), f"without the target that {measure.metrics[0].name} needs"),
-            (len(full) - len(kept), f"beyond the first {MOST_EXAMPLES:,}"),
+            (len(full) - len(once), "given before"),
+            (len(once) - len(kept), f"beyond the first {MOST_EXAMPLES:,}"),
         ):
             if count:
                 told.append(f"{count:,} {name} {'text' if count == 1 else 'texts'} {why}: skipped.")

@@ -49,9 +49,11 @@ def _columns(shown: str, ending: str, content: str) -> list[tuple[str, str]]:
             table = pd.read_csv(io.StringIO(content), dtype=str, keep_default_na=False)
         else:
             table = pd.read_json(io.StringIO(content), lines=True, dtype=False)
-    except (ValueError, pd.errors.ParserError, OverflowError) as error:
+    except (ValueError, TypeError, AttributeError, pd.errors.ParserError, OverflowError) as error:
         reason = str(error).split("\n")[0].rstrip(".")[:120]
         raise NVError(f"The file {shown} cannot be read as .{ending} ({reason}); check it.") from error
+    if not isinstance(table.index, pd.RangeIndex):
+        raise NVError(f"The file {shown} has more fields in a row than columns; put a text with commas into quotes.")
     if COLUMN not in table.columns:
         raise NVError(f"The file {shown} has no column {COLUMN!r}; name the column of the texts so.")
     targets = table[TARGET] if TARGET in table.columns else [""] * len(table)

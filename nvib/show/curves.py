@@ -12,7 +12,8 @@ import plotly.graph_objects as go
 from nvib.lab.measures import Metric
 from nvib.lab.scenario import Scenario
 from nvib.lab.search import Axis
-from nvib.lab.statistics import LEVEL, Change
+from nvib.lab.statistics import Change
+from nvib.settings import KINDS, Temperature
 from nvib.show import colours, frame
 
 SETS = ("#009E73", "#D55E00", "#CC79A7", "#56B4E9")  # sets outside of the domain; the one inside is NV blue
@@ -74,7 +75,7 @@ def curve(found: Found, axis: Axis, sets: Sequence[str], inside: Sequence[str], 
                 [told(points[i], (axis,)) for i in order], line=True,
             )
         )  # fmt: skip
-    x: dict[str, Any] = {"title": {"text": f"{name(axis.name)} ({_direction(axis.name)})"}, "zeroline": False}
+    x: dict[str, Any] = {"title": {"text": f"{name(axis.name)}{_direction(axis)}"}, "zeroline": False}
     if axis.values:
         x |= {"tickvals": list(range(len(axis.values))), "ticktext": [value(axis.name, v) for v in axis.values]}
     return _framed(traces, 420, x, {"title": {"text": _change_title(metric)}, "zeroline": False}, horizontal=True)
@@ -92,7 +93,7 @@ def grid(
     """The change on one set over two controls with its interval: blue is better than the untouched model, red worse.
 
     reach: the change at the ends of the colours; a bold number has an interval without 0; the point that was chosen
-    has a frame, and what is at identity of both controls a dotted one.
+    has a frame, and what is at identity a dotted one.
     """
     across, up = axes
     z = np.full((len(up.values), len(across.values)), np.nan, np.float32)
@@ -127,7 +128,7 @@ def grid(
     )  # fmt: skip
     shapes = [frame.outline(_place(up, best), _place(across, best), theme)] if best in found else []
     for point in found:
-        if all(_at_identity(axis.name, getattr(point, axis.name)) for axis in axes):
+        if all(point.temperature(kind) == Temperature() for kind in KINDS):
             mark = frame.outline(_place(up, point), _place(across, point), theme)
             shapes.append(mark | {"line": mark["line"] | {"dash": "dot"}})
     left = frame.room([value(up.name, v) for v in up.values], 34)
@@ -211,5 +212,10 @@ def _change_title(metric: Metric) -> str:
     return f"change of {metric.name}, {metric.change_unit} ({better})"
 
 
-def _direction(control: str) -> str:
-    return "identity → more regularised" if control.endswith(("_alpha", "_sigma")) else f"{LEVEL} % intervals"
+def _direction(axis: Axis) -> str:
+    """Which way an axis leads, where its ends tell."""
+    sign = {"alpha": -1, "sigma": 1, "mu": -1}.get(axis.name.rpartition("_")[2])
+    ends = [float(axis.values[0]), float(axis.values[-1])] if axis.values and sign else [axis.low, axis.high]
+    if not sign or ends[0] == ends[1]:
+        return ""
+    return " (→ more regularised)" if sign * ends[0] < sign * ends[1] else " (← more regularised)"

@@ -6,9 +6,11 @@ import gzip
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -17,7 +19,7 @@ from nvib.lab import EXAMPLES, Bench, Scenario, link
 from nvib.lab.measures import Metric
 from nvib.lab.paper import PAPER
 from nvib.lab.scenario import SEARCHES
-from nvib.lab.search import grids, space
+from nvib.lab.search import Axis, check, grids, space
 from nvib.lab.statistics import LEVEL, Change
 from nvib.lab.sweep import Findings, Plan, Row, file_name, in_explore, read, sweep, untouched
 from nvib.lab.tasks import FEWEST, OFFERS, OWN, TEST, VALIDATION, Task, own, task
@@ -25,10 +27,11 @@ from nvib.lab.uploads import KINDS, pairs
 from nvib.show import controls, curves, parts, resources, session
 from nvib.weights import cache_folder
 
-RUNNING = "sweep_running"
-STORES_KEPT = 64
+RUNNING, PICKED = "sweep_running", "sweep_picked"
+STORES_KEPT, KEPT_SECONDS = 64, 86_400  # files of results that nobody asked for since
 SHIPPED = Path(__file__).parent.parent.parent / "assets" / "sweeps"
-SIZES = (16, 32, 64, 96, 200, 400, 1000, 2000, 4000)  # texts of a set
+ENOUGH = 16  # texts; from 16 on a 95 % interval missed 0 in 7 % of simulated sweeps without effect
+SIZES = (32, 64, 96, 200, 400, 1000, 2000, 4000)  # texts of a set
 SEARCH_NAMES = dict(zip(SEARCHES, ("every point", "random", "adaptive"), strict=True))
 PUBLISHED = {"xsum": "BART-large, XSum", "cnn": "BART-large, CNN/DailyMail", "en-de": "Marian, en–de",
              "en-fr": "Marian, en–fr"}  # fmt: skip
@@ -41,7 +44,9 @@ Results = Mapping[Scenario, Mapping[str, Change]]  # by point, then by set
 def settings(bench: Bench, before: Scenario) -> Scenario:
     """The controls of what is swept, task, grid and search; the scenario that they make of the one before."""
     state, names = st.session_state, tasks_of(bench)
-    _legal("task", names)
+    asked = _legal("task", names)
+    if asked in OFFERS:
+        parts.drawn().notes.warning(f"The task {asked!r} is of {OFFERS[asked].model}; choose that model for it.")
     left, middle, right = st.columns([3, 3, 2])
     left.selectbox(
         "Task", names, format_func=lambda name: _title(bench, name), key=controls.key("task"),
@@ -62,7 +67,7 @@ def settings(bench: Bench, before: Scenario) -> Scenario:
     known = _known(bench)
     left, right = st.columns([5, 3])
     left.text_input(
-        "Grid", key=controls.key("grid"), placeholder=next(iter(known.values())),
+        "Grid", key=controls.key("grid"), max_chars=link.LONGEST_GRID, placeholder=next(iter(known.values())),
         help="Controls with their values, decoder_alpha=inf,2,1 decoder_sigma=0,0.2, or a range for a search, "
         "decoder_sigma=0:0.5. Layers: decoder_layers=0-9,10-29. The prior: prior=shipped,normal. What it does not "
         "name stays at identity; prior and protected tokens are those of the sidebar.",
@@ -101,9 +106,13 @@ def _known(bench: Bench) -> dict[str, str]:
     return grids(bench.shape) | (published if bench.shape.task == "generated text" else {})
 
 
-def _legal(field: str, options: list[str]) -> None:
-    if st.session_state[controls.key(field)] not in options:
-        st.session_state[controls.key(field)] = options[0]
+def _legal(field: str, options: list[str]) -> str:
+    """Replace a value that the model does not have by the first that it has; returns it, "" if there was none."""
+    asked = st.session_state[controls.key(field)]
+    if asked in options:
+        return ""
+    st.session_state[controls.key(field)] = options[0]
+    return asked
 
 
 def _use_grid(known: Mapping[str, str]) -> None:
@@ -123,10 +132,11 @@ def plan_of(bench: Bench, scenario: Scenario) -> Plan | None:
     """What the controls ask for; None while a task of the visitor's own has no text. Raises NVError with a sentence."""
     grid = scenario.grid.strip() or next(iter(grids(bench.shape).values()))
     name = scenario.task or first_task(bench)
-    if 0 < scenario.examples < FEWEST:
+    if name != "own" and 0 < scenario.examples < FEWEST:
         raise NVError(f"examples={scenario.examples} is too few texts of a set; give {FEWEST} or more.")
     made = _own(bench) if name == "own" else _task(name, scenario.examples or OFFERS[name].examples)
     swept = space(scenario.at_identity(), grid)
+    check(swept, bench.shape)
     return Plan(made, swept, scenario.search, scenario.trials, scenario.seed) if made else None
 
 
@@ -200,18 +210,24 @@ def metric(plan: Plan) -> Metric:
 
 
 def store_of(plan: Plan, revision: str) -> Path:
-    """The file that the server keeps a task's results in, begun with what ships; old files go."""
-    folder = cache_folder() / "sweeps"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / file_name(plan.task, revision)
-    if not path.exists():
-        for old in sorted(folder.glob("*.db"), key=lambda p: p.stat().st_mtime)[: -STORES_KEPT + 1]:
-            old.unlink(missing_ok=True)
-        shipped = SHIPPED / f"{path.name}.gz"
-        if shipped.exists():
-            part = folder / f"{path.name}.{time.monotonic_ns()}"
+    """The file that the server keeps a task's results in, begun with what ships; the oldest go.
+
+    Only files that nobody has written to for a day: a sweep may have the others open. Raises NVError.
+    """
+    path = cache_folder() / "sweeps" / file_name(plan.task, revision)
+    shipped = SHIPPED / f"{path.name}.gz"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        changed = {file: file.stat().st_mtime for file in path.parent.glob("*.db")}
+        for old in sorted(changed, key=lambda file: changed[file])[:-STORES_KEPT]:
+            if old != path and time.time() - changed[old] > KEPT_SECONDS:
+                old.unlink(missing_ok=True)
+        if shipped.exists() and not path.exists():
+            part = path.with_suffix(f".{time.monotonic_ns()}")
             part.write_bytes(gzip.decompress(shipped.read_bytes()))
             part.replace(path)
+    except OSError as error:
+        raise NVError(f"The results cannot be kept in {str(path.parent)!r} ({error.strerror}).") from error
     return path
 
 
@@ -272,16 +288,21 @@ def by_point(plan: Plan, found: Findings, metric: Metric) -> Results:
             tried.setdefault(row.point, {})[row.name] = row.result
     sign = 1 if metric.higher else -1
     merits = {point: sign * sum(by_set[name].change for name in plan.task.outside) for point, by_set in tried.items()}
-    return {point: tried[point] for point in sorted(tried, key=lambda point: merits[point], reverse=True)}
+    ordered = sorted(tried, key=lambda point: np.nan_to_num(merits[point], nan=-np.inf), reverse=True)
+    return {point: tried[point] for point in ordered}
 
 
 def picture(plan: Plan, results: Results, best: Scenario, metric: Metric) -> None:
     """A curve over one control, maps over two, or else the best points, one under the other."""
-    sets, inside, axes = list(plan.task.sets), plan.task.inside, plan.space.moving
+    sets, inside, axes = list(plan.task.sets), plan.task.inside, varied(plan)
     title = f"{metric.name} against {' and '.join(curves.name(axis.name) for axis in axes[:2])}, validation"
-    click = {"on_select": "rerun", "selection_mode": "points"}
+
+    def click(key: str) -> dict[str, Any]:
+        return {"on_select": partial(_pick, key, list(results)), "selection_mode": "points"}
+
     if len(axes) == 1:
-        parts.chart(curves.curve(results, axes[0], sets, inside, metric), "sweep-curve", title=title, **click)
+        key = "sweep-curve"
+        parts.chart(curves.curve(results, axes[0], sets, inside, metric), key, title=title, **click(key))
         st.caption(f"Change against the untouched model with {LEVEL} % intervals, on the validation texts.")
     elif len(axes) == 2 and all(axis.values for axis in axes):
         reach = curves.reach(results, metric)
@@ -290,37 +311,48 @@ def picture(plan: Plan, results: Results, best: Scenario, metric: Metric) -> Non
             with columns[n % 2]:
                 st.markdown(f"**{name}** :gray[{'in domain' if name in inside else 'out of domain'}]")
                 figure = curves.grid(results, axes, name, metric, reach, controls.theme(), best)
-                parts.chart(figure, f"sweep-map-{n}", title=f"{title}, {name}", **click)
+                key = f"sweep-map-{n}"
+                parts.chart(figure, key, title=f"{title}, {name}", **click(key))
         st.caption(
             f"Change of {metric.name} against the untouched model, in {metric.change_unit}, on the validation texts, "
             f"with its {LEVEL} % interval: blue is better, red is worse, full colour at {reach:.3g}; bold where the "
-            "interval does not hold 0. Framed: best out of domain. Dotted: identity, the untouched model itself."
+            f"interval does not hold 0. Framed: best {plan.task.chosen} by {plan.task.metric.name}. Dotted: identity, "
+            "the untouched model itself."
         )
     else:
-        parts.chart(curves.ranked(results, axes, sets, inside, metric), "sweep-ranked", title=title, **click)
+        key = "sweep-ranked"
+        parts.chart(curves.ranked(results, axes, sets, inside, metric), key, title=title, **click(key))
         st.caption(
-            f"The best {min(curves.SHOWN, len(results))} of {len(results)} points out of domain, with {LEVEL} % "
+            f"The best {min(curves.SHOWN, len(results))} of {len(results)} points {plan.task.chosen}, with {LEVEL} % "
             "intervals, on the validation texts."
         )
 
 
+def varied(plan: Plan) -> tuple[Axis, ...]:
+    """The controls that tell the plan's points apart; where there is one point only, all that are named."""
+    return plan.space.moving or plan.space.axes
+
+
+def _pick(key: str, points: list[Scenario]) -> None:
+    """Remember the point that was clicked in a figure."""
+    selected: Any = st.session_state[key]
+    chosen = selected["selection"]["points"]
+    at = chosen[-1].get("customdata") if chosen else None
+    at = at[0] if isinstance(at, list) else at
+    if at is not None and int(at) < len(points):
+        st.session_state[PICKED] = points[int(at)]
+
+
 def picked(results: Results) -> Scenario | None:
-    """The point that was clicked in a figure, if any."""
-    points = list(results)
-    for key in ("sweep-curve", "sweep-ranked", *(f"sweep-map-{n}" for n in range(8))):
-        selection: Any = st.session_state.get(key) or {}
-        chosen = selection.get("selection", {}).get("points", [])
-        at = chosen[-1].get("customdata") if chosen else None
-        at = at[0] if isinstance(at, list) else at
-        if at is not None and int(at) < len(points):
-            return points[int(at)]
-    return None
+    """The point that was clicked last, if it is one of these."""
+    found = st.session_state.get(PICKED)
+    return found if found in results else None
 
 
 def point(plan: Plan, found: Findings, shown: Scenario, metric: Metric, view: Scenario) -> None:
     """A point's numbers on validation, and the way to see it in Explore."""
-    best = " (the best out of domain)" if shown == found.best else ""
-    st.markdown(f"**{controls.plain(curves.told(shown, plan.space.moving) or 'identity')}**{best}, validation")
+    best = f" (the best {plan.task.chosen})" if shown == found.best else ""
+    st.markdown(f"**{controls.plain(curves.told(shown, varied(plan)))}**{best}, validation")
     parts.table(brief([row for row in found.rows if row.point == shown and row.part == VALIDATION], metric))
     if not view.text.strip() and view.model in EXAMPLES:
         view = replace(view, text=EXAMPLES[view.model].text)
@@ -330,14 +362,13 @@ def point(plan: Plan, found: Findings, shown: Scenario, metric: Metric, view: Sc
 
 def verdict(plan: Plan, found: Findings, metric: Metric) -> None:
     """What the point that validation chose does on test."""
+    by = f"{plan.task.chosen} on validation, by {plan.task.metric.name}"
     if found.best == untouched(plan.task):
-        st.info(
-            f"No point is better than the untouched model out of domain, on validation, by {plan.task.metric.name}."
-        )
+        st.info(f"No point {'' if found.finished else 'so far '}is better than the untouched model {by}.")
         return
     tested = [row for row in found.rows if row.part == TEST]
     st.markdown(
-        f"Best out of domain on validation: **{controls.plain(curves.told(found.best, plan.space.moving))}**. "
+        f"Best {by}: **{controls.plain(curves.told(found.best, varied(plan)))}**. "
         + ("On the test texts, which had no part in the choice:" if tested else "")
     )
     if tested:
@@ -348,15 +379,21 @@ def verdict(plan: Plan, found: Findings, metric: Metric) -> None:
         st.caption("Not measured on the test texts yet: that comes at the end of the sweep.")
 
 
-def caveat(results: Results) -> None:
+def caveat(plan: Plan, results: Results) -> None:
     """How far the intervals can be trusted."""
     changes = [change for by_set in results.values() for change in by_set.values()]
-    expected = len(changes) * (100 - LEVEL) / 100
+    fewest = min(len(plan.task.part(name, VALIDATION)) for name in plan.task.sets)
+    if fewest < ENOUGH:
+        st.warning(
+            f"A set has {fewest} validation texts alone. Intervals of fewer than {ENOUGH} are too narrow: they miss 0 "
+            f"by chance more often than {100 - LEVEL} times in a hundred."
+        )
+    expected, clear = len(changes) * (100 - LEVEL) / 100, sum(change.clear for change in changes)
     st.caption(
         f"Intervals: {LEVEL} %, paired bootstrap over the texts of a set, each point by itself. Many are looked at: "
         f"of {len(changes)} intervals about {expected:.0f} would miss 0 by chance alone if no point did anything; "
-        f"{sum(change.clear for change in changes)} do. And the best of many points looks better than it is. So the "
-        "choice is made on the validation texts, and what it is worth is told on the test texts."
+        f"{clear} do. And the best of many points looks better than it is. So the choice is made on the validation "
+        "texts, and what it is worth is told on the test texts."
     )
 
 
