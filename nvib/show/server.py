@@ -12,7 +12,8 @@ from starlette.middleware import Middleware
 import nvib.lab.compare
 import nvib.lab.listing
 import nvib.show.controls
-import nvib.show.share  # noqa: F401  # what the pages need is here before the server answers
+import nvib.show.share
+import nvib.show.sweeping  # noqa: F401  # what the pages need is here before the server answers
 
 ROOT = Path(__file__).parent.parent.parent
 CODE = Path(streamlit.__file__).parent / "static" / "static" / "js"
