@@ -81,6 +81,11 @@ def curve(found: Found, axis: Axis, sets: Sequence[str], inside: Sequence[str], 
     return _framed(traces, 420, x, {"title": {"text": _change_title(metric)}, "zeroline": False}, horizontal=True)
 
 
+def neutral(point: Scenario) -> bool:
+    """Whether every temperature of a point is at identity."""
+    return all(point.temperature(kind) == Temperature() for kind in KINDS)
+
+
 def reach(found: Found, metric: Metric) -> float:
     """The change at the ends of the colours, the same for every set; numbers on the strongest colours stay legible."""
     most = max((abs(result.change) for by_set in found.values() for result in by_set.values()), default=0.0)
@@ -128,7 +133,7 @@ def grid(
     )  # fmt: skip
     shapes = [frame.outline(_place(up, best), _place(across, best), theme)] if best in found else []
     for point in found:
-        if all(point.temperature(kind) == Temperature() for kind in KINDS):
+        if neutral(point):
             mark = frame.outline(_place(up, point), _place(across, point), theme)
             shapes.append(mark | {"line": mark["line"] | {"dash": "dot"}})
     left = frame.room([value(up.name, v) for v in up.values], 34)

@@ -316,8 +316,8 @@ def picture(plan: Plan, results: Results, best: Scenario, metric: Metric) -> Non
         st.caption(
             f"Change of {metric.name} against the untouched model, in {metric.change_unit}, on the validation texts, "
             f"with its {LEVEL} % interval: blue is better, red is worse, full colour at {reach:.3g}; bold where the "
-            f"interval does not hold 0. Framed: best {plan.task.chosen} by {plan.task.metric.name}. Dotted: identity, "
-            "the untouched model itself."
+            f"interval does not hold 0. Framed: best {plan.task.chosen} by {plan.task.metric.name}."
+            + (" Dotted: identity, the untouched model itself." if any(map(curves.neutral, results)) else "")
         )
     else:
         key = "sweep-ranked"
