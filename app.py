@@ -6,9 +6,12 @@ import streamlit as st
 
 from nvib import NVError
 from nvib.lab import IdentityProof, Observation, Scenario
-from nvib.lab.shape import Shape
-from nvib.show import attention, controls, figures, output, parts, resources, share
-from nvib.show.painted import painted
+from nvib.lab.model.shape import Shape
+from nvib.show import controls, resources, share
+from nvib.show import draw as parts
+from nvib.show.components.painted import painted
+from nvib.show.figures import bars as figures
+from nvib.show.sections import attention, output
 
 PROVENANCE = ("corpus", "tokens", "date", "model", "versions")
 

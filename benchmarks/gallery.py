@@ -15,8 +15,8 @@ from urllib.parse import urlencode
 
 from playwright.sync_api import Browser
 
-from nvib.lab import gallery, link
-from nvib.lab.gallery import Entry
+from nvib.lab.share import gallery, link
+from nvib.lab.share.gallery import Entry
 from tools.serve import chromium, serving
 
 VISITS = 3

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nvib.lab import Bench, Scenario
-from nvib.lab.search import space
-from nvib.lab.sweep import Findings, Plan, file_name, read, sweep
-from nvib.lab.tasks import TEST, task
+from nvib.lab.sweep.run import Findings, Plan, file_name, read, sweep
+from nvib.lab.sweep.space import space
+from nvib.lab.sweep.tasks import TEST, task
 
 
 @dataclass(frozen=True)

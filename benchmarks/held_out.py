@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 import nvib
-from nvib.lab import Bench, corpora
+from nvib.lab import Bench
+from nvib.lab.sweep import corpora
 
 TEXTS, LENGTH, DRAWS = 24, 128, 10_000
 

@@ -14,7 +14,8 @@ from urllib.parse import urlencode
 
 from playwright.sync_api import Page
 
-from nvib.lab import EXAMPLES, link
+from nvib.lab import EXAMPLES
+from nvib.lab.share import link
 from tools.serve import chromium, serving
 
 RELEASES = 20

@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 
 from nvib.lab import Bench, Scenario
-from nvib.lab.search import proposals, space
-from nvib.lab.sweep import Plan, sweep
-from nvib.lab.tasks import VALIDATION, task
+from nvib.lab.sweep.run import Plan, sweep
+from nvib.lab.sweep.space import proposals, space
+from nvib.lab.sweep.tasks import VALIDATION, task
 
 ROUNDS = 3
 GRIDS = {  # examples of a set, and 6 points

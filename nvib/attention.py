@@ -22,9 +22,69 @@ import torch
 from torch import nn
 
 from nvib.families import Site
-from nvib.plan import LayerPlan, Layout, PriorPlan
+from nvib.plan import LayerPlan, PriorPlan
 from nvib.rotation import Rotation, Turns, turned_back_by
 from nvib.scores import Scores
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which columns of a folded row hold what.
+
+    Keys and queries: the head's own, the bias c_n, the prior's score where it is `scored` apart; values: the
+    head's own, the turns of a rotary model, the prior's mass. parts: how many channels carry a bias, so that half
+    precision does not round it; gain: what the constant side of those channels holds, so that float16 does not
+    overflow.
+    """
+
+    head: int
+    turns: int
+    parts: int
+    has_prior: bool
+    scored: bool
+
+    @property
+    def gain(self) -> float:
+        return 1.0 if self.parts == 1 else 256.0
+
+    @property
+    def bias(self) -> slice:
+        return slice(self.head, self.head + self.parts)
+
+    @property
+    def prior_score(self) -> slice:
+        return slice(self.head + self.parts, self.head + 2 * self.parts)
+
+    @property
+    def turned(self) -> slice:
+        return slice(self.head, self.head + self.turns)
+
+    @property
+    def mass(self) -> int:
+        return self.head + self.turns
+
+    @property
+    def width(self) -> int:
+        """Of the whole row: keys and values must be equally wide to stay on the fast kernel."""
+        extra = max(self.parts * (1 + self.scored), self.turns + self.has_prior)
+        step = 4 if self.parts == 1 else 8  # 16 bytes
+        return -(-(self.head + extra) // step) * step
+
+    def split(self, x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """x [..., 1] as a sum of numbers of a narrower type, so that no bias is rounded: [..., parts]."""
+        if self.parts == 1:
+            return x
+        pieces, rest = [], x.float()
+        for _ in range(self.parts):
+            pieces.append(rest.to(dtype))
+            rest = rest - pieces[-1].float()
+        return torch.cat(pieces, dim=-1)
+
+    @classmethod
+    def of(cls, plan: LayerPlan, turns: int) -> Layout:
+        """The columns of this layer's rows, with so many for turns."""
+        parts = 1 if plan.dtype in (torch.float32, torch.float64) else 3
+        return cls(plan.site.head_width, turns, parts, plan.prior is not None, plan.scores_prior)
 
 
 @dataclass(frozen=True)
@@ -98,7 +158,7 @@ def cache_rows(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What a cache keeps of new tokens: key and value [B, G, N, d] -> rows [B, G, N, width], without the prior's."""
     turns = rotation.turns if rotation is not None and plan.turns_back else None
-    return _fold(plan, plan.layout(turns.count if turns else 0), key, value, arrival, turns, first=0)
+    return _fold(plan, Layout.of(plan, turns.count if turns else 0), key, value, arrival, turns, first=0)
 
 
 def _fold(
@@ -150,7 +210,7 @@ def assemble(plan: LayerPlan, call: Call, arrival: Arrival | None) -> Folded:
     turns = None
     if plan.turns_back and call.rotation is not None:
         turns = call.rotation.turns if arrival is None else call.rotation.compressed
-    layout = plan.layout(turns.count if turns else 0)
+    layout = Layout.of(plan, turns.count if turns else 0)
     first = int(prior is not None)
     if arrival is not None:
         keys, values = _fold(plan, layout, call.key, call.value, arrival, turns, first)

@@ -6,14 +6,19 @@ Source: nv-attention, "The fast, exact evaluation".
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from nvib.context import Setting
 from nvib.errors import NVError
 from nvib.families import KeyNorm, Projection, Site, per_head
+from nvib.memory import Memory
 from nvib.posterior import LayerPosterior
+
+PLANS_KEPT = 8  # settings whose plans are kept, for each model
 
 
 @dataclass(frozen=True)
@@ -29,60 +34,6 @@ class PriorPlan:
     bias: torch.Tensor
     scoring_key: torch.Tensor
     query_norm: torch.Tensor | None
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Which columns of a folded row hold what.
-
-    Keys and queries: the head's own, the bias c_n, the prior's score where it is `scored` apart; values: the
-    head's own, the turns of a rotary model, the prior's mass. parts: how many channels carry a bias, so that half
-    precision does not round it; gain: what the constant side of those channels holds, so that float16 does not
-    overflow.
-    """
-
-    head: int
-    turns: int
-    parts: int
-    has_prior: bool
-    scored: bool
-
-    @property
-    def gain(self) -> float:
-        return 1.0 if self.parts == 1 else 256.0
-
-    @property
-    def bias(self) -> slice:
-        return slice(self.head, self.head + self.parts)
-
-    @property
-    def prior_score(self) -> slice:
-        return slice(self.head + self.parts, self.head + 2 * self.parts)
-
-    @property
-    def turned(self) -> slice:
-        return slice(self.head, self.head + self.turns)
-
-    @property
-    def mass(self) -> int:
-        return self.head + self.turns
-
-    @property
-    def width(self) -> int:
-        """Of the whole row: keys and values must be equally wide to stay on the fast kernel."""
-        extra = max(self.parts * (1 + self.scored), self.turns + self.has_prior)
-        step = 4 if self.parts == 1 else 8  # 16 bytes
-        return -(-(self.head + extra) // step) * step
-
-    def split(self, x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        """x [..., 1] as a sum of numbers of a narrower type, so that no bias is rounded: [..., parts]."""
-        if self.parts == 1:
-            return x
-        pieces, rest = [], x.float()
-        for _ in range(self.parts):
-            pieces.append(rest.to(dtype))
-            rest = rest - pieces[-1].float()
-        return torch.cat(pieces, dim=-1)
 
 
 @dataclass(frozen=True)
@@ -123,11 +74,6 @@ class LayerPlan:
             return False
         protects = self.protected > 0 and self.site.kind == "decoder"
         return self.site.rotary or protects or self.prior.query_norm is not None
-
-    def layout(self, turns: int) -> Layout:
-        """The columns of this layer's rows, with so many for turns."""
-        parts = 1 if self.dtype in (torch.float32, torch.float64) else 3
-        return Layout(self.site.head_width, turns, parts, self.prior is not None, self.scores_prior)
 
 
 def plan_layer(site: Site, posterior: LayerPosterior, protected: int, exact: bool) -> LayerPlan:
@@ -197,3 +143,41 @@ def _between(left: Projection, right: Projection, weight: torch.Tensor, site: Si
 def _project(linear: Projection, mean: torch.Tensor, d: int) -> torch.Tensor:
     bias = None if linear.bias is None else linear.bias.float()
     return nn.functional.linear(mean, linear.weight.float(), bias).view(-1, d)
+
+
+class Plans:
+    """The plans of a model's layers, kept for the latest settings."""
+
+    def __init__(self, sites: Sequence[Site]) -> None:
+        self._sites = sites
+        self._kept: Memory[dict[nn.Module, LayerPlan]] = Memory(PLANS_KEPT)
+
+    def current(self, site: Site, setting: Setting) -> LayerPlan | None:
+        """The plan of one layer, made anew where the model has moved or changed its precision; None if left alone."""
+        plan = self.of(setting).get(site.module)
+        if plan is None or plan.serves(site):
+            return plan
+        self._kept.clear()
+        return self.of(setting)[site.module]
+
+    def of(self, setting: Setting) -> dict[nn.Module, LayerPlan]:
+        """The plan of every regularised layer, by attention module."""
+        return self._kept.get(setting, lambda: self._made(setting))
+
+    def _made(self, setting: Setting) -> dict[nn.Module, LayerPlan]:
+        chosen = [site for site in self._sites if setting.regularisation.selects(site.kind, site.layer)]
+        with torch.inference_mode(False), torch.no_grad():  # kept tensors must serve later calls of any mode
+            return {site.module: _planned(site, setting) for site in chosen}
+
+
+def _planned(site: Site, setting: Setting) -> LayerPlan:
+    prior, device = setting.prior.of(site.kind, site.layer), site.key.weight.device
+    if device.type == "meta":
+        raise NVError(
+            f"The weights of {site.kind} layer {site.layer} are offloaded; load the model without offloading."
+        )
+    window, protected = getattr(site.module, "sliding_window", None), setting.regularisation.protected
+    if site.kind == "decoder" and window and protected >= window:
+        raise NVError(f"protected={protected} must be below the model's sliding window of {window} tokens.")
+    posterior = LayerPosterior.of(prior, setting.regularisation, site.kind, site.noise, device)
+    return plan_layer(site, posterior, protected, setting.regularisation.exact_posterior)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from nvib.general import Head, Mixture
+from nvib.mixture import Head, Mixture
 
 CONCENTRATED = 30.0  # from e^30 on, a gamma draw is normal about its mean to float64
 

@@ -5,8 +5,11 @@ import pandas as pd
 import streamlit as st
 
 from nvib import NVError
-from nvib.lab import dirichlet
-from nvib.show import controls, figures, maps, parts, resources, share
+from nvib.lab.view import dirichlet
+from nvib.show import controls, resources, share
+from nvib.show import draw as parts
+from nvib.show.figures import bars as figures
+from nvib.show.figures import maps
 
 bench, scenario = controls.page("Pseudo-counts")
 try:

@@ -4,11 +4,15 @@ import pandas as pd
 import streamlit as st
 
 from nvib import NVError
-from nvib.lab import outputs
-from nvib.lab.compare import compare
-from nvib.lab.outputs import NextToken, Similarity
-from nvib.lab.run import run
-from nvib.show import comparison, controls, figures, listing, output, parts, resources, share
+from nvib.lab.view import outputs
+from nvib.lab.view.comparison import compare
+from nvib.lab.view.forwards import run
+from nvib.lab.view.outputs import NextToken, Similarity
+from nvib.show import controls, resources, share
+from nvib.show import draw as parts
+from nvib.show.figures import bars as figures
+from nvib.show.sections import batch as listing
+from nvib.show.sections import comparison, output
 
 bench, scenario = controls.page("Compare")
 if scenario.effect == "local":

@@ -4,9 +4,11 @@ import streamlit as st
 
 from nvib import NVError
 from nvib.lab import Bench, Scenario
-from nvib.lab.code import sweep_script
-from nvib.lab.sweep import Plan
-from nvib.show import controls, parts, share, sweeping
+from nvib.lab.share.script import sweep_script
+from nvib.lab.sweep.run import Plan
+from nvib.show import controls, share
+from nvib.show import draw as parts
+from nvib.show.sections import sweeping
 
 
 def swept(bench: Bench, plan: Plan, scenario: Scenario) -> None:

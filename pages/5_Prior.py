@@ -4,8 +4,13 @@ import pandas as pd
 import streamlit as st
 
 from nvib import NVError
-from nvib.lab.domain import OTHER_TEXTS, prior_summary
-from nvib.show import controls, figures, maps, own_prior, parts, resources, share
+from nvib.lab.examples import OTHER_TEXTS
+from nvib.lab.view.distance import prior_summary
+from nvib.show import controls, resources, share
+from nvib.show import draw as parts
+from nvib.show.figures import bars as figures
+from nvib.show.figures import maps
+from nvib.show.sections import own_prior
 
 bench, scenario = controls.page("Prior")
 name = controls.plain(bench.loaded.name)

@@ -4,11 +4,15 @@ import numpy as np
 import streamlit as st
 
 from nvib import NVError
-from nvib.lab import gallery, link
-from nvib.lab.gallery import Entry, Stored
-from nvib.models import CATALOGUE
-from nvib.show import attention, controls, figures, maps, parts
-from nvib.show.output import outputs_frame
+from nvib.lab.share import gallery, link
+from nvib.lab.share.gallery import Entry, Stored
+from nvib.models.catalogue import CATALOGUE
+from nvib.show import controls
+from nvib.show import draw as parts
+from nvib.show.figures import bars as figures
+from nvib.show.figures import maps
+from nvib.show.sections import attention
+from nvib.show.sections.output import outputs_frame
 
 
 def picture(entry: Entry, kept: Stored) -> None:

@@ -1,11 +1,9 @@
 """Method: the equations, what each symbol is on the pages, one weight worked out, limits, and how to cite."""
 
-from pathlib import Path
-
 import numpy as np
 import streamlit as st
 
-from nvib import NVError
+from nvib import NVError, assets
 from nvib.lab import Observation
 from nvib.show import controls, resources, share
 
@@ -50,7 +48,7 @@ LIMITS = """
 - The published formula leaves out −½ Σ u²/S, which an exact posterior would have. The library offers it as an option.
 - Pseudo-counts of real models are often astronomically large: then the Dirichlet has no width left.
 """
-HEADLINE = Path(__file__).parent.parent / "assets" / "headline.md"  # what benchmarks/headline.py prints
+HEADLINE = assets.shipped("assets", "headline.md")  # what benchmarks/headline.py prints
 FOUND = (
     "SmolLM2 improves in every language and in technical prose, also with the paper's protocol, a prior of the "
     "model's own language; most with a prior that has seen other texts in the three languages, for which Spanish and "

@@ -13,11 +13,12 @@ import transformers
 from torchmetrics.functional.text import char_error_rate, sacre_bleu_score, word_error_rate
 
 from nvib import NVError
-from nvib.lab import EXAMPLES, Bench, Scenario, metrics, observe, outputs
-from nvib.lab.compare import compare, force, reference_ids
-from nvib.lab.generation import SharedNoise, generate
-from nvib.lab.listing import MOST_ROWS, go_through, table, texts
-from nvib.lab.run import run
+from nvib.lab import EXAMPLES, Bench, Scenario, metrics, observe
+from nvib.lab.view import outputs
+from nvib.lab.view.batch import MOST_ROWS, go_through, table, texts
+from nvib.lab.view.comparison import compare, force, reference_ids
+from nvib.lab.view.forwards import run
+from nvib.lab.view.generation import SharedNoise, generate
 from tests.test_models import encoder_folder
 
 SHORT = replace(EXAMPLES["smollm2"], length=6)
@@ -298,7 +299,7 @@ def test_a_list_may_not_be_endless():
 
 
 def test_a_comparison_is_json_as_it_stands(benches):
-    from nvib.lab.record import plain
+    from nvib.lab.share.record import plain
 
     bench = benches("g2p")
     found = plain(compare(bench, WORD, bench.prior(WORD)))

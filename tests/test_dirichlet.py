@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from nvib.lab import dirichlet
+from nvib.lab.view import dirichlet
 from tests import textbook
 
 

@@ -9,8 +9,8 @@ import torch
 
 from nvib import NVError, Prior
 from nvib.lab import Scenario, observe
-from nvib.lab.domain import prior_summary, text_distance
 from nvib.lab.uploads import texts
+from nvib.lab.view.distance import prior_summary, text_distance
 from tests.test_observation import SHORT, exact
 
 CORPUS = ["The cat sat on the mat.", "It rained all day in the city.", "Nobody knew why the train was late again."]

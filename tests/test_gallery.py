@@ -12,10 +12,11 @@ import pytest
 
 from nvib import NVError, Prior
 from nvib.__main__ import main
-from nvib.lab import EXAMPLES, gallery, link, observe
-from nvib.lab.code import script
-from nvib.lab.fingerprint import differences, fingerprint
-from nvib.lab.record import record, restore
+from nvib.lab import EXAMPLES, observe
+from nvib.lab.share import gallery, link
+from nvib.lab.share.fingerprint import differences, fingerprint
+from nvib.lab.share.record import record, restore
+from nvib.lab.share.script import script
 
 MODELS = ["smollm2", "minilm", "g2p"]
 ENTRIES = pytest.mark.parametrize("entry", gallery.ENTRIES, ids=lambda entry: entry.name)
@@ -173,7 +174,7 @@ def test_code_of_other_views(name, change, benches):
 
 
 def test_code_of_generated_text(benches):
-    from nvib.lab.compare import compare
+    from nvib.lab.view.comparison import compare
 
     bench = benches("smollm2")
     for sampled in (False, True):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import nvib
-from nvib import general
+from nvib import mixture as general
 from tests import textbook
 from tests.test_attention import FIELDS, ROTARY, SETTINGS, regularisation
 from tests.tiny import FAMILIES, inputs_of, model_of, prior_of

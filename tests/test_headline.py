@@ -8,8 +8,8 @@ from torchmetrics.functional.text import char_error_rate
 
 from benchmarks import headline
 from nvib.lab import Scenario
-from nvib.lab.search import count, space
-from nvib.lab.tasks import PARTS, task
+from nvib.lab.sweep.space import count, space
+from nvib.lab.sweep.tasks import PARTS, task
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = ROOT / "assets" / "headline.md"

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nvib import NVError
-from nvib.lab import EXAMPLES, Scenario, link
+from nvib.lab import EXAMPLES, Scenario
 from nvib.lab.scenario import ACROSS, EFFECTS, METRICS, PRIOR_SOURCES, SCALES, SEARCHES, TASKS
+from nvib.lab.share import link
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=300)
 LINE = st.text(st.characters(exclude_categories=("Cs",)), max_size=30).map(str.strip)

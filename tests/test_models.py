@@ -21,7 +21,8 @@ from tokenizers.pre_tokenizers import Whitespace
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 import nvib
-from nvib import models, weights
+from nvib import models
+from nvib.models import packaged as weights
 from tests import tiny
 
 WORDS = ["[PAD]", "[UNK]", "the", "cat", "sat", "on", "mat"]
@@ -275,7 +276,7 @@ def test_a_conversion_that_fails_halfway_leaves_nothing(package, cache, monkeypa
 HALF = """
 import sys, time
 from pathlib import Path
-from nvib import weights
+from nvib.models import packaged as weights
 
 def half(package, folder, tell):
     (folder / "config.json").write_text("{}")

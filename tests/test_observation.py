@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from nvib import NVError
-from nvib.lab import EXAMPLES, Scenario, link, observe, prove_identity
-from nvib.lab.dirichlet import components as dirichlet_components
-from nvib.lab.dirichlet import mean_weights
-from nvib.lab.draws import drawn_row
-from nvib.lab.observation import _greatest
+from nvib.lab import EXAMPLES, Scenario, observe, prove_identity
+from nvib.lab.share import link
+from nvib.lab.view.dirichlet import components as dirichlet_components
+from nvib.lab.view.dirichlet import mean_weights
+from nvib.lab.view.observation import _greatest
+from nvib.lab.view.samples import drawn_row
 from tests import textbook
 from tests.test_divergence import exact_dirichlet_kl
 
@@ -272,6 +273,7 @@ def test_identity_holds_on_real_models(benches, name):
 
 def test_a_broken_identity_is_red(benches, monkeypatch):
     import nvib.lab.proof as module
+
     from nvib import Regularisation, Temperature
 
     wrong = Regularisation(encoder=Temperature(alpha=5.0, sigma=0.1))

@@ -11,9 +11,10 @@ import pytest
 import transformers
 from streamlit.testing.v1 import AppTest
 
-from nvib.lab import EXAMPLES, gallery, link, observe
-from nvib.lab.fingerprint import fingerprint
-from nvib.lab.path import follow
+from nvib.lab import EXAMPLES, observe
+from nvib.lab.share import gallery, link
+from nvib.lab.share.fingerprint import fingerprint
+from nvib.lab.view.walk import follow
 from nvib.show import controls, share
 from tests import tiny
 from tests.test_models import encoder_folder, save

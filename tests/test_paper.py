@@ -14,12 +14,13 @@ from torchmetrics.functional.text import bleu_score, rouge_score
 import nvib
 from nvib import NVError
 from nvib.__main__ import main
-from nvib.lab import Bench, Scenario, paper
-from nvib.lab.measures import SUMMARIES, TRANSLATIONS, Example
-from nvib.lab.paper import PAPER, Published, Source
-from nvib.lab.search import space
-from nvib.lab.sweep import Plan, read, sweep
-from nvib.lab.tasks import VALIDATION
+from nvib.lab import Bench, Scenario
+from nvib.lab.sweep import paper
+from nvib.lab.sweep.measures import SUMMARIES, TRANSLATIONS, Example
+from nvib.lab.sweep.paper import PAPER, Published, Source
+from nvib.lab.sweep.run import Plan, read, sweep
+from nvib.lab.sweep.space import space
+from nvib.lab.sweep.tasks import VALIDATION
 from tests import tiny
 from tests.test_models import WORDS, save
 

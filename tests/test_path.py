@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nvib.lab import EXAMPLES, Scenario, observe
-from nvib.lab.path import HALVINGS, STEPS, follow
+from nvib.lab.view.walk import HALVINGS, STEPS, follow
 from tests import textbook
 from tests.test_observation import SHORT, exact, textbook_setting
 

@@ -7,7 +7,7 @@ import pytest
 
 from nvib import NVError
 from nvib.lab import Scenario
-from nvib.lab.search import VARIED, count, proposals, space
+from nvib.lab.sweep.space import VARIED, count, proposals, space
 
 
 def go(found, search, trials=0, merit=lambda point: 0.0, seed=0):

@@ -15,12 +15,13 @@ import pytest
 
 from nvib import NVError
 from nvib.__main__ import main
-from nvib.lab import Scenario, measures
-from nvib.lab.measures import ERRORS, LIKELIHOOD, PERPLEXITY, PHONEMES, Example, Measure
-from nvib.lab.search import space
-from nvib.lab.statistics import compare, pooled
-from nvib.lab.sweep import Plan, Store, in_explore, name_of, read, sweep, untouched
-from nvib.lab.tasks import TEST, VALIDATION, Task, task
+from nvib.lab import Scenario
+from nvib.lab.sweep import measures
+from nvib.lab.sweep.bootstrap import compare, pooled
+from nvib.lab.sweep.measures import ERRORS, LIKELIHOOD, PERPLEXITY, PHONEMES, Example, Measure
+from nvib.lab.sweep.run import Plan, Store, in_explore, name_of, read, sweep, untouched
+from nvib.lab.sweep.space import space
+from nvib.lab.sweep.tasks import TEST, VALIDATION, Task, task
 
 SETTING = "decoder_sigma=0.4"
 

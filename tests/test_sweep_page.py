@@ -9,13 +9,15 @@ from contextlib import redirect_stdout
 import numpy as np
 import pytest
 
-from nvib.lab import EXAMPLES, Bench, Scenario, link
-from nvib.lab.code import sweep_script
+from nvib.lab import EXAMPLES, Bench, Scenario
 from nvib.lab.scenario import TASKS
-from nvib.lab.search import grids, proposals, space
-from nvib.lab.sweep import Plan, file_name, name_of, read, sweep
-from nvib.lab.tasks import OFFERS, TEST, VALIDATION, task
-from nvib.show import curves, sweeping
+from nvib.lab.share import link
+from nvib.lab.share.script import sweep_script
+from nvib.lab.sweep.run import Plan, file_name, name_of, read, sweep
+from nvib.lab.sweep.space import grids, proposals, space
+from nvib.lab.sweep.tasks import OFFERS, TEST, VALIDATION, task
+from nvib.show.figures import sweeps as curves
+from nvib.show.sections import sweeping
 from tests import tiny
 from tests.test_models import WORDS, save
 from tests.test_pages import charts, opened
@@ -263,7 +265,7 @@ def test_the_code_of_a_sweep_runs_and_gives_its_rows(tmp_path, monkeypatch):
 
 
 def test_the_code_of_own_texts_runs(tmp_path, monkeypatch, benches):
-    from nvib.lab.tasks import own
+    from nvib.lab.sweep.tasks import own
 
     made, _ = own(benches("g2p").shape, {"outside": [(f"cat{n}", "kˈæt") for n in range(4)]})
     code = sweep_script(Plan(made, space(Scenario(model="g2p", prior="normal"), "mu=0.9")))

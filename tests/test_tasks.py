@@ -10,11 +10,12 @@ from torchmetrics.functional.text import bleu_score, char_error_rate, rouge_scor
 
 from nvib import NVError
 from nvib.__main__ import main
-from nvib.lab import Scenario, corpora, measures, tasks
-from nvib.lab.measures import BITS, BLEU_SPACES, BLEU_WORDS, ERRORS, NEAREST, PERPLEXITY, RANK, Example
+from nvib.lab import Scenario
 from nvib.lab.scenario import TASKS as TASKS_OF_THE_PAGE
-from nvib.lab.search import space
-from nvib.lab.tasks import MOST_CHARACTERS, own, task
+from nvib.lab.sweep import corpora, measures, tasks
+from nvib.lab.sweep.measures import BITS, BLEU_SPACES, BLEU_WORDS, ERRORS, NEAREST, PERPLEXITY, RANK, Example
+from nvib.lab.sweep.space import space
+from nvib.lab.sweep.tasks import MOST_CHARACTERS, own, task
 from nvib.lab.uploads import pairs
 
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nvib.lab import observe, view
-from nvib.lab.tokens import label, words
+from nvib.lab import observe
+from nvib.lab.model.labels import label, words
+from nvib.lab.view import axes as view
 from tests.test_observation import SHORT, exact
 
 LONG = {

@@ -14,9 +14,9 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
-from nvib.lab import corpora
-from nvib.lab.bench import Batch, Bench
-from nvib.prior import estimate_prior
+from nvib.estimation import estimate_prior
+from nvib.lab.model.bench import Batch, Bench
+from nvib.lab.sweep import corpora
 
 PRIORS = Path(__file__).parent.parent / "assets" / "priors"
 ARTICLES = 640

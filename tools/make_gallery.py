@@ -8,9 +8,10 @@ from urllib.parse import unquote, urlencode
 from playwright.sync_api import Browser
 
 from nvib import __version__
-from nvib.lab import Bench, gallery, link, observe
-from nvib.lab.fingerprint import fingerprint, numbers
-from nvib.lab.gallery import Entry
+from nvib.lab import Bench, observe
+from nvib.lab.share import gallery, link
+from nvib.lab.share.fingerprint import fingerprint, numbers
+from nvib.lab.share.gallery import Entry
 from tools.serve import chromium, serving
 
 DRAWN = """async (key) => {

@@ -12,10 +12,10 @@ from functools import partial
 from pathlib import Path
 
 from nvib.lab import EXAMPLES, Bench
-from nvib.lab.search import grids, space
-from nvib.lab.sweep import Plan, file_name, sweep
-from nvib.lab.tasks import OFFERS, task
-from nvib.show.sweeping import SHIPPED
+from nvib.lab.sweep.run import Plan, file_name, sweep
+from nvib.lab.sweep.space import grids, space
+from nvib.lab.sweep.tasks import OFFERS, task
+from nvib.show.sections.sweeping import SHIPPED
 
 KEPT = Path("out/sweeps")
 

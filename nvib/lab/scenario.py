@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
-from nvib.lab.texts import EXAMPLE_TEXTS
 from nvib.settings import KINDS, Regularisation, Temperature
 
 PRIOR_SOURCES = ("shipped", "broad", "text", "normal", "own")
@@ -150,35 +149,3 @@ def layer_range(text: str) -> range | None:
     if found is None or int(found[1]) > int(found[2]):
         raise ValueError(f"layers={text!r} is no range of layers; write 2-5, or nothing for all.")
     return range(int(found[1]), int(found[2]) + 1)
-
-
-EXAMPLES: dict[str, Scenario] = {
-    "smollm2": Scenario(
-        model="smollm2",
-        text=next(iter(EXAMPLE_TEXTS["smollm2"].values())),
-        decoder_alpha=1.0,
-        decoder_sigma=0.3,
-        protected=1,
-        kind="decoder",
-        layer=22,
-    ),
-    "minilm": Scenario(
-        model="minilm",
-        text=next(iter(EXAMPLE_TEXTS["minilm"].values())),
-        encoder_alpha=0.0,
-        encoder_sigma=0.5,
-        kind="encoder",
-        layer=3,
-    ),
-    "g2p": Scenario(
-        model="g2p",
-        text=next(iter(EXAMPLE_TEXTS["g2p"].values())),
-        encoder_alpha=1.0,
-        encoder_sigma=0.3,
-        cross_alpha=1.0,
-        cross_sigma=0.3,
-        decoder_alpha=1.0,
-        decoder_sigma=0.5,
-        kind="cross",
-    ),
-}

@@ -6,22 +6,24 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import streamlit as st
 
+from nvib import assets
 from nvib.errors import NVError
-from nvib.lab import EXAMPLES, Bench, Observation, Scenario, gallery
+from nvib.lab import EXAMPLES, Bench, Observation, Scenario
+from nvib.lab.examples import EXAMPLE_TEXTS
+from nvib.lab.model.shape import Shape
 from nvib.lab.scenario import layer_range
-from nvib.lab.shape import Shape
-from nvib.lab.texts import EXAMPLE_TEXTS
-from nvib.models import CATALOGUE, resolve
-from nvib.show import parts, resources, session
+from nvib.lab.share import gallery
+from nvib.models.catalogue import CATALOGUE, resolve
+from nvib.show import draw as parts
+from nvib.show import resources, session
 from nvib.show.session import key
 
-ASSETS = Path(__file__).parent.parent.parent / "assets"
+ASSETS = assets.ROOT / "assets"
 PAGES = {
     "app.py": "Explore",
     "pages/2_Pseudo-counts.py": "Pseudo-counts",

@@ -8,12 +8,14 @@ from contextlib import suppress
 import streamlit as st
 
 from nvib.errors import NVError
-from nvib.lab import Bench, IdentityProof, Observation, Scenario, domain, link, observe, prove_identity
-from nvib.lab.domain import TextDistance
-from nvib.lab.draws import Drawn, drawn_row
-from nvib.lab.path import Path, follow
-from nvib.lab.run import run
-from nvib.models import resolve
+from nvib.lab import Bench, IdentityProof, Observation, Scenario, observe, prove_identity
+from nvib.lab.share import link
+from nvib.lab.view import distance as domain
+from nvib.lab.view.distance import TextDistance
+from nvib.lab.view.forwards import run
+from nvib.lab.view.samples import Drawn, drawn_row
+from nvib.lab.view.walk import Path, follow
+from nvib.models.catalogue import resolve
 from nvib.prior import Prior
 from nvib.show import session
 

@@ -9,13 +9,13 @@ from typing import Any
 import streamlit
 from starlette.middleware import Middleware
 
-import nvib.lab.compare
-import nvib.lab.listing
+import nvib.lab.view.batch
+import nvib.lab.view.comparison
 import nvib.show.controls
-import nvib.show.share
-import nvib.show.sweeping  # noqa: F401  # what the pages need is here before the server answers
+import nvib.show.sections.sweeping
+import nvib.show.share  # noqa: F401  # what the pages need is here before the server answers
+from nvib import assets
 
-ROOT = Path(__file__).parent.parent.parent
 CODE = Path(streamlit.__file__).parent / "static" / "static" / "js"
 HEAD = 4000  # characters in which a file names what it imports
 
@@ -53,4 +53,4 @@ class Hurried:
         await self._app(scope, receive, told)
 
 
-app = streamlit.App(ROOT / "app.py", middleware=[Middleware(Hurried)])
+app = streamlit.App(assets.shipped("app.py"), middleware=[Middleware(Hurried)])

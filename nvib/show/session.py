@@ -7,15 +7,16 @@ from dataclasses import fields, replace
 
 import streamlit as st
 
-from nvib.lab import link
-from nvib.lab.kept import Kept
-from nvib.lab.scenario import EXAMPLES, Scenario
+from nvib.lab.examples import EXAMPLES
+from nvib.lab.scenario import Scenario
+from nvib.lab.share import link
+from nvib.memory import Memory
 
 LINKS_KEPT = 50
 LONG_KEPT = 200
 FORGOTTEN = "The view of this link is too long for a link and this server no longer has it; open its .json scenario."
 PREFIX = "scenario_"
-_long: Kept[Scenario] = Kept(LONG_KEPT, lambda _: 1)  # views too long for a link, so that reloading a page keeps them
+_long: Memory[Scenario] = Memory(LONG_KEPT)  # views too long for a link, so that reloading a page keeps them
 
 
 def key(field: str) -> str:

@@ -12,16 +12,18 @@ import pandas as pd
 import streamlit as st
 
 from nvib import NVError, __version__
-from nvib.lab import Observation, Scenario, link
-from nvib.lab.code import script
-from nvib.lab.fingerprint import differences, fingerprint
-from nvib.lab.record import plain, record
-from nvib.lab.shape import Shape
+from nvib.lab import Observation, Scenario
+from nvib.lab.model.shape import Shape
+from nvib.lab.share import link
+from nvib.lab.share.fingerprint import differences, fingerprint
+from nvib.lab.share.record import plain, record
+from nvib.lab.share.script import script
 from nvib.settings import KINDS
-from nvib.show import controls, parts, session
+from nvib.show import controls, session
+from nvib.show import draw as parts
 
 ROWS, COLUMNS = 100, 40  # of a table in the report; the whole is in its own file
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent / "components"
 BUTTON = """
 button {
   font: .875rem var(--st-font); color: var(--st-text-color); background: var(--st-background-color); cursor: pointer;
@@ -60,7 +62,7 @@ th, td {{ border: 1px solid #D0D7DE; padding: .15rem .4rem; text-align: left; }}
 
 _copy = st.components.v2.component(
     "nvib_copy_link", html='<button type="button">Copy link</button> <span role="status"></span>', css=BUTTON,
-    js=(HERE / "copy_link.js").read_text("utf-8"),
+    js=(HERE / "copy_link" / "copy_link.js").read_text("utf-8"),
 )  # fmt: skip
 _save = st.components.v2.component(
     "nvib_save",
@@ -69,7 +71,7 @@ _save = st.components.v2.component(
     '<div class="line"><button type="button" data-form="html">Report of the page, HTML</button></div>'
     '<span role="status"></span></div>',
     css=BUTTON + SAVE,
-    js=(HERE / "save.js").read_text("utf-8"),
+    js=(HERE / "save" / "save.js").read_text("utf-8"),
 )
 
 

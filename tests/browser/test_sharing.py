@@ -9,7 +9,7 @@ from urllib.parse import quote, urlparse
 import pytest
 from playwright.sync_api import expect
 
-from nvib.lab import gallery, link
+from nvib.lab.share import gallery, link
 from tests.browser.conftest import WAIT, Visit
 
 CONTROLS = """() => {

@@ -1,0 +1,24 @@
+"""Where shipped data lies: beside the package in a checkout, inside of it when it was installed from a wheel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nvib.errors import NVError
+
+_INSIDE = Path(__file__).parent / "shipped"  # where the wheel puts what stands beside the package in a checkout
+ROOT = _INSIDE if _INSIDE.is_dir() else Path(__file__).parent.parent
+PRIORS = ROOT / "assets" / "priors"
+GALLERY = ROOT / "assets" / "gallery"
+SWEEPS = ROOT / "assets" / "sweeps"
+
+
+def shipped(*parts: str) -> Path:
+    """A shipped file or folder by its place below the root, as shipped("assets", "headline.md").
+
+    Raises NVError, naming it, where the installation lacks it.
+    """
+    path = ROOT.joinpath(*parts)
+    if not path.exists():
+        raise NVError(f"The installation of nvib-explorer lacks {'/'.join(parts)}; install it anew.")
+    return path

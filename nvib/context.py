@@ -1,0 +1,56 @@
+"""What is active in a context: the settings of its models, in a variable that no other thread or context sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from contextvars import ContextVar, Token
+from typing import NamedTuple
+
+from nvib.prior import Prior
+from nvib.settings import Regularisation
+
+
+class Setting(NamedTuple):
+    """What is active for one model in one context; local: measured in every layer, but passed on by none."""
+
+    regularisation: Regularisation
+    prior: Prior
+    local: bool = False
+
+
+_ACTIVE: ContextVar[Mapping[object, Setting]] = ContextVar("nvib_active", default={})  # noqa: B039 (never mutated)
+
+
+def setting_of(owner: object) -> Setting | None:
+    """The setting that is active for one reinterpreted model, if there is one."""
+    return _ACTIVE.get().get(owner)
+
+
+def any_active() -> bool:
+    """Whether a setting is active for any model."""
+    return bool(_ACTIVE.get())
+
+
+class _Inside(AbstractContextManager[None]):
+    """Other settings are active inside. No generator: a program that ends inside has nothing left to unwind."""
+
+    def __init__(self, change: Mapping[object, Setting]) -> None:
+        self._change = change
+
+    def __enter__(self) -> None:
+        around = _ACTIVE.get() if self._change else {}
+        self._token: Token[Mapping[object, Setting]] = _ACTIVE.set({**around, **self._change})
+
+    def __exit__(self, *_: object) -> None:
+        _ACTIVE.reset(self._token)
+
+
+def active(owner: object, setting: Setting) -> AbstractContextManager[None]:
+    """One model's setting on top of those that are active around the context. Safe in threads; nests."""
+    return _Inside({owner: setting})
+
+
+def untouched() -> AbstractContextManager[None]:
+    """Every model is its own baseline inside this context, whatever setting is active around it."""
+    return _Inside({})

@@ -1,0 +1,262 @@
+"""The Python that computes a view's numbers with `nvib` alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+
+from nvib.lab.model.bench import MAX_TOKENS
+from nvib.lab.model.shape import Shape
+from nvib.lab.scenario import Scenario, layer_range
+from nvib.lab.sweep.run import Plan
+from nvib.lab.sweep.tasks import OWN
+from nvib.settings import Temperature
+
+INPUTS = """
+texts = {texts}
+encoded = loaded.tokenizer(texts, return_tensors="pt", padding=len(texts) > 1)
+inputs = {{name: encoded[name] for name in ("input_ids", "attention_mask")}}
+row = {row}"""
+
+PRIORS = {
+    "shipped": "prior = loaded.prior",
+    "broad": "prior = loaded.broad",
+    "normal": "prior = nvib.standard_normal_prior(loaded.model)",
+    "own": 'prior = nvib.Prior.load("prior-{id}.safetensors")  # as the page Prior saved it',
+}
+
+ESTIMATED = """corpus = {corpus}
+longest = min({most}, getattr(loaded.model.config, "max_position_embeddings", {most}))
+batches = [loaded.tokenizer(corpus[n : n + 8], return_tensors="pt", padding=True, truncation=True, max_length=longest)
+           for n in range(0, len(corpus), 8)]
+batches = [{{name: batch[name] for name in ("input_ids", "attention_mask")}} for batch in batches]"""
+
+ANSWERED = """
+
+def greedy(nv, batch):
+    \"\"\"The batch with the model's own greedy output as the decoder's inputs, and that output's ids.\"\"\"
+    room = min(64, getattr(loaded.model.config, "max_position_embeddings", 128) - 2)
+    ids = nv.generate(**batch, do_sample=False, num_beams=1, max_new_tokens=room)
+    running = (ids[:, 1:] != loaded.model.config.eos_token_id).long().cumprod(1)
+    mask = torch.cat((torch.ones_like(ids[:, :1]), running[:, :-1]), 1)
+    return batch | {"decoder_input_ids": ids[:, :-1], "decoder_attention_mask": mask}, ids
+
+"""
+
+RUN = """
+places = {{"{kind}": {layers}}}
+with torch.inference_mode(), nvib.reinterpret(loaded.model, prior) as nv:
+{first}    with nvib.capture(places, comparable=True) as before:
+        baseline = loaded.model(**{batch})
+    with nv.regularised(setting{local}):
+{then}        with nvib.capture(places, against=before) as after:
+            regularised = loaded.model(**{batch})
+"""
+GREEDY = "forced, ids = greedy(nv, inputs)\n", "answer = greedy(nv, inputs)[1]\n"
+
+SHOWN = '''source = inputs["attention_mask"][row].bool()  # [tokens], padding left out
+target = {target}[row].bool()
+queries, keys = {axes}
+
+
+def attention(seen):
+    """{told}, queries by keys, the prior in column 0."""
+    columns = torch.nn.functional.pad(keys, (1, 0), value=True)
+    maps = [seen.attention["{kind}", layer][row][:, queries][:, :, columns] for layer in places["{kind}"]]
+    return {pooled}
+
+
+maps = {{"baseline": attention(before), "NV": attention(after)}}
+change = {{layer: after.change["{kind}", layer][row][:, queries].mean(-1) for layer in places["{kind}"]}}
+print("attention on the prior", maps["NV"][:, 0].mean().item())
+print("distance to the baseline by head", change)
+'''
+
+OUTPUTS = {
+    "next token": """
+p, q = (out.logits[0, -1].double().log_softmax(-1) for out in (baseline, regularised))
+kl = (p.exp() * (p - q)).sum().item()
+print("KL(baseline || NV) of the next token, nats", kl)
+for token in q.topk(8).indices:
+    print(repr(loaded.tokenizer.decode(token)), p[token].exp().item(), q[token].exp().item())
+""",
+    "similarity": """
+
+def similarity(out):
+    weight = inputs["attention_mask"].unsqueeze(-1).double()
+    hidden = out.hidden_states[-1].double()
+    pooled = torch.nn.functional.normalize((hidden * weight).sum(1) / weight.sum(1), dim=-1)
+    return pooled @ pooled.T
+
+
+cosines = {"baseline": similarity(baseline), "NV": similarity(regularised)}
+print(cosines["baseline"], cosines["NV"], sep="\\n")
+""",
+    "generated text": """
+outputs = {"baseline": loaded.target_tokenizer.batch_decode(ids, skip_special_tokens=True),
+           "NV": loaded.target_tokenizer.batch_decode(answer, skip_special_tokens=True)}
+for text, one, other in zip(texts, *outputs.values()):
+    print(text, one, other, sep="\\t")
+""",
+}
+
+SWEEP = """
+from nvib.lab import Bench, Scenario
+from nvib.lab.sweep.space import space
+from nvib.lab.sweep.run import Plan, read, sweep
+{imports}
+bench = Bench({model!r}, device="auto")
+{made}plan = Plan(made, space({start}, {grid!r}), {plan})
+sweep(bench, plan, "sweep.db")  # goes on where it was stopped
+found = read(plan, "sweep.db", bench.shape.revision)
+for row in found.rows:
+    print(row.part, row.name, row.point, row.result)
+print("best out of domain on validation:", found.best)
+"""
+OWN_IMPORTS = """from nvib.lab.sweep.tasks import own
+from nvib.lab.uploads import pairs
+"""
+OWN_TASK = """files = {files!r}  # yours
+texts = {{domain: pairs(name, open(name, "rb").read(), empty=True) for domain, name in files.items()}}
+made, skipped = own(bench.shape, texts)
+"""
+KEPT = 'import nvib\n\nbench.keep_prior(nvib.Prior.load("prior-{id}.safetensors"))  # as the page Prior saved it\n'
+
+
+def script(scenario: Scenario, shape: Shape, page: str = "Explore") -> str:
+    """A program that ends with the view's attention maps in `maps`, and its output as the model's task has it.
+
+    page: on Compare a decoder goes on writing. Raises NVError for an empty text.
+    """
+    kind, task = scenario.kind or shape.kinds[-1], shape.task
+    rows = shape.rows(scenario.text)
+    layers = [scenario.layer] if scenario.across == "layer" else list(range(shape.layers[kind]))
+    answers = task == "generated text"
+    sampled = page == "Compare" and scenario.sampled and task == "next token"
+    imports = ["import torch", *(["import transformers"] if sampled else []), "", "import nvib"]
+    parts = [
+        *imports,
+        *(["import nvib.lab.view.generation"] if sampled else []),
+        "",
+        f"loaded = nvib.load({shape.name!r})  # {shape.revision}",
+    ]
+    if answers:
+        parts.append(ANSWERED)
+    parts += [*_prior(scenario, shape), f"setting = {_setting(scenario, shape)}"]
+    parts.append(INPUTS.format(texts=_list(rows), row=min(scenario.row, len(rows) - 1)))
+    first, then = GREEDY if answers else _generation(scenario, page, task)
+    parts.append(
+        RUN.format(
+            kind=kind,
+            layers=layers,
+            first=first and f"    {first}",
+            then=then and f"        {then}",
+            batch={"generated text": "forced", "similarity": "inputs, output_hidden_states=True"}.get(task, "inputs"),
+            local=", local=True" if scenario.effect == "local" else "",
+        )
+    )
+    own = "source, source"
+    parts.append(
+        SHOWN.format(
+            kind=kind,
+            target=f'{"forced" if answers else "inputs"}["{"decoder_" if answers else ""}attention_mask"]',
+            axes={"encoder": own, "cross": "target, source", "decoder": "target, target" if answers else own}[kind],
+            told=f"Attention of {kind} layers {layers}"
+            if len(layers) > 1
+            else f"Attention of {kind} layer {layers[0]}",
+            pooled=_pooled(scenario),
+        )
+    )
+    if not (scenario.special and scenario.with_prior) or scenario.merge:
+        parts.append("# The view hides or joins some of these tokens; the maps here have them all.\n")
+    parts.append(OUTPUTS[task] if task == "similarity" else OUTPUTS[task].lstrip("\n"))
+    if first and not answers:
+        parts.append('print(*(loaded.tokenizer.decode(text[0]) for text in (ids, answer)), sep="\\n")\n')
+    return "\n".join(parts)
+
+
+def _prior(scenario: Scenario, shape: Shape) -> list[str]:
+    if scenario.prior != "text":
+        return [PRIORS[scenario.prior].format(id=scenario.prior_id)]
+    lines = [line for line in scenario.prior_text.splitlines() if line.strip()]
+    words = [word for line in lines for word in line.split()] if shape.name == "g2p" else lines
+    parts = [ESTIMATED.format(corpus=_list(words), most=MAX_TOKENS)]
+    if shape.task == "generated text":
+        parts += [
+            "anything = nvib.standard_normal_prior(loaded.model)",
+            "with torch.inference_mode(), nvib.reinterpret(loaded.model, anything) as nv:",
+            "    batches = [greedy(nv, batch)[0] for batch in batches]",
+        ]
+    return [*parts, "prior = nvib.estimate_prior(loaded.model, batches)"]
+
+
+def _setting(scenario: Scenario, shape: Shape) -> str:
+    """`nvib.Regularisation(...)` with what is not neutral."""
+    said = []
+    for kind in shape.kinds:
+        given, neutral = scenario.temperature(kind), Temperature()
+        changed = [f"{f.name}={_number(getattr(given, f.name))}" for f in fields(Temperature)
+                   if getattr(given, f.name) != getattr(neutral, f.name)]  # fmt: skip
+        if changed:
+            said.append(f"{kind}=nvib.Temperature({', '.join(changed)})")
+    chosen = {kind: layer_range(getattr(scenario, f"{kind}_layers")) for kind in shape.kinds}
+    if any(layers is not None for layers in chosen.values()):
+        named = {kind: range(shape.layers[kind]) if r is None else r for kind, r in chosen.items()}
+        said.append(f"layers={named!r}")
+    neutral_scenario = Scenario()
+    for name in ("protected", "prior_mean_scale", "prior_variance_scale", "pseudo_count_shift"):
+        value = getattr(scenario, name)
+        if value != getattr(neutral_scenario, name):
+            said.append(f"{name}={_number(value)}")
+    whole = ", ".join(said)
+    return (
+        f"nvib.Regularisation({whole})"
+        if len(whole) < 80
+        else f"nvib.Regularisation(\n    {f',{chr(10)}    '.join(said)},\n)"
+    )
+
+
+def _generation(scenario: Scenario, page: str, task: str) -> tuple[str, str]:
+    """What a decoder writes on the page Compare, untouched and regularised: two lines of code, or nothing."""
+    if page != "Compare" or task != "next token":
+        return "", ""
+    how = "do_sample=False"
+    if scenario.sampled:
+        noise = f"nvib.lab.view.generation.SharedNoise({scenario.seed})"
+        how += f", logits_processor=transformers.LogitsProcessorList([{noise}])"
+    call = f"nv.generate(**inputs, max_new_tokens={scenario.length}, num_beams=1, {how})"
+    return tuple(f"{name} = {call}\n" for name in ("ids", "answer"))  # type: ignore[return-value]
+
+
+def _pooled(scenario: Scenario) -> str:
+    heads = {"mean": "layer.mean(0)", "max": "layer.amax(0)"}.get(scenario.head, f"layer[{scenario.head}]")
+    stacked = f"torch.stack([{heads} for layer in maps])"
+    return f"{stacked}.amax(0)" if scenario.across == "max" else f"{stacked}.mean(0)"
+
+
+def _number(value: float) -> str:
+    return "float('inf')" if value == math.inf else repr(value)
+
+
+def _list(texts: list[str]) -> str:
+    """A list of texts, one a line where there are several."""
+    return repr(texts) if len(texts) < 2 else "[\n    " + ",\n    ".join(map(repr, texts)) + ",\n]"
+
+
+def sweep_script(plan: Plan) -> str:
+    """Python that runs a sweep and prints what the page Sweep shows of it."""
+    task, base, neutral = plan.task, plan.space.base, Scenario()
+    changed = [f.name for f in fields(base) if getattr(base, f.name) != getattr(neutral, f.name)]
+    keep = KEPT.format(id=base.prior_id) if base.prior == "own" else ""
+    made = f"made = task({task.name!r}, {max(map(len, task.sets.values()))})\n"
+    if task.name == "own":
+        files = {domain: f"{name}.csv" for domain, name in OWN.items() if name in task.sets}
+        made = OWN_TASK.format(files=files)
+    return SWEEP.format(
+        imports=OWN_IMPORTS if task.name == "own" else "from nvib.lab.sweep.tasks import task\n",
+        model=task.model,
+        made=keep + made,
+        start=f"Scenario({', '.join(f'{name}={getattr(base, name)!r}' for name in changed)})",
+        grid=plan.space.spec,
+        plan=", ".join(map(repr, (plan.search, plan.trials, plan.seed))),
+    )

@@ -1,0 +1,66 @@
+"""Whether a change is more than chance: paired bootstrap of a metric over its examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from nvib.lab.sweep.measures import Metric
+
+DRAWS = 4_000
+LEVEL = 95  # percent, of every interval
+
+
+@dataclass(frozen=True)
+class Change:
+    """A metric's value, the untouched model's, and the change between them with its 95 % interval.
+
+    The change is in percent of the untouched model's value where the metric says so, else in its own unit.
+    """
+
+    value: float
+    baseline: float
+    change: float
+    low: float
+    high: float
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval excludes no change."""
+        return self.low > 0 or self.high < 0
+
+
+def changed(metric: Metric, old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """The change of values in the metric's way: percent, or the difference."""
+    return 100 * (new / old - 1) if metric.relative else new - old
+
+
+def compare(metric: Metric, baseline: np.ndarray, point: np.ndarray, seed: int = 0) -> Change:
+    """Sums [examples, sums] of the same examples under both: examples are drawn in pairs, with return."""
+    return pooled(metric, [(baseline, point)], seed)
+
+
+def pooled(metric: Metric, pairs: Sequence[tuple[np.ndarray, np.ndarray]], seed: int = 0) -> Change:
+    """As `compare`, the mean over several sets: each set's examples are drawn by themselves."""
+    drawn, whole = [], []
+    for n, (baseline, point) in enumerate(pairs):
+        weights = _drawn(len(point), seed + n)
+        values = [metric.of(sums.sum(0)) for sums in (baseline, point)]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            drawn.append(changed(metric, *(metric.of(weights @ sums) for sums in (baseline, point))))
+        whole.append([values[1], values[0], changed(metric, *values)])
+    tail = (100 - LEVEL) / 2
+    means = np.mean(drawn, 0)
+    means = means[np.isfinite(means)]  # a draw of empty texts alone has no value
+    low, high = np.percentile(means, [tail, 100 - tail]) if means.size else (np.nan, np.nan)
+    value, before, change = np.mean(whole, 0)
+    return Change(float(value), float(before), float(change), float(low), float(high))
+
+
+@lru_cache(maxsize=4)
+def _drawn(count: int, seed: int) -> np.ndarray:
+    """How often each example is drawn: [DRAWS, examples]."""
+    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), DRAWS).astype(float)

@@ -1,0 +1,210 @@
+"""What a task measures: sums over its examples, and the values that sums of them stand for.
+
+A measure gives each example a row of sums. A metric turns the rows' total into a set's value, so that a set can be
+drawn anew from its examples without running the model again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from rapidfuzz.distance import Levenshtein
+from sacrebleu import BLEU
+from torchmetrics.functional.text import rouge_score
+
+from nvib.lab.model.bench import Bench
+from nvib.lab.view import outputs
+
+TOKENS = 128  # of each text whose likelihood is taken
+EMBEDDED = 64  # of each text whose embedding is taken
+BATCH = 8
+ORDERS = 4  # of the longest n-grams of BLEU
+
+
+@dataclass(frozen=True)
+class Example:
+    """One text, and what should come of it where the task has that."""
+
+    text: str
+    target: str = ""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A value of totals. of: totals [..., sums] to values [...]; higher: whether more is better.
+
+    relative: whether changes are told in percent of the baseline, else in the metric's own unit, or points.
+    """
+
+    name: str
+    unit: str
+    higher: bool
+    relative: bool
+    of: Callable[[np.ndarray], np.ndarray]
+
+    @property
+    def change_unit(self) -> str:
+        return "%" if self.relative else "points"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """run: a model under the active setting and examples to their sums [examples, sums]; metrics: the first counts.
+
+    targets: whether an example needs one.
+    """
+
+    run: Callable[[Bench, Sequence[Example]], np.ndarray]
+    metrics: tuple[Metric, ...]
+    targets: bool = False
+
+
+def _share(place: int, weight: int) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda sums: 100 * sums[..., place] / sums[..., weight]
+
+
+# Likelihood
+
+
+@torch.inference_mode()
+def likelihood(bench: Bench, examples: Sequence[Example], start: bool = False) -> np.ndarray:
+    """Negative log-likelihood in nats, tokens and bytes foretold of the first TOKENS of each text: [examples, 3].
+
+    start: put the tokenizer's start token in front, so that the first token is foretold too.
+    """
+    tokenizer = bench.loaded.tokenizer
+    found = np.zeros((len(examples), 3))
+    rows = []
+    for n, example in enumerate(examples):
+        encoded = tokenizer(example.text, return_offsets_mapping=True, add_special_tokens=False)
+        ids, ends = encoded["input_ids"][:TOKENS], [end for _, end in encoded["offset_mapping"][:TOKENS]]
+        foretold = example.text[(0 if start or not ends else ends[0]) : max(ends, default=0)]
+        found[n, 2] = len(foretold.encode())
+        rows.append([tokenizer.bos_token_id, *ids] if start else ids)
+    for chosen in batches([len(row) for row in rows]):
+        ids = torch.tensor([rows[n] for n in chosen], device=bench.model.device)
+        logits = bench.model(input_ids=ids, use_cache=False).logits[:, :-1].float()
+        loss = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none").sum(1)
+        found[chosen, 0] = loss.double().cpu().numpy()
+        found[chosen, 1] = ids.shape[1] - 1
+    return found
+
+
+def batches(lengths: Sequence[int]) -> list[list[int]]:
+    """Places of equal lengths, BATCH at most together; a text of one token foretells nothing and is in none."""
+    found = []
+    for length in sorted({length for length in lengths if length > 1}):
+        places = [n for n, found_length in enumerate(lengths) if found_length == length]
+        found += [places[start : start + BATCH] for start in range(0, len(places), BATCH)]
+    return found
+
+
+PERPLEXITY = Metric("perplexity", "", False, True, lambda sums: np.exp(sums[..., 0] / sums[..., 1]))
+BITS = Metric("bits per byte", "bits", False, True, lambda sums: sums[..., 0] / np.log(2) / sums[..., 2])
+LIKELIHOOD = Measure(likelihood, (PERPLEXITY, BITS))
+LIKELIHOOD_AFTER_START = Measure(partial(likelihood, start=True), (PERPLEXITY, BITS))
+
+# Generated text
+
+
+def _generated(bench: Bench, examples: Sequence[Example], own: bool = False, size: int = 64) -> list[str]:
+    """The model's outputs, texts of like length together; own: as its checkpoint generates, else greedily."""
+    said = [""] * len(examples)
+    order = sorted(range(len(examples)), key=lambda n: len(examples[n].text))
+    for start in range(0, len(order), size):
+        chosen = order[start : start + size]
+        texts = [examples[n].text for n in chosen]
+        ids = bench.nv.generate(**bench.truncated(texts)) if own else bench.generate(bench.truncated(texts))
+        answers = bench.loaded.target_tokenizer.batch_decode(ids, skip_special_tokens=True)
+        for n, text in zip(chosen, answers, strict=True):
+            said[n] = text
+    return said
+
+
+def phonemes(bench: Bench, examples: Sequence[Example]) -> np.ndarray:
+    """Edits between the greedy output and the target, and the target's symbols: [examples, 2]."""
+    said = _generated(bench, examples)
+    pairs = zip(said, examples, strict=True)
+    return np.array([(Levenshtein.distance(text, e.target), len(e.target)) for text, e in pairs], float)
+
+
+def written(bench: Bench, examples: Sequence[Example]) -> np.ndarray:
+    """ROUGE-1, -2 and -L, 1, and the counts of two BLEUs of the model's own generation: [examples, 4 + 2 x 10]."""
+    said = _generated(bench, examples, own=True, size=BATCH)
+    return np.array([[*rouges(t, e.target), 1.0, *bleus(t, e.target)] for t, e in zip(said, examples, strict=True)])
+
+
+def rouges(text: str, target: str) -> list[float]:
+    """F-measures of ROUGE-1, -2 and -L."""
+    found = rouge_score(text, target, rouge_keys=("rouge1", "rouge2", "rougeL"))
+    return [float(found[f"rouge{key}_fmeasure"]) for key in ("1", "2", "L")]
+
+
+def bleus(text: str, target: str) -> list[float]:
+    """The counts of BLEU between white space, as torchmetrics, then in sacreBLEU's own words ("13a").
+
+    Each: n-grams found, n-grams written, for n from 1 to 4, the output's length and the target's.
+    """
+    found: list[float] = []
+    for tokens in ("none", "13a"):
+        score = BLEU(tokenize=tokens, effective_order=True).sentence_score(text, [target])
+        found += [*score.counts, *score.totals, score.sys_len, score.ref_len]
+    return found
+
+
+def _bleu(first: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Papineni et al. 2002, without smoothing: 0 where no n-gram of some n is found."""
+
+    def of(sums: np.ndarray) -> np.ndarray:
+        counts, totals = sums[..., first : first + ORDERS], sums[..., first + ORDERS : first + 2 * ORDERS]
+        written, wanted = sums[..., first + 2 * ORDERS], sums[..., first + 2 * ORDERS + 1]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            precision = np.log(counts / totals).mean(-1)
+            brevity = np.minimum(0.0, 1 - wanted / written)
+            return np.nan_to_num(100 * np.exp(precision + brevity))
+
+    return of
+
+
+ERRORS = Metric("phoneme error rate", "%", False, False, _share(0, 1))
+PHONEMES = Measure(phonemes, (ERRORS,), targets=True)
+ROUGE_L, ROUGE_1, ROUGE_2 = (Metric(f"ROUGE-{n}", "", True, False, _share(p, 3)) for n, p in (("L", 2), (1, 0), (2, 1)))
+BLEU_SPACES, BLEU_WORDS = (Metric(name, "", True, False, _bleu(n)) for name, n in (("BLEU", 4), ("sacreBLEU", 14)))
+SUMMARIES = Measure(written, (ROUGE_L, ROUGE_1, ROUGE_2, BLEU_SPACES, BLEU_WORDS), targets=True)
+TRANSLATIONS = Measure(written, (BLEU_SPACES, BLEU_WORDS, ROUGE_L, ROUGE_1, ROUGE_2), targets=True)
+
+# Embeddings
+
+
+def retrieved(bench: Bench, examples: Sequence[Example]) -> np.ndarray:
+    """1 where an example's target is the nearest of all targets to its text, by cosine, else 0;
+
+    1 over the place of its target among them, by nearness; and 1: [examples, 3].
+    """
+    texts, targets = (embedded(bench, side) for side in zip(*((e.text, e.target) for e in examples), strict=True))
+    cosine = np.nan_to_num(texts @ targets.T, nan=-np.inf)  # a setting that breaks the model finds nothing
+    own = np.diag(cosine)
+    place = (cosine >= own[:, None]).sum(1)
+    right = (cosine.argmax(1) == np.arange(len(examples))) & np.isfinite(own)
+    return np.stack((right.astype(float), 1 / place, np.ones(len(examples))), 1)
+
+
+@torch.inference_mode()
+def embedded(bench: Bench, texts: Sequence[str]) -> np.ndarray:
+    """Mean-pooled embeddings [texts, P] of the first EMBEDDED of each text, those of like length together."""
+    found = np.zeros((len(texts), bench.model.config.hidden_size))
+    order = sorted(range(len(texts)), key=lambda n: len(texts[n]))
+    for start in range(0, len(order), 4 * BATCH):
+        chosen = order[start : start + 4 * BATCH]
+        batch = bench.truncated([texts[n] for n in chosen], EMBEDDED)
+        found[chosen] = outputs.embeddings(batch, bench.hidden_states(batch)[0]).cpu().numpy()
+    return found
+
+
+NEAREST = Metric("retrieval accuracy", "%", True, False, _share(0, 2))
+RANK = Metric("mean reciprocal rank", "%", True, False, _share(1, 2))
+RETRIEVAL = Measure(retrieved, (RANK, NEAREST), targets=True)

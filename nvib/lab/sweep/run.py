@@ -1,0 +1,266 @@
+"""Temperatures against a task, point by point, into a file that survives a kill."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from nvib.errors import NVError
+from nvib.lab.model.bench import Bench
+from nvib.lab.scenario import Scenario
+from nvib.lab.share import link
+from nvib.lab.sweep import space as search
+from nvib.lab.sweep.bootstrap import Change, changed, compare, pooled
+from nvib.lab.sweep.measures import Metric
+from nvib.lab.sweep.space import Space
+from nvib.lab.sweep.tasks import TEST, VALIDATION, Task
+
+SCHEMA = """
+create table if not exists about (key text primary key, value text not null);
+create table if not exists sums (
+  point text not null, name text not null, part text not null, example integer not null,
+  sums text not null, primary key (point, name, part, example)
+) without rowid;
+"""
+TABLES = {"about", "sums"}
+Place = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A task, the settings to try on it, and how: search.SEARCHES; trials: how many, where it is no grid."""
+
+    task: Task
+    space: Space
+    search: str = "grid"
+    trials: int = 24
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        search.count(self.space, self.search, self.trials)
+
+    @property
+    def points(self) -> int:
+        return search.count(self.space, self.search, self.trials)
+
+    @property
+    def places(self) -> int:
+        """What is measured: a point on a set's part, the untouched model and the last choice with them."""
+        return (self.points + 3) * len(self.task.sets)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setting on one set: "validation" or "test", in the domain or outside, against the untouched model."""
+
+    point: Scenario
+    name: str
+    part: str
+    inside: bool
+    result: Change
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Every point that is measured on validation, and the best one on test.
+
+    best: the point with the best mean change on validation outside of the domain, by the task's first metric, the
+    earlier one of equals; the untouched model if none is better. outside: its mean change over the sets outside of the
+    domain, on test, None until it is measured. finished: whether nothing is left to measure.
+    """
+
+    rows: list[Row]
+    best: Scenario
+    outside: Change | None
+    finished: bool
+
+
+def untouched(task: Task) -> Scenario:
+    """The model as it is."""
+    return Scenario(model=task.model)
+
+
+def file_name(task: Task, revision: str) -> str:
+    """A name for a task's file of results that no other task, text or model has."""
+    said = f"{task.name} {task.digest} {task.model} {revision}"
+    return f"{task.name}-{hashlib.sha256(said.encode()).hexdigest()[:16]}.db"
+
+
+def name_of(scenario: Scenario) -> str:
+    """A point's name in the store: what is not neutral in it."""
+    said = {key: value for key, value in link.values(scenario).items() if key not in ("model", "text")}
+    return json.dumps({key: repr(v) if isinstance(v, float) else str(v) for key, v in said.items()}, sort_keys=True)
+
+
+class Store:
+    """Sums of every example by point, set and part, in one SQLite file; a set is written whole."""
+
+    def __init__(self, path: str | Path, task: Task, revision: str) -> None:
+        about = {"task": task.name, "texts": task.digest, "metric": task.metric.name, "revision": revision}
+        self._path = str(path)
+        with self._told("opened as a sweep's; name another one"):
+            self._db = sqlite3.connect(path, timeout=30)
+            tables = {name for (name,) in self._db.execute("select name from sqlite_master where type = 'table'")}
+        kept = about
+        if not tables - TABLES:
+            with self._told("written"), self._db:
+                self._db.executescript(SCHEMA)
+                self._db.executemany("insert or ignore into about values (?, ?)", about.items())
+                kept = dict(self._db.execute("select key, value from about"))
+        if kept != about or tables - TABLES:
+            self._db.close()
+            what = "the sweep of another task, text or model" if kept != about else "something else than a sweep"
+            raise NVError(f"The file {self._path!r} holds {what}; name another one.")
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """SQLite's errors in one sentence."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise NVError(f"The file {self._path!r} cannot be {what} ({error}).") from error
+
+    def close(self) -> None:
+        self._db.close()
+
+    def __contains__(self, place: Place) -> bool:
+        query = "select 1 from sums where point = ? and name = ? and part = ? limit 1"
+        with self._told("read"):
+            return self._db.execute(query, place).fetchone() is not None
+
+    def put(self, place: Place, found: np.ndarray) -> None:
+        """Write the sums [examples, sums] of one place, all or nothing; another's of the same place stay."""
+        rows = [(*place, n, json.dumps(sums)) for n, sums in enumerate(found.tolist())]
+        with self._told("written"), self._db:
+            self._db.executemany("insert or ignore into sums values (?, ?, ?, ?, ?)", rows)
+
+    def get(self, place: Place) -> np.ndarray:
+        """The sums [examples, sums] of one place."""
+        query = "select sums from sums where point = ? and name = ? and part = ? order by example"
+        with self._told("read"):
+            return np.array([json.loads(sums) for (sums,) in self._db.execute(query, place)])
+
+
+def sweep(bench: Bench, plan: Plan, path: str | Path, progress: Callable[[int, int], None] | None = None) -> None:
+    """Measure the untouched model and every point on the validation parts, then the best point on the test parts.
+
+    What the file has already is not measured again. progress: called with the places done and their number; what it
+    raises stops the work, and nothing is lost.
+    """
+    task, done, base = plan.task, 0, untouched(plan.task)
+    search.check(plan.space, bench.shape)
+    with closing(Store(path, task, bench.shape.revision)) as store:
+
+        def measured(point: Scenario, part: str) -> None:
+            nonlocal done
+            for name in task.sets:
+                if progress:
+                    progress(done, plan.places)
+                place = (name_of(point), name, part)
+                if place not in store:
+                    with nullcontext() if point == base else bench.regularised(point, bench.prior(point)):
+                        store.put(place, task.measure.run(bench, task.part(name, part)))
+                if point == base:
+                    _measurable(task, name, part, store.get(place))
+                done += 1
+
+        measured(base, VALIDATION)
+        measured(base, TEST)
+        tried: dict[Scenario, float] = {}
+        proposed = search.proposals(plan.space, plan.search, plan.trials, plan.seed)
+        point = next(proposed, None)
+        while point is not None:
+            measured(point, VALIDATION)
+            tried[point] = _merit(store, task, point)
+            point = _next(proposed, tried[point])
+        measured(_best(task, tried), TEST)
+        if progress:
+            progress(plan.places, plan.places)
+
+
+def _measurable(task: Task, name: str, part: str, sums: np.ndarray) -> None:
+    """Raises NVError where a set has nothing to measure: texts of a single token foretell none."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = [metric.of(sums.sum(0)) for metric in task.measure.metrics]
+    if not np.isfinite(values).all():
+        raise NVError(
+            f"The {part} texts of {name!r} have nothing that {task.metric.name} can measure; give longer ones."
+        )
+
+
+def read(plan: Plan, path: str | Path, revision: str, metric: Metric | None = None) -> Findings:
+    """What the file has of a plan. metric: any of the task's, the first if none is given. No file is made."""
+    metric, task = metric or plan.task.metric, plan.task
+    if not Path(path).exists():
+        return Findings([], untouched(task), None, False)
+    with closing(Store(path, task, revision)) as store:
+        tried, whole = _tried(store, plan)
+        best, found = _best(task, tried), []
+        for part, points in ((VALIDATION, list(tried)), (TEST, [best])):
+            for point, name in itertools.product(points, task.sets):
+                before, after = ((name_of(at), name, part) for at in (untouched(task), point))
+                if before in store and after in store:
+                    change = compare(metric, store.get(before), store.get(after))
+                    found.append(Row(point, name, part, name in task.inside, change))
+        tested = sum(row.part == TEST for row in found) == len(task.sets)
+        outside = pooled(metric, _pairs(store, task, best, TEST)) if tested else None
+        return Findings(found, best, outside, whole and tested)
+
+
+def _pairs(store: Store, task: Task, point: Scenario, part: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The sums of the untouched model and of a point on each set outside of the domain."""
+    before, after = (name_of(at) for at in (untouched(task), point))
+    return [(store.get((before, name, part)), store.get((after, name, part))) for name in task.outside]
+
+
+def _tried(store: Store, plan: Plan) -> tuple[dict[Scenario, float], bool]:
+    """The plan's points that the store has whole on validation, with their merits; whether these are all."""
+    found: dict[Scenario, float] = {}
+    whole, base = True, untouched(plan.task)
+    proposed = search.proposals(plan.space, plan.search, plan.trials, plan.seed)
+    point = next(proposed, None)
+    while point is not None:
+        if all((name_of(at), name, VALIDATION) in store for at in (point, base) for name in plan.task.sets):
+            found[point] = _merit(store, plan.task, point)
+        else:
+            whole = False
+            if plan.search != "grid":
+                break  # what comes next depends on it
+        point = _next(proposed, found.get(point, 0.0))
+    return found, whole
+
+
+def _next(proposed: search.Proposals, merit: float) -> Scenario | None:
+    try:
+        return proposed.send(merit)
+    except StopIteration:
+        return None
+
+
+def _merit(store: Store, task: Task, point: Scenario) -> float:
+    """The mean change over the sets outside of the domain, on validation, higher for better."""
+    means = [
+        changed(task.metric, *(task.metric.of(sums.sum(0)) for sums in both))
+        for both in _pairs(store, task, point, VALIDATION)
+    ]
+    return (1 if task.metric.higher else -1) * float(np.mean(means))
+
+
+def _best(task: Task, tried: dict[Scenario, float]) -> Scenario:
+    better = {point: merit for point, merit in tried.items() if 0 < merit < math.inf}  # what broke has no number
+    return max(better, key=lambda point: better[point], default=untouched(task))
+
+
+def in_explore(point: Scenario, view: Scenario) -> Scenario:
+    """A point as Explore shows it: its setting, on the text and in the view of another scenario of the same model."""
+    kept = {name: getattr(view, name) for name in ("text", *search.VIEW)}
+    return replace(point, **kept)

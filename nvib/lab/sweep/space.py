@@ -1,0 +1,168 @@
+"""Which settings a sweep goes through: every one of a grid, random ones, or ones that those before suggest."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Generator
+from dataclasses import dataclass, fields, replace
+
+import optuna
+
+from nvib.errors import NVError
+from nvib.lab.model.shape import Shape
+from nvib.lab.scenario import SEARCHES, VIEW, Scenario
+from nvib.lab.share import link
+from nvib.settings import KINDS
+
+MOST_POINTS = 10_000
+EMPTY = 'The grid is empty; write one such as "decoder_alpha=inf,1 decoder_sigma=0,0.2".'
+FIXED = ("model", "text", "effect", "prior_text", "prior_id", *VIEW)  # of a scenario, what no sweep varies
+VARIED = tuple(f.name for f in fields(Scenario) if f.name not in FIXED)
+NUMBERS = tuple(name for name in VARIED if isinstance(getattr(Scenario(), name), float))
+DIGITS = 3  # of a value that is drawn from a range
+Proposals = Generator[Scenario, float, None]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A control that is varied: its values in order, or where there are none, a range from low to high."""
+
+    name: str
+    values: tuple[str, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+
+    @property
+    def spec(self) -> str:
+        """As a grid names it: "decoder_alpha=inf,1", "decoder_sigma=0.0:0.5"."""
+        return f"{self.name}={','.join(self.values) if self.values else f'{self.low}:{self.high}'}"
+
+
+@dataclass(frozen=True)
+class Space:
+    """What a sweep varies, from a base that holds all the rest."""
+
+    base: Scenario
+    axes: tuple[Axis, ...]
+
+    @property
+    def spec(self) -> str:
+        """As `space` reads it."""
+        return " ".join(axis.spec for axis in self.axes)
+
+    @property
+    def moving(self) -> tuple[Axis, ...]:
+        """The controls that have more than one value."""
+        return tuple(axis for axis in self.axes if len(axis.values) != 1)
+
+    def at(self, values: dict[str, str]) -> Scenario:
+        """The base with the values of some controls. Raises NVError for one that is not legal."""
+        said, _, ignored = link.decode({"v": link.VERSION, "model": self.base.model, **values})
+        if ignored:
+            raise NVError(ignored[0].replace("The link's", "The grid's").replace("was ignored", "was refused"))
+        return replace(self.base, **{name: getattr(said, name) for name in values})
+
+
+def space(base: Scenario, spec: str) -> Space:
+    """What is written as "decoder_alpha=inf,1 decoder_sigma=0:0.5": values, or a range of them, for each control.
+
+    Raises NVError for a control that there is not or that no sweep varies, and for a value that is not legal.
+    """
+    base = replace(base.without_view(), text="", effect=Scenario().effect)
+    found = Space(base, ())
+    axes: dict[str, Axis] = {}
+    for part in spec.split():
+        name, _, said = part.partition("=")
+        if name not in VARIED:
+            raise NVError(f"The grid's {name[:40]!r} is not a control that a sweep varies; use {', '.join(VARIED)}.")
+        if name in axes:
+            raise NVError(f"The grid names {name!r} twice; join its values with commas.")
+        ends = said.split(":")
+        ranged = len(ends) == 2 and name in NUMBERS
+        for value in ends if ranged else said.split(","):
+            found.at({name: value})
+        axes[name] = _range(name, *ends) if ranged else Axis(name, tuple(dict.fromkeys(said.split(","))))
+    if not axes:
+        raise NVError(EMPTY)
+    return Space(base, tuple(axes.values()))
+
+
+def _range(name: str, low: str, high: str) -> Axis:
+    if not -math.inf < float(low) < float(high) < math.inf:
+        raise NVError(f"The grid's {name}={low}:{high} is no range; write the lower number first.")
+    return Axis(name, low=float(low), high=float(high))
+
+
+def check(space: Space, shape: Shape) -> None:
+    """Raises NVError for a control of attention that the model does not have."""
+    for axis in space.axes:
+        kind = axis.name.partition("_")[0]
+        if kind in KINDS and kind not in shape.kinds:
+            raise NVError(
+                f"The grid's {axis.name!r} is of attention that this model lacks; use {', '.join(shape.kinds)}."
+            )
+
+
+def grids(shape: Shape) -> dict[str, str]:
+    """Grids worth trying on a model, by name: the first is where a sweep begins, the last is for a search."""
+    kind, layers = shape.kinds[-1], shape.layers[shape.kinds[-1]]
+    name = {"encoder": "the encoder", "cross": "cross attention", "decoder": "the decoder"}[kind]
+    found = {
+        f"τα against τσ of {name}": f"{kind}_alpha=inf,4,2,1,0 {kind}_sigma=0,0.1,0.2,0.3,0.4",
+        f"τσ of {name}": f"{kind}_sigma=0,0.1,0.2,0.3,0.4,0.5,0.6",
+        f"τα of {name}": f"{kind}_alpha=inf,10,6,4,3,2,1,0,-1",
+        "τμ": "mu=1,0.98,0.96,0.94,0.92,0.9",
+    }
+    if len(shape.kinds) > 1:
+        found["τσ of each attention"] = " ".join(f"{kind}_sigma=0,0.2,0.4" for kind in shape.kinds)
+    if layers > 2:
+        thirds = [f"{n * layers // 3}-{(n + 1) * layers // 3 - 1}" for n in range(3)]
+        found["τα by layers"] = f"{kind}_alpha=4,2,1,0 {kind}_layers={','.join(thirds)}"
+    if shape.broad:
+        by_prior = {"τα by prior": f"{kind}_alpha=6,4,2,1,0 prior=shipped,broad,normal"}
+        found = by_prior | found if shape.task == "next token" else found | by_prior
+    found["Ranges for a search"] = " ".join(f"{kind}_alpha=-2:8 {kind}_sigma=0:0.6" for kind in shape.kinds)
+    return found
+
+
+def count(space: Space, search: str, trials: int) -> int:
+    """How many settings a search goes through. Raises NVError for a range in a grid, or for too many."""
+    if search not in SEARCHES:
+        raise NVError(f"There is no search {search!r}; choose {', '.join(SEARCHES)}.")
+    ranged = next((axis.name for axis in space.axes if not axis.values), None)
+    if search == "grid" and ranged:
+        raise NVError(f"The grid's {ranged} is a range; list its values, or choose a random or adaptive search.")
+    found = math.prod(len(axis.values) for axis in space.axes) if search == "grid" else trials
+    if not 1 <= found <= MOST_POINTS:
+        raise NVError(f"The sweep has {found:,} points; it takes 1 to {MOST_POINTS:,}.")
+    return found
+
+
+def proposals(space: Space, search: str, trials: int, seed: int = 0) -> Proposals:
+    """One setting after the other; each is answered with its merit, higher for better.
+
+    The same merits bring the same settings, so a search that was stopped goes on as if it had not been.
+    """
+    if search == "grid":
+        for values in itertools.product(*(axis.values for axis in space.axes)):
+            yield space.at({axis.name: value for axis, value in zip(space.axes, values, strict=True)})
+        return
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    samplers = {"random": optuna.samplers.RandomSampler, "adaptive": optuna.samplers.TPESampler}
+    study = optuna.create_study(direction="maximize", sampler=samplers[search](seed=seed))
+    for _ in range(trials):
+        trial = study.ask()
+        merit = yield space.at({axis.name: _drawn(trial, axis) for axis in space.axes})
+        if math.isfinite(merit):
+            study.tell(trial, merit)
+        else:
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+
+
+def _drawn(trial: optuna.Trial, axis: Axis) -> str:
+    """A value of an axis; listed ones are drawn by their place, so that neighbours in the list are neighbours."""
+    if axis.values:
+        return axis.values[trial.suggest_int(axis.name, 0, len(axis.values) - 1)]
+    drawn = float(f"{trial.suggest_float(axis.name, axis.low, axis.high):.{DIGITS}g}")
+    return repr(min(max(drawn, axis.low), axis.high))

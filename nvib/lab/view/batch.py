@@ -1,0 +1,125 @@
+"""The same comparison for each text of a list, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+import torch
+from rapidfuzz.distance import Levenshtein
+
+from nvib.errors import NVError
+from nvib.lab import metrics
+from nvib.lab.model.bench import Bench
+from nvib.lab.scenario import Scenario
+from nvib.lab.view import outputs
+from nvib.lab.view.comparison import SIDES, both_logits, force, forced_of, outputs_of, reference_ids
+from nvib.lab.view.outputs import neighbours, next_token, similarity
+from nvib.prior import Prior
+
+MOST_ROWS = 500
+NOTHING = "there is no text"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One text's comparison: columns by name; problem: one sentence where it was skipped; embeddings [2, P]."""
+
+    text: str
+    columns: dict[str, str | float] = field(default_factory=dict)
+    problem: str = ""
+    embeddings: np.ndarray | None = None
+
+
+def texts(listing: str) -> list[tuple[str, str]]:
+    """The list's texts, each with its reference, which stands after a tab; empty lines are none.
+
+    Raises NVError for more than fit into one go.
+    """
+    lines = [line for line in listing.splitlines() if line.strip()]
+    if len(lines) > MOST_ROWS:
+        raise NVError(f"The list has {len(lines):,} texts; {MOST_ROWS} are compared at most: shorten it.")
+    return [(text.strip(), target.strip()) for text, _, target in (line.partition("\t") for line in lines)]
+
+
+def go_through(bench: Bench, scenario: Scenario, prior: Prior, found: Sequence[tuple[str, str]]) -> Iterator[Row]:
+    """Compare each text; a text that cannot be compared is a row with its problem, and the rest goes on."""
+    one = {"next token": _next_token, "generated text": _generated, "similarity": _similarity}[bench.task]
+    for text, target in found:
+        if not text:
+            yield Row(text, problem=NOTHING)
+            continue
+        try:
+            with torch.inference_mode():
+                yield one(bench, replace(scenario, text=text, target=target, row=0), prior)
+        except (NVError, ValueError) as error:
+            yield Row(text, problem=str(error))
+
+
+def table(rows: Sequence[Row]) -> pd.DataFrame:
+    """The rows as a table, a column a measure; a sentence in "skipped" where there is no comparison."""
+    frame = pd.DataFrame([{"text": row.text, **row.columns} for row in rows])
+    embedded = [n for n, row in enumerate(rows) if row.embeddings is not None]
+    if len(embedded) > 1:
+        both = np.stack([row.embeddings for row in rows if row.embeddings is not None], 1)  # [2, rows, P]
+        for side, vectors in zip(SIDES, both, strict=True):
+            cosine = vectors @ vectors.T
+            nearest = neighbours(cosine)
+            frame.loc[embedded, f"nearest, {side}"] = [rows[embedded[n]].text for n in nearest]
+            frame.loc[embedded, f"its cosine, {side}"] = cosine[np.arange(len(nearest)), nearest]
+        frame["nearest changed"] = ["yes" if a != b else "" for a, b in zip(*(frame[f"nearest, {s}"] for s in SIDES),
+                                                                           strict=True)]  # fmt: skip
+    if any(row.problem for row in rows):
+        frame["skipped"] = [row.problem for row in rows]
+    return frame
+
+
+def _next_token(bench: Bench, scenario: Scenario, prior: Prior) -> Row:
+    batch = bench.encode(bench.rows(scenario.text))
+    before, after = both_logits(bench, scenario, prior, batch)
+    found = next_token(bench, before[-1], after[-1])
+    columns: dict[str, str | float] = {
+        "next, baseline": found.tokens[int(found.baseline.argmax())],
+        "next, NV": found.tokens[int(found.regularised.argmax())],
+        "KL, nats": found.kl,
+        "Jensen–Shannon, nats": found.js,
+    }
+    columns["changed"] = "yes" if columns["next, baseline"] != columns["next, NV"] else ""
+    whole = forced_of(bench, before, after, batch["input_ids"][0, 1:])
+    if len(whole.tokens):
+        columns |= {"log p a token, baseline": float(whole.baseline.mean()),
+                    "log p a token, NV": float(whole.regularised.mean())}  # fmt: skip
+    if scenario.target:
+        ids = reference_ids(bench, scenario.text, scenario.target)
+        totals = force(bench, scenario, prior, scenario.text, ids).totals
+        columns |= {f"log p of the reference, {side}": value for side, value in zip(SIDES, totals, strict=True)}
+    return Row(scenario.text, columns)
+
+
+def _generated(bench: Bench, scenario: Scenario, prior: Prior) -> Row:
+    found = outputs_of(bench, scenario, prior)
+    said = {side: " ".join(found[side]) for side in SIDES}
+    columns: dict[str, str | float] = {
+        **said,
+        "edits": Levenshtein.distance(said["baseline"], said["NV"]),
+        "changed": "yes" if said["baseline"] != said["NV"] else "",
+    }
+    if scenario.target:
+        columns["reference"] = scenario.target
+        for side in SIDES:
+            scores = metrics.against_references(bench.measure, [said[side]], [scenario.target])
+            columns |= {f"{name}, {side}": value for name, value in scores.items()}
+    return Row(scenario.text, columns)
+
+
+def _similarity(bench: Bench, scenario: Scenario, prior: Prior) -> Row:
+    batch = bench.encode(bench.rows(scenario.text))
+    before = bench.hidden_states(batch)[0]
+    with bench.regularised(scenario, prior):
+        after = bench.hidden_states(batch)[0]
+    pooled = outputs.embeddings(batch, before), outputs.embeddings(batch, after)
+    moved = float(similarity(batch, before, after).moved[0])
+    return Row(scenario.text, {"cosine to the own baseline": moved},
+               embeddings=torch.cat(pooled).cpu().numpy())  # fmt: skip

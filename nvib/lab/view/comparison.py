@@ -1,0 +1,183 @@
+"""Both models on both texts: what each generates, and how likely each finds its own and the other's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from rapidfuzz.distance import Levenshtein
+
+from nvib.errors import NVError
+from nvib.lab.model.bench import Batch, Bench
+from nvib.lab.model.labels import labels
+from nvib.lab.scenario import Scenario
+from nvib.lab.view.generation import generate
+from nvib.lab.view.outputs import divergences
+from nvib.prior import Prior
+
+CHUNK = 64  # positions whose distributions are in memory at once
+SIDES = ("baseline", "NV")
+
+
+@dataclass(frozen=True)
+class Forced:
+    """One text forced through both models: of each token, given what stands before it. T tokens.
+
+    tokens: their labels; start: the first that was generated, the ones before it are the prompt's. log_prob: of the
+    baseline and of NV, nats [T]; kl: KL(baseline || NV) and js: Jensen-Shannon divergence of the distributions at its
+    place, nats [T].
+    """
+
+    tokens: list[str]
+    start: int
+    baseline: np.ndarray
+    regularised: np.ndarray
+    kl: np.ndarray
+    js: np.ndarray
+
+    @property
+    def change(self) -> np.ndarray:
+        """log p under NV minus the baseline's, nats [T]."""
+        return self.regularised - self.baseline
+
+    @property
+    def totals(self) -> tuple[float, float]:
+        """log p of the generated part under the baseline and under NV, nats."""
+        return float(self.baseline[self.start :].sum()), float(self.regularised[self.start :].sum())
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What both models generate from each row of a text, and one row in detail.
+
+    outputs: text of each side, [rows] each; distance: edit operations between the two, in tokens [rows].
+    tokens: the detailed row's generated tokens of each side; edits: (operation, from, to, from, to) that turn the
+    baseline's tokens into NV's; first_divergence: the first place at which they differ, or None.
+    forced: the detailed row's texts, "baseline", "NV" and, where one is given, "reference", through both models.
+    """
+
+    outputs: dict[str, list[str]]
+    distance: np.ndarray
+    tokens: dict[str, list[str]]
+    edits: list[tuple[str, int, int, int, int]]
+    first_divergence: int | None
+    forced: dict[str, Forced]
+
+
+def compare(bench: Bench, scenario: Scenario, prior: Prior) -> Comparison:
+    """Compare what a scenario generates with what the untouched model does. Raises NVError with one sentence."""
+    ids = _ids(bench, scenario, prior)
+    rows = bench.rows(scenario.text)
+    row = min(scenario.row, len(rows) - 1)
+    tokenizer = bench.loaded.target_tokenizer
+    pairs = list(zip(ids["baseline"], ids["NV"], strict=True))
+    before, after = pairs[row]
+    texts = {side: ids[side][row] for side in SIDES}
+    reference = target_of(scenario, row)
+    if reference:
+        texts["reference"] = reference_ids(bench, rows[row], reference)
+    return Comparison(
+        outputs={side: tokenizer.batch_decode(ids[side], skip_special_tokens=True) for side in SIDES},
+        distance=np.array([Levenshtein.distance(a, b) for a, b in pairs]),
+        tokens={side: labels(tokenizer, ids[side][row]) for side in SIDES},
+        edits=[tuple(op) for op in Levenshtein.opcodes(before, after)],  # type: ignore[misc]
+        first_divergence=_first_difference(before, after),
+        forced={name: force(bench, scenario, prior, rows[row], found) for name, found in texts.items()},
+    )
+
+
+def _ids(bench: Bench, scenario: Scenario, prior: Prior) -> dict[str, list[list[int]]]:
+    """What each side generates from each row, without start token, up to and with the end token."""
+    return {
+        side: [_until_end(bench, row) for row in generate(bench, scenario, used)]
+        for side, used in zip(SIDES, (None, prior), strict=True)
+    }
+
+
+def outputs_of(bench: Bench, scenario: Scenario, prior: Prior) -> dict[str, list[str]]:
+    """What each side generates from each row, as text."""
+    decode = bench.loaded.target_tokenizer.batch_decode
+    return {side: decode(ids, skip_special_tokens=True) for side, ids in _ids(bench, scenario, prior).items()}
+
+
+def target_of(scenario: Scenario, row: int) -> str:
+    """The reference of a row: its line of the target, or nothing."""
+    lines = scenario.target.splitlines()
+    return lines[row].strip() if row < len(lines) else ""
+
+
+def force(bench: Bench, scenario: Scenario, prior: Prior, row: str, ids: Sequence[int]) -> Forced:
+    """The tokens `ids` after a row of the text (for an encoder-decoder: as its output), under both models."""
+    key = ("forced", scenario.without_view(), row, tuple(ids))
+    return bench.small.get(key, lambda: _force(bench, scenario, prior, row, ids))
+
+
+@torch.inference_mode()
+def _force(bench: Bench, scenario: Scenario, prior: Prior, row: str, ids: Sequence[int]) -> Forced:
+    batch, text, first = _inputs(bench, row, ids)
+    return forced_of(bench, *both_logits(bench, scenario, prior, batch), text, first)
+
+
+def forced_of(bench: Bench, before: torch.Tensor, after: torch.Tensor, text: torch.Tensor, start: int = 0) -> Forced:
+    """Two models' logits [N, V] of one text, and the tokens [T] that their first T positions are to foretell."""
+    chunks = [_at(before, after, text, n) for n in range(0, len(text), CHUNK)]
+    columns = np.concatenate([np.empty((4, 0)), *chunks], axis=1)  # a text of one token foretells nothing
+    return Forced(labels(bench.loaded.target_tokenizer, text.tolist()), start, *columns)
+
+
+def both_logits(bench: Bench, scenario: Scenario, prior: Prior, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits [N, V] of a batch of one, untouched and regularised."""
+    before = bench.model(**batch, use_cache=False).logits[0]
+    with bench.regularised(scenario, prior):
+        return before, bench.model(**batch, use_cache=False).logits[0]
+
+
+def _inputs(bench: Bench, row: str, ids: Sequence[int]) -> tuple[Batch, torch.Tensor, int]:
+    """Of one text: the batch [1, N], the token that each position is to foretell [T], and where the new ones begin."""
+    new = torch.tensor(list(ids), dtype=torch.long, device=bench.model.device)
+    batch = bench.encode([row])
+    if bench.task != "next token":
+        start = torch.full((1, 1), bench.model.config.decoder_start_token_id, device=new.device)
+        return batch | {"decoder_input_ids": torch.cat((start, new[None, :-1]), 1)}, new, 0
+    whole = torch.cat((batch["input_ids"], new[None]), 1)
+    return {"input_ids": whole, "attention_mask": torch.ones_like(whole)}, whole[0, 1:], batch["input_ids"].shape[1] - 1
+
+
+def _at(before: torch.Tensor, after: torch.Tensor, text: torch.Tensor, start: int) -> np.ndarray:
+    """log p under both models, KL and Jensen-Shannon divergence at positions of one chunk: [4, positions]."""
+    span = slice(start, min(start + CHUNK, len(text)))
+    p, q = (logits[span].double().log_softmax(-1) for logits in (before, after))
+    chosen = [x.gather(-1, text[span].unsqueeze(-1)).squeeze(-1) for x in (p, q)]
+    return torch.stack((*chosen, *divergences(p, q))).cpu().numpy()
+
+
+def _until_end(bench: Bench, ids: torch.Tensor) -> list[int]:
+    """A generated row without its start token, up to and with the first end token."""
+    found = ids.tolist()[0 if bench.task == "next token" else 1 :]
+    config: Any = bench.model.generation_config.eos_token_id or bench.model.config.eos_token_id
+    ends = config if isinstance(config, list) else [config]
+    last = next((n for n, number in enumerate(found) if number in ends), len(found) - 1)
+    return found[: last + 1]
+
+
+def reference_ids(bench: Bench, row: str, text: str) -> list[int]:
+    """A reference's tokens, as the model would have to write them after a row of the text.
+
+    A space is put between the two where letters or digits meet. Raises NVError when it has no tokens.
+    """
+    if bench.task != "next token":
+        return bench.target_ids([text])[0, 1:].tolist()
+    text = f" {text}" if row[-1:].isalnum() and text[:1].isalnum() else text
+    ids = bench.loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
+    if not ids:
+        raise NVError("The reference has no tokens for this model; type letters, or leave it empty.")
+    return ids
+
+
+def _first_difference(a: Sequence[int], b: Sequence[int]) -> int | None:
+    if list(a) == list(b):
+        return None
+    return next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

@@ -1,0 +1,85 @@
+"""Generated text, greedy or sampled, token by token; both models draw with the same noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import torch
+from transformers import LogitsProcessor, LogitsProcessorList
+from transformers.generation.streamers import BaseStreamer
+
+from nvib.errors import NVError
+from nvib.lab.model.bench import Bench
+from nvib.lab.scenario import Scenario
+from nvib.prior import Prior
+
+
+class SharedNoise(LogitsProcessor):
+    """Gumbel noise on the logits of each step: the largest sum is a draw from the model's own distribution.
+
+    The noise depends on the seed and the step alone. Two models that agree draw the same token, so that where the
+    texts part it is the models that differ, not the dice; and no visitor's draw disturbs another's.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._seed, self._step = seed, 0
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """scores [rows, V] -> [rows, V]"""
+        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self._step)
+        self._step += 1
+        uniform = torch.rand(scores.shape, generator=generator, dtype=torch.float64).clamp_min(1e-300)
+        return scores - (-uniform.log()).log().to(scores)
+
+
+class _Told(BaseStreamer):
+    """Tells of every new token; the prompt, which comes first, is no news."""
+
+    def __init__(self, tell: Callable[[torch.Tensor], None]) -> None:
+        self._tell, self._prompt = tell, True
+
+    def put(self, value: torch.Tensor) -> None:
+        if not self._prompt:
+            self._tell(value.reshape(-1))
+        self._prompt = False
+
+    def end(self) -> None:
+        pass
+
+
+@torch.inference_mode()
+def generate(
+    bench: Bench, scenario: Scenario, prior: Prior | None, tell: Callable[[torch.Tensor], None] | None = None
+) -> torch.Tensor:
+    """The ids that a scenario generates, without a decoder's prompt: [rows, tokens], kept for the next call.
+
+    prior: None for the untouched model. tell: called with each step's new ids [rows]; what it raises stops the
+    work. An encoder-decoder's ids begin with its start token. Raises NVError when there is no room after the text.
+    """
+    run = Scenario(model=scenario.model, text=scenario.text) if prior is None else scenario.without_view()
+    seed = scenario.seed if scenario.sampled else None
+    key = ("generated", run, prior is None, scenario.length, seed)
+    return bench.small.get(key, lambda: _generate(bench, scenario, prior, seed, tell))
+
+
+def _generate(
+    bench: Bench,
+    scenario: Scenario,
+    prior: Prior | None,
+    seed: int | None,
+    tell: Callable[[torch.Tensor], None] | None,
+) -> torch.Tensor:
+    batch = bench.encode(bench.rows(scenario.text))
+    used = batch["input_ids"].shape[1] if bench.task == "next token" else 2
+    room = getattr(bench.model.config, "max_position_embeddings", 1 << 20) - used
+    if room < 1:
+        raise NVError(f"The text fills all {used:,} positions of the model; shorten it to leave room for an answer.")
+    options = {"do_sample": False, "num_beams": 1, "max_new_tokens": min(scenario.length, room)}
+    if seed is not None:
+        options["logits_processor"] = LogitsProcessorList([SharedNoise(seed)])
+    if tell is not None:
+        options["streamer"] = _Told(tell)
+    with nullcontext() if prior is None else bench.regularised(scenario, prior):
+        ids = bench.nv.generate(**batch, **options)
+    return ids[:, used:] if bench.task == "next token" else ids

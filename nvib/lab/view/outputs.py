@@ -1,0 +1,176 @@
+"""What the model says, untouched and regularised: next token, generated text, or similarity of sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from nvib.lab.model.bench import Batch, Bench
+from nvib.lab.model.labels import labels
+from nvib.lab.view.forwards import Side
+
+SHOWN = 8
+
+
+@dataclass(frozen=True)
+class NextToken:
+    """The next token after a text. tokens: the most probable under either model; probabilities [tokens] of each.
+
+    baseline_rank, regularised_rank [tokens]: 1 for the most probable of the whole vocabulary. kl: KL(baseline || NV)
+    and js: Jensen-Shannon divergence of the whole vocabulary, in nats.
+    """
+
+    tokens: list[str]
+    baseline: np.ndarray
+    regularised: np.ndarray
+    baseline_rank: np.ndarray
+    regularised_rank: np.ndarray
+    kl: float
+    js: float
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Greedy output of each row, and log p (nats) of the baseline's output forced through both models."""
+
+    sources: list[str]
+    baseline: list[str]
+    regularised: list[str]
+    baseline_log_prob: np.ndarray
+    regularised_log_prob: np.ndarray
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """Cosine similarity of the rows' mean-pooled embeddings [rows, rows]; moved: cosine of each to its baseline."""
+
+    baseline: np.ndarray
+    regularised: np.ndarray
+    moved: np.ndarray
+
+
+Output = NextToken | Generated | Similarity
+
+
+def of(bench: Bench, before: Side, after: Side) -> Output:
+    """The output pair that fits the model's task, from both forwards on the same inputs."""
+    if bench.task == "similarity":
+        return similarity(before.inputs, before.output, after.output)
+    if before.generated is None or after.generated is None:
+        return next_token(bench, before.output, after.output)
+    ids = before.generated, after.generated
+    return _generated(bench, before.inputs, before.output, after.output, ids)
+
+
+def next_token(bench: Bench, baseline: torch.Tensor, regularised: torch.Tensor) -> NextToken:
+    """Two logit vectors [V] as probabilities of the most likely tokens, and their divergences."""
+    p, q = (logits.double().log_softmax(-1) for logits in (baseline, regularised))
+    top = _likeliest(p, q)
+    kl, js = divergences(p, q)
+    return NextToken(
+        tokens=labels(bench.loaded.tokenizer, top),
+        baseline=p[top].exp().cpu().numpy(),
+        regularised=q[top].exp().cpu().numpy(),
+        baseline_rank=_ranks(p, top),
+        regularised_rank=_ranks(q, top),
+        kl=float(kl),
+        js=float(js),
+    )
+
+
+def _ranks(scores: torch.Tensor, ids: list[int]) -> np.ndarray:
+    return np.array([1 + int((scores > scores[n]).sum()) for n in ids])
+
+
+def _likeliest(p: torch.Tensor, q: torch.Tensor) -> list[int]:
+    """The ids that one of two models, probabilities or their logarithms [V] each, holds for most probable."""
+    top = dict.fromkeys(torch.cat((p.topk(SHOWN).indices, q.topk(SHOWN).indices)).tolist())
+    return sorted(top, key=lambda n: -max(float(p[n]), float(q[n])))[:SHOWN]
+
+
+def divergences(p: torch.Tensor, q: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """KL(p || q) and the Jensen-Shannon divergence of log-probabilities [..., V], in nats [...], never negative."""
+
+    def kl(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return (a.exp() * (a - b)).sum(-1).clamp_min(0.0)
+
+    middle = torch.logaddexp(p, q) - np.log(2.0)
+    return kl(p, q), (kl(p, middle) + kl(q, middle)) / 2
+
+
+def _generated(
+    bench: Bench,
+    inputs: Batch,
+    baseline: torch.Tensor,
+    regularised: torch.Tensor,
+    ids: tuple[torch.Tensor, ...],
+) -> Generated:
+    decode = bench.loaded.target_tokenizer.batch_decode
+    targets, mask = ids[0][:, 1:], bench.target_mask(ids[0])[:, 1:]
+    return Generated(
+        sources=bench.loaded.tokenizer.batch_decode(inputs["input_ids"], skip_special_tokens=True),
+        baseline=decode(ids[0], skip_special_tokens=True),
+        regularised=decode(ids[1], skip_special_tokens=True),
+        baseline_log_prob=_forced(baseline, targets, mask),
+        regularised_log_prob=_forced(regularised, targets, mask),
+    )
+
+
+def _forced(logits: torch.Tensor, targets: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
+    """log p of each row's target tokens, summed: [rows]."""
+    chosen = logits.double().log_softmax(-1).gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    return (chosen * mask).sum(-1).cpu().numpy()
+
+
+def embeddings(inputs: Batch, hidden: torch.Tensor) -> torch.Tensor:
+    """Mean over a row's tokens of hidden states [rows, N, P], of length 1: [rows, P] in float64."""
+    weight = inputs["attention_mask"].unsqueeze(-1).double()
+    return torch.nn.functional.normalize((hidden.double() * weight).sum(1) / weight.sum(1), dim=-1)
+
+
+def similarity(inputs: Batch, baseline: torch.Tensor, regularised: torch.Tensor) -> Similarity:
+    """Mean-pooled, normalised embeddings of hidden states [rows, N, P], compared."""
+    a, b = embeddings(inputs, baseline), embeddings(inputs, regularised)
+    return Similarity((a @ a.T).cpu().numpy(), (b @ b.T).cpu().numpy(), (a * b).sum(-1).cpu().numpy())
+
+
+@dataclass(frozen=True)
+class HeadOutput:
+    """An encoder's head on one row: probabilities of the likeliest answers [answers], untouched and regularised.
+
+    place: which mask of the row is answered, by its token's position; None for a class of the whole row.
+    """
+
+    place: int | None
+    answers: list[str]
+    baseline: np.ndarray
+    regularised: np.ndarray
+
+
+def head_outputs(bench: Bench, before: Side, after: Side, row: int) -> list[HeadOutput]:
+    """What an encoder's head says of a row: one for each mask in it, or its classes; none where it has no head."""
+    if before.scores is None or after.scores is None:
+        return []
+    p, q = (side.scores[row].double().log_softmax(-1).exp() for side in (before, after) if side.scores is not None)
+    if bench.head == "classification":
+        names: Mapping[Any, str] = bench.model.config.id2label or {}
+        answers = [str(names.get(n, n)) for n in range(len(p))]
+        return [HeadOutput(None, answers, p.cpu().numpy(), q.cpu().numpy())]
+    masked = (before.inputs["input_ids"][row] == bench.loaded.tokenizer.mask_token_id).nonzero()[:, 0].tolist()
+    found = []
+    for at in masked:
+        top = _likeliest(p[at], q[at])
+        answers = labels(bench.loaded.tokenizer, top)
+        found.append(HeadOutput(at, answers, p[at][top].cpu().numpy(), q[at][top].cpu().numpy()))
+    return found
+
+
+def neighbours(similarity: np.ndarray) -> np.ndarray:
+    """Each row's nearest other row by cosine [rows]; -1 where there is no other."""
+    if len(similarity) < 2:
+        return np.full(len(similarity), -1)
+    return np.where(np.eye(len(similarity), dtype=bool), -np.inf, similarity).argmax(1)

