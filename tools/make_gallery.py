@@ -35,7 +35,7 @@ def main() -> None:
     with serving() as address, chromium() as browser:
         for theme in ("light", "dark"):
             for entry in gallery.ENTRIES:
-                key = gallery.POSTERS[benches[entry.scenario.model].task]
+                key = benches[entry.scenario.model].mode.first_figure
                 image = drawn(browser, address, entry, key, theme)
                 path = gallery.STORE / f"{entry.name}-{theme}.svg.gz"
                 path.write_bytes(gzip.compress(image.encode(), 9, mtime=0))

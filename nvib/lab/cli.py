@@ -1,94 +1,128 @@
-"""Command line: the embedded models, one scenario's numbers, a prior from a file of texts, and sweeps."""
+"""Command line: the embedded models, one scenario's numbers, a prior from a file of texts, sweeps, and the app.
+
+What a verb needs is imported when it runs: `nvib --help` answers at once.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
+import runpy
 import sys
-from dataclasses import fields, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from nvib import __version__
 from nvib.errors import NVError
-from nvib.lab import Bench, Observation, Scenario, observe
-from nvib.lab.scenario import SEARCHES
-from nvib.lab.share import link
-from nvib.lab.share.fingerprint import differences, fingerprint, numbers
-from nvib.lab.share.record import plain, record
-from nvib.lab.sweep import paper
-from nvib.lab.sweep.paper import PAPER, TRIALS
-from nvib.lab.sweep.run import Plan, name_of, read, sweep
-from nvib.lab.sweep.space import count, space
-from nvib.lab.sweep.tasks import FEWEST, OWN, PARTS, TASKS, Task, own, task
-from nvib.lab.uploads import pairs, texts
-from nvib.lab.view.comparison import Comparison, compare
-from nvib.models import loading
-from nvib.models.catalogue import CATALOGUE
+from nvib.lab.fields import Field
+from nvib.lab.scenario import FIELDS, Scenario, options
+from nvib.models.catalogue import CATALOGUE, resolve
 
-LONG = {f.name: "--" + f.name.replace("_", "-") for f in fields(Scenario)}
+if TYPE_CHECKING:
+    from nvib.lab.model.bench import Bench
+    from nvib.lab.share.link import Made
+    from nvib.lab.sweep.tasks import Task
+    from nvib.lab.view.comparison import Comparison
+    from nvib.lab.view.observation import Observation
+
+EXTRAS = {"optuna": "sweep", "sacrebleu": "sweep", "torchmetrics": "sweep", "streamlit": "app", "plotly": "app"}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; returns the exit status, 1 with one sentence on an error."""
-    chosen = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["serve"]:
+        return _serve(given[1:])
+    chosen = parser().parse_args(given)
     try:
         chosen.run(chosen)
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS:
+            raise
+        print(f"nvib {chosen.verb} needs {error.name}; run pip install 'nvib-explorer[{EXTRAS[error.name]}]'.",
+              file=sys.stderr)  # fmt: skip
+        return 1
     except (NVError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m nvib", description=__doc__)
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    listing = verbs.add_parser("models", help="the embedded models, and whether each is installed")
-    listing.add_argument("--prepare", action="store_true", help="convert what needs converting, once")
-    listing.set_defaults(run=_models)
+def parser() -> argparse.ArgumentParser:
+    """Every verb with its options."""
+    whole = argparse.ArgumentParser(prog="nvib", description=(__doc__ or "").partition("\n")[0])
+    whole.add_argument("--version", action="version", version=f"nvib {__version__}")
+    verbs = whole.add_subparsers(dest="verb", required=True)
 
-    seen = verbs.add_parser("observe", help="one scenario: the numbers that the app shows")
-    seen.add_argument("--link", metavar="URL", help="a link that the app made; the options below go on top")
-    seen.add_argument("--scenario", metavar="FILE", help="a .json scenario that the app saved, instead of a link")
-    seen.add_argument("--json", action="store_true", help="everything, as JSON")
-    neutral = Scenario()
-    for name, option in LONG.items():
-        seen.add_argument(option, dest=name, metavar="VALUE", help=f"default {getattr(neutral, name)!r}")
-    seen.set_defaults(run=_observe)
+    def verb(name: str, run: Callable[[argparse.Namespace], None], help: str) -> argparse.ArgumentParser:
+        added = verbs.add_parser(name, help=help)
+        added.set_defaults(run=run)
+        return added
 
-    prior = verbs.add_parser("prior", help="estimate a prior from texts of the model's own domain")
+    models = verb("models", _models, "the embedded models, and whether each is installed")
+    models.add_argument("--prepare", action="store_true", help="convert what needs converting, once")
+
+    observe = verb("observe", _observe, "one scenario: the numbers that the app shows")
+    observe.add_argument("--link", metavar="URL", help="a link that the app made; the options below go on top")
+    observe.add_argument("--scenario", metavar="FILE", help="a .json scenario that the app saved, instead of a link")
+    observe.add_argument("--json", action="store_true", help="everything, as JSON")
+    for name, field in FIELDS.items():
+        observe.add_argument(option(name), dest=name, metavar="VALUE", help=_help(field))
+
+    prior = verb("prior", _prior, "estimate a prior from texts of the model's own domain")
     prior.add_argument("--model", required=True, help="an embedded model, a hub id or a folder")
     prior.add_argument("--texts", required=True, metavar="FILE", help=".txt, or .csv and .jsonl with a column text")
     prior.add_argument("--out", required=True, metavar="FILE", help="the prior, as safetensors")
-    prior.set_defaults(run=_prior)
 
-    swept = verbs.add_parser("sweep", help="temperatures against a task; what is done stays done when it is stopped")
-    swept.add_argument(
-        "--task", required=True,
-        help=f"{', '.join(TASKS)}; with a network the paper's {', '.join(PAPER)}; or own, with texts of yours",
-    )  # fmt: skip
-    swept.add_argument("--model", help="of a task of your own; the others have theirs")
-    for domain, name in OWN.items():
-        swept.add_argument(f"--{domain}", metavar="FILE", help=f"{name} texts of a task of your own, as of `prior`")
-    swept.add_argument(
+    sweep = verb("sweep", _sweep, "temperatures against a task; what is done stays done when it is stopped")
+    sweep.add_argument("--task", required=True, help="one of the tasks (docs/sweeps.md), or own, with texts of yours")
+    sweep.add_argument("--model", help="of a task of your own; the others have theirs")
+    for domain in ("inside", "outside"):
+        sweep.add_argument(f"--{domain}", metavar="FILE", help=f"texts {domain} the domain of a task of your own")
+    sweep.add_argument(
         "--grid", metavar="SPEC", help='"decoder_alpha=inf,1 decoder_sigma=0:0.5": values, or for a search a range'
     )
-    swept.add_argument("--search", help=f"{', '.join(SEARCHES)}; default grid, random over the paper's ranges")
-    swept.add_argument("--points", type=int, default=TRIALS, metavar="N", help="of a random or adaptive search")
-    swept.add_argument("--seed", type=int, default=0, metavar="N", help="of a random or adaptive search")
-    swept.add_argument("--count", type=int, metavar="N", help="examples of each set")
-    swept.add_argument(
+    sweep.add_argument("--search", help=f"{', '.join(options('search'))}; default grid, random over the paper's ranges")
+    sweep.add_argument("--points", type=int, default=64, metavar="N", help="of a random or adaptive search")
+    sweep.add_argument("--seed", type=int, default=0, metavar="N", help="of a random or adaptive search")
+    sweep.add_argument("--count", type=int, metavar="N", help="examples of each set")
+    sweep.add_argument(
         "--out", required=True, metavar="FILE", help="the results, SQLite; taken up again if it is there"
     )
-    swept.set_defaults(run=_sweep)
-    return parser
+    verbs.add_parser("serve", help="the app, with the options of streamlit run", add_help=False)
+    return whole
+
+
+def option(field: str) -> str:
+    """A scenario's field as an option: "--decoder-alpha"."""
+    return "--" + field.replace("_", "-")
+
+
+def _help(field: Field) -> str:
+    return f"{field.help} Takes {field.takes.words}; default {field.default!r}.".replace("%", "%%")
+
+
+def _serve(arguments: list[str]) -> int:
+    """Hand over to the app's own launcher, which stands on a higher floor than the command line."""
+    sys.argv = ["nvib serve", *arguments]
+    try:
+        runpy.run_module("nvib.show", run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        if isinstance(ended.code, str):
+            print(ended.code, file=sys.stderr)
+            return 1
+        return ended.code or 0
+    return 0
 
 
 def _models(chosen: argparse.Namespace) -> None:
     if chosen.prepare:
-        loading.prepare(progress=_report)
+        from nvib.models.loading import prepare
+
+        prepare(progress=_report)
         return
     for card in CATALOGUE.values():
         state = "installed" if card.installed else "not installed"
@@ -97,20 +131,27 @@ def _models(chosen: argparse.Namespace) -> None:
 
 def _observe(chosen: argparse.Namespace) -> None:
     scenario, made = _scenario(chosen)
+    from nvib.lab.model.bench import Bench
+    from nvib.lab.share.fingerprint import differences
+    from nvib.lab.view.comparison import compare
+    from nvib.lab.view.observation import observe
+
     bench = Bench(scenario.model, device="auto")
     seen = observe(bench, scenario)
-    written = None if bench.task == "similarity" else compare(bench, scenario, bench.prior(scenario))
+    compared = compare(bench, scenario, bench.priors.of(scenario)) if bench.mode.writes else None
     if chosen.json:
-        _print_json(bench, scenario, seen, written)
+        _print_json(bench, scenario, seen, compared)
     else:
-        _print_summary(bench, seen, written)
+        _print_summary(bench, seen, compared)
     if made.fingerprint:
         for line in differences(seen, made.fingerprint):
             print(f"Differs from the link: {line}", file=sys.stderr)
 
 
-def _scenario(chosen: argparse.Namespace) -> tuple[Scenario, link.Made]:
+def _scenario(chosen: argparse.Namespace) -> tuple[Scenario, Made]:
     """The scenario of a link or file, with the options on top. Raises NVError for a value that is not legal."""
+    from nvib.lab.share import link
+
     base, made, ignored = Scenario(), link.Made(), list[str]()
     if chosen.link and chosen.scenario:
         raise NVError("Both --link and --scenario were given; give one of them.")
@@ -118,40 +159,52 @@ def _scenario(chosen: argparse.Namespace) -> tuple[Scenario, link.Made]:
         base, made, ignored = link.decode(dict(parse_qsl(urlsplit(chosen.link).query, keep_blank_values=True)))
     if chosen.scenario:
         base, made = link.from_json(chosen.scenario, _read(chosen.scenario))
-    given = {name: value for name in LONG if (value := getattr(chosen, name)) is not None}
-    said, _, refused = link.decode({"v": link.VERSION, **given})
     for sentence in ignored:
         print(sentence, file=sys.stderr)
-    if refused:
-        told = re.sub(r"The link's (\w+)=", lambda found: f"{LONG[found[1]]} ", refused[0])
-        raise NVError(told.replace("was ignored", "was refused"))
-    return replace(base, **{name: getattr(said, name) for name in given}), link.Made() if given else made
+    changes: dict[str, Any] = {}
+    for name, field in FIELDS.items():
+        text = getattr(chosen, name)
+        try:
+            if text is not None:
+                changes[name] = resolve(text) if name == "model" else field.parse(text)
+        except ValueError as error:
+            raise NVError(f"{option(name)}: {error}") from error
+    return replace(base, **changes), link.Made() if changes else made
 
 
-def _print_json(bench: Bench, scenario: Scenario, seen: Observation, written: Comparison | None) -> None:
-    found: dict[str, Any] = {
+def _print_json(bench: Bench, scenario: Scenario, seen: Observation, compared: Comparison | None) -> None:
+    from nvib.lab.share import link
+    from nvib.lab.share.fingerprint import fingerprint
+    from nvib.lab.share.record import plain, record
+
+    whole: dict[str, Any] = {
         "app": __version__, "model": bench.shape.name, "revision": bench.shape.revision,
         "fingerprint": fingerprint(seen), "scenario": plain(link.values(scenario)), "observation": record(seen),
     }  # fmt: skip
-    if written is not None:
-        found["comparison"] = plain(written)
-    json.dump(found, sys.stdout, ensure_ascii=False, allow_nan=False)
+    if compared is not None:
+        whole["comparison"] = plain(compared)
+    json.dump(whole, sys.stdout, ensure_ascii=False, allow_nan=False)
     print()
 
 
-def _print_summary(bench: Bench, seen: Observation, written: Comparison | None) -> None:
+def _print_summary(bench: Bench, seen: Observation, compared: Comparison | None) -> None:
+    from nvib.lab.share.fingerprint import numbers
+
     print(f"{bench.shape.name}, {bench.shape.revision}, {bench.shape.device}, {bench.shape.dtype}")
     for name, value in numbers(seen).items():
         print(f"{name:32} {value:.6g}")
-    if written is not None:
+    if compared is not None:
         for n, row in enumerate(seen.rows):
-            print(f"\n{row}", *(f"  {side:9} {texts[n]!r}" for side, texts in written.outputs.items()), sep="\n")
+            print(f"\n{row}", *(f"  {side:9} {texts[n]!r}" for side, texts in compared.outputs.items()), sep="\n")
 
 
 def _prior(chosen: argparse.Namespace) -> None:
-    found = texts(chosen.texts, _read(chosen.texts))
+    from nvib.lab.model.bench import Bench
+    from nvib.lab.uploads import texts
+
+    lines = texts(chosen.texts, _read(chosen.texts))
     bench = Bench(chosen.model, device="auto")
-    prior = bench.estimate(found, f"the file {Path(chosen.texts).name}", _tokens)
+    prior = bench.priors.estimate(lines, f"the file {Path(chosen.texts).name}", _tokens)
     print(file=sys.stderr)
     try:
         prior.save(chosen.out)
@@ -159,50 +212,64 @@ def _prior(chosen: argparse.Namespace) -> None:
         raise NVError(f"The prior cannot be written to {chosen.out!r} ({error.strerror}).") from error
 
 
-def _sweep(given: argparse.Namespace) -> None:
-    if given.count is not None and given.count < FEWEST:
-        raise NVError(f"--count {given.count} is too few examples; give {FEWEST} or more.")
-    grid = given.grid or (PAPER[given.task].grid if given.task in PAPER else "")
-    search = given.search or ("random" if given.task in PAPER and not given.grid else "grid")
-    count(space(Scenario(), grid), search, given.points)  # before anything is loaded
-    bench, swept, base = _task(given)
-    plan = Plan(swept, space(base, grid), search, given.points, given.seed)
-    sweep(bench, plan, given.out, progress=_places)
+def _sweep(chosen: argparse.Namespace) -> None:
+    from nvib.lab.sweep.paper import PAPER
+    from nvib.lab.sweep.run import Plan, read, sweep
+    from nvib.lab.sweep.space import count, space
+    from nvib.lab.sweep.tasks import FEWEST, PARTS
+
+    if chosen.count is not None and chosen.count < FEWEST:
+        raise NVError(f"--count {chosen.count} is too few examples; give {FEWEST} or more.")
+    grid = chosen.grid or (PAPER[chosen.task].grid if chosen.task in PAPER else "")
+    search = chosen.search or ("random" if chosen.task in PAPER and not chosen.grid else "grid")
+    count(space(Scenario(), grid), search, chosen.points)  # before anything is loaded
+    bench, task, base = _task(chosen)
+    plan = Plan(task, space(base, grid), search, chosen.points, chosen.seed)
+    sweep(bench, plan, chosen.out, progress=_places)
     print(file=sys.stderr)
-    found = read(plan, given.out, bench.shape.revision)
-    print(f"{swept.metric.name}; change in {swept.metric.change_unit} with its 95 % interval. {swept.source}")
-    for row in found.rows:
+    findings = read(plan, chosen.out, bench.shape.revision)
+    print(f"{task.metric.name}; change in {task.metric.change_unit} with its 95 % interval. {task.source}")
+    for row in findings.rows:
         change = row.result
-        print(f"{_said(row.point)}\t{row.name}\t{'in' if row.inside else 'out'}\t{row.part}\t{change.value:.4f}\t"
+        print(f"{_spec(row.point)}\t{row.name}\t{'in' if row.inside else 'out'}\t{row.part}\t{change.value:.4f}\t"
               f"{change.change:+.2f}\t[{change.low:+.2f}, {change.high:+.2f}]")  # fmt: skip
-    print(f"Best {swept.chosen} on {PARTS[0]}, and so measured on {PARTS[1]}: {_said(found.best)}")
+    print(f"Best {task.chosen} on {PARTS[0]}, and so measured on {PARTS[1]}: {_spec(findings.best)}")
 
 
-def _said(point: Scenario) -> str:
+def _spec(point: Scenario) -> str:
     """A point as a grid would name it."""
+    from nvib.lab.sweep.store import name_of
+
     return " ".join(f"{key}={value}" for key, value in json.loads(name_of(point)).items()) or "identity"
 
 
-def _task(given: argparse.Namespace) -> tuple[Bench, Task, Scenario]:
+def _task(chosen: argparse.Namespace) -> tuple[Bench, Task, Scenario]:
     """The task that was asked for, its model, and where the sweep starts from."""
-    if given.task == "own":
-        files = {domain: getattr(given, domain) for domain in OWN if getattr(given, domain)}
-        if not given.model or not files:
+    from nvib.lab.model.bench import Bench
+    from nvib.lab.sweep import paper, tasks
+    from nvib.lab.uploads import pairs
+
+    if chosen.task == "own":
+        files = {domain: getattr(chosen, domain) for domain in tasks.OWN if getattr(chosen, domain)}
+        if not chosen.model or not files:
             raise NVError("A task of your own needs --model, and --inside or --outside with a file of texts.")
-        found = {domain: pairs(name, _read(name), empty=True) for domain, name in files.items()}
-        bench = Bench(given.model, device="auto")
-        swept, told = own(bench.shape, found)
-        print(*told, sep="\n", end="\n" * bool(told), file=sys.stderr)
-        return bench, swept, Scenario(model=swept.model)
-    wanted = PAPER[given.task].model if given.task in PAPER else None
-    swept = paper.task(given.task, PAPER[given.task], given.count or 100) if wanted else task(given.task, given.count)
-    if given.model not in (None, swept.model):
-        raise NVError(f"The task {swept.name!r} is for {swept.model}, not {given.model!r}.")
-    bench = Bench(swept.model, device="auto")
-    base = Scenario(model=swept.model)
-    if wanted:
-        base = replace(base, prior="own", prior_id=paper.prior(bench, PAPER[given.task], progress=_tokens))
-    return bench, swept, base
+        texts = {domain: pairs(name, _read(name), empty=True) for domain, name in files.items()}
+        bench = Bench(chosen.model, device="auto")
+        task, skipped = tasks.own(bench.shape, texts)
+        print(*skipped, sep="\n", end="\n" * bool(skipped), file=sys.stderr)
+        return bench, task, Scenario(model=task.model)
+    published = paper.PAPER.get(chosen.task)
+    if published:
+        task = paper.task(chosen.task, published, chosen.count or 100)
+    else:
+        task = tasks.task(chosen.task, chosen.count)
+    if chosen.model not in (None, task.model):
+        raise NVError(f"The task {task.name!r} is for {task.model}, not {chosen.model!r}.")
+    bench = Bench(task.model, device="auto")
+    base = Scenario(model=task.model)
+    if published:
+        base = replace(base, prior="own", prior_id=paper.prior(bench, published, progress=_tokens))
+    return bench, task, base
 
 
 def _places(done: int, count: int) -> None:

@@ -1,106 +1,156 @@
-"""The whole state of a view as one frozen value."""
+"""The whole state of a view as one frozen value; each of its fields is declared here, and nowhere else."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
+from nvib.lab.fields import AnyText, Choice, Field, Flag, Layers, Number, Pattern, Value, Whole, layer_range, of
 from nvib.settings import KINDS, Regularisation, Temperature
 
-PRIOR_SOURCES = ("shipped", "broad", "text", "normal", "own")
-METRICS = ("change", "prior mass", "entropy")
-SCALES = ("linear", "sqrt", "log")
-EFFECTS = ("total", "local")
-ACROSS = ("layer", "mean", "max")
-TASKS = ("", "language", "language-start", "phonemes", "retrieval", "own")
-SEARCHES = ("grid", "random", "adaptive")
-VIEW = (
-    "kind", "layer", "head", "across", "row", "cell", "metric", "scale", "special", "merge", "with_prior", "level",
-    "seed", "other_text", "path", "target", "length", "sampled", "listing", "task", "grid", "search", "trials",
-    "examples", "measured",
-)  # fmt: skip
+PARTS = {
+    "input": "model and text",
+    "setting": "what is regularised, how strongly, and the prior",
+    "view": "what the pages show of it",
+    "generation": "how text is generated, and what it is compared with",
+    "sweep": "what the page Sweep measures",
+}
+ANY = AnyText()
+ALPHA, SIGMA, LAYERS = Number(-100, 100, also=math.inf), Number(0, 100), Layers()
+ALPHA_HELP = (
+    "log αₙ = |xₙ|²/2r + τα·s: how many standard deviations above the prior a token's pseudo-count "
+    "starts. Smaller gives the prior more attention; identity removes the prior component."
+)
+SIGMA_HELP = "σₙ² = σₚ²·τσ²: each token's share of the prior's standard deviation. 0 is identity."
+LAYERS_HELP = "The layers that are regularised; nothing for all."
 
 
 @dataclass(frozen=True)
 class Scenario:
     """Model, text, setting and view. Every default is neutral: identity, all heads, the first layer.
 
-    text: one text, or one sentence or word a line; *_alpha, *_sigma: temperatures of each kind of attention (alpha =
-    inf removes the prior); *_layers: "" for all, or "2-5"; mu: shared by all kinds; effect: "total", or "local" for
-    each layer on the baseline's own inputs; prior: "shipped", "broad" (of several languages), "text" (estimated from
-    prior_text), "normal" or "own" (a visitor's file, known by prior_id); kind, layer, head, row: which attention map is
-    shown, head "mean", "max" or a number; across: that layer, or the "mean" or "max" of all; cell: the weight that is
-    explained, "query,key" by position with key "prior" for the prior, "" for the one that changed most; metric: what
-    the overview shows; scale: of the maps; special, with_prior: whether the maps show special tokens and the prior;
-    merge: pieces of a word as one; level: of the intervals; seed: of the draws and of sampled text; other_text: what
-    the Prior page compares with; path: whether Explore walks from identity to the setting; target: reference outputs, a
-    line for each row; length: the most tokens that are generated; sampled: from the model's distribution, not greedy;
-    listing: the texts that Compare goes through, one a line, a reference after a tab; task: what the page Sweep
-    measures, "" for the model's first one; grid: the settings that it tries, "" for the model's own; search: how;
-    trials: how many, where that is no grid; examples: of each set, 0 for as many as the page proposes; measured: the
-    metric that is shown, "" for the task's first.
+    Raises ValueError, with one sentence, for a value that a field does not take.
     """
 
-    model: str = "smollm2"
-    text: str = ""
-    encoder_alpha: float = math.inf
-    encoder_sigma: float = 0.0
-    cross_alpha: float = math.inf
-    cross_sigma: float = 0.0
-    decoder_alpha: float = math.inf
-    decoder_sigma: float = 0.0
-    mu: float = 1.0
-    encoder_layers: str = ""
-    cross_layers: str = ""
-    decoder_layers: str = ""
-    effect: str = "total"
-    protected: int = 0
-    prior: str = "shipped"
-    prior_text: str = ""
-    prior_id: str = ""
-    prior_mean_scale: float = 1.0
-    prior_variance_scale: float = 1.0
-    pseudo_count_shift: float = 0.0
-    kind: str = ""
-    layer: int = 0
-    head: str = "mean"
-    across: str = "layer"
-    row: int = 0
-    cell: str = ""
-    metric: str = "change"
-    scale: str = "sqrt"
-    special: bool = True
-    merge: bool = False
-    with_prior: bool = True
-    level: float = 0.95
-    seed: int = 0
-    other_text: str = ""
-    path: bool = False
-    target: str = ""
-    length: int = 24
-    sampled: bool = False
-    listing: str = ""
-    task: str = ""
-    grid: str = ""
-    search: str = "grid"
-    trials: int = 24
-    examples: int = 0
-    measured: str = ""
+    model: str = of("input", "smollm2", ANY, "An embedded model, a Hugging Face hub id or a local folder.")
+    text: str = of("input", "", ANY, "One text, or one sentence or word a line, as the model takes it.")
+
+    encoder_alpha: float = of("setting", math.inf, ALPHA, ALPHA_HELP)
+    encoder_sigma: float = of("setting", 0.0, SIGMA, SIGMA_HELP)
+    cross_alpha: float = of("setting", math.inf, ALPHA, ALPHA_HELP)
+    cross_sigma: float = of("setting", 0.0, SIGMA, SIGMA_HELP)
+    decoder_alpha: float = of("setting", math.inf, ALPHA, ALPHA_HELP)
+    decoder_sigma: float = of("setting", 0.0, SIGMA, SIGMA_HELP)
+    mu: float = of(
+        "setting", 1.0, Number(0, 1),
+        "μₙ = τμ·xₙ + (1 − τμ)·μₚ: the share of the token that is kept. 1 is identity.",
+    )  # fmt: skip
+    encoder_layers: str = of("setting", "", LAYERS, LAYERS_HELP)
+    cross_layers: str = of("setting", "", LAYERS, LAYERS_HELP)
+    decoder_layers: str = of("setting", "", LAYERS, LAYERS_HELP)
+    effect: str = of(
+        "setting", "total", Choice(("total", "local")),
+        "Total: every layer sees what the layers before it changed, and the output changes. Local: each layer "
+        "is regularised on the baseline's own inputs, and the output stays the baseline's.", swept=False,
+    )  # fmt: skip
+    protected: int = of(
+        "setting", 0, Whole(0, 8),
+        "Leading positions that do not see the prior, so that the attention sink on the first token "
+        "survives. Our extension, not the paper's: 0 is the published behaviour.", kept=True,
+    )  # fmt: skip
+    prior: str = of(
+        "setting", "shipped", Choice(("shipped", "broad", "text", "normal", "own")),
+        "Shipped with the model, of one language or of several (broad), estimated from a text, the standard normal, or "
+        "a file of one's own.", kept=True,
+    )  # fmt: skip
+    prior_text: str = of(
+        "setting", "", ANY,
+        "Text of the model's own domain, a paragraph a line; the prior is estimated from it.", swept=False, kept=True,
+    )  # fmt: skip
+    prior_id: str = of(
+        "setting", "", Pattern("a prior's fingerprint, twelve hexadecimal digits", r"([0-9a-f]{12})?"),
+        "Which file of one's own is the prior, by its fingerprint.", swept=False, kept=True,
+    )  # fmt: skip
+    prior_mean_scale: float = of("setting", 1.0, Number(-1000, 1000), "Multiplies the prior's mean. 1 leaves it alone.")
+    prior_variance_scale: float = of(
+        "setting", 1.0, Number(0, 100, above=True), "Multiplies the prior's variance. 1 leaves it alone."
+    )
+    pseudo_count_shift: float = of(
+        "setting", 0.0, Number(-1000, 1000), "Added to the prior's log pseudo-count. 0 leaves it alone."
+    )
+
+    kind: str = of("view", "", Choice(("", *KINDS)), "The attention that is shown; nothing for the model's last kind.")
+    layer: int = of("view", 0, Whole(0, 999), "The layer that is shown.")
+    head: str = of(
+        "view", "mean", Pattern("mean, max or the number of a head", r"mean|max|\d{1,4}"),
+        "The head that is shown, or the mean or the largest of all.",
+    )  # fmt: skip
+    across: str = of(
+        "view", "layer", Choice(("layer", "mean", "max")), "That layer, or the mean or the largest of all layers."
+    )
+    row: int = of("view", 0, Whole(0, 999), "The row of the text whose attention is shown.")
+    cell: str = of(
+        "view", "", Pattern("query,key by position, as 3,5 or 3,prior", r"(\d{1,4},(\d{1,4}|prior))?"),
+        "The weight that is explained; nothing for the one that changed most.",
+    )  # fmt: skip
+    metric: str = of(
+        "view", "change", Choice(("change", "prior mass", "entropy")), "What the overview of all heads shows."
+    )
+    scale: str = of("view", "sqrt", Choice(("linear", "sqrt", "log")), "How the colours of the maps grow.")
+    special: bool = of("view", True, Flag(), "Off: their rows and columns are left out of the maps.")
+    merge: bool = of(
+        "view", False, Flag(),
+        "Pieces of a word become one: the sum of the attention to them, the mean of the attention from them.",
+    )  # fmt: skip
+    with_prior: bool = of("view", True, Flag(), "Off: each NV row is divided by what the tokens got in all.")
+    level: float = of(
+        "view", 0.95, Number(0, 0.9999, above=True), "The probability that the intervals of the weights hold."
+    )
+    seed: int = of("generation", 0, Whole(0, 999_999), "Of draws, of sampled text and of a search.")
+    other_text: str = of("view", "", ANY, "Another text, whose distance to the prior the page Prior shows beside.")
+    path: bool = of("view", False, Flag(), "Whether Explore walks from identity to the setting.")
+
+    target: str = of("generation", "", ANY, "What should come out, a line for each row of the text.")
+    length: int = of("generation", 24, Whole(1, 200), "The most tokens that are generated.")
+    sampled: bool = of(
+        "generation", False, Flag(),
+        "Sampled: from the model's own distribution. Both models draw with the same noise, so that two models "
+        "that agree write the same text.",
+    )  # fmt: skip
+    listing: str = of("generation", "", ANY, "Texts that Compare goes through, one a line, a reference after a tab.")
+
+    task: str = of(
+        "sweep", "", Choice(("", "language", "language-start", "phonemes", "retrieval", "own")),
+        "What is measured; nothing for the model's first task.",
+    )  # fmt: skip
+    grid: str = of(
+        "sweep", "", Pattern("at most 1,000 characters", r"[^\x00]{0,1000}"),
+        "The settings that are tried, as decoder_alpha=inf,1; nothing for the model's own.",
+    )  # fmt: skip
+    search: str = of(
+        "sweep",
+        "grid",
+        Choice(("grid", "random", "adaptive")),
+        "Every point, random ones, or what those before hint at.",
+    )
+    trials: int = of("sweep", 24, Whole(1, 500), "How many points, where the search is no grid.")
+    examples: int = of("sweep", 0, Whole(0, 4000), "Texts of each set; 0 for as many as the page proposes.")
+    measured: str = of(
+        "sweep", "", Pattern("the name of a metric", r"[A-Za-z0-9 -]{0,40}"),
+        "The metric that is shown; nothing for the task's first.",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        for name, declared in FIELDS.items():
+            object.__setattr__(self, name, declared.checked(getattr(self, name)))
 
     def regularisation(self, counts: Mapping[str, int] | None = None) -> Regularisation:
-        """The setting as the library takes it; counts: the model's layers by kind, needed where some are chosen.
-
-        Raises ValueError for a value out of range.
-        """
+        """The setting as the library takes it; counts: the model's layers by kind, needed where some are chosen."""
         return Regularisation(
             **{kind: self.temperature(kind) for kind in KINDS},  # type: ignore[arg-type]
+            **{name: getattr(self, name) for name in SCALES_OF_SETTING},
             layers=self._layers(counts or {}),
-            protected=self.protected,
-            prior_mean_scale=self.prior_mean_scale,
-            prior_variance_scale=self.prior_variance_scale,
-            pseudo_count_shift=self.pseudo_count_shift,
         )
 
     def _layers(self, counts: Mapping[str, int]) -> dict[str, range] | None:
@@ -110,20 +160,21 @@ class Scenario:
             return None
         return {kind: range(counts.get(kind, 0)) if r is None else r for kind, r in chosen.items()}
 
+    def temperature(self, kind: str) -> Temperature:
+        """The temperature of one kind of attention."""
+        return Temperature(getattr(self, f"{kind}_alpha"), getattr(self, f"{kind}_sigma"), self.mu)
+
+    def changed(self) -> dict[str, Value]:
+        """The values of the fields that are off their defaults, by name."""
+        return {name: value for name, f in FIELDS.items() if (value := getattr(self, name)) != f.default}
+
     def without_view(self) -> Scenario:
         """What the model is run on and with: the same for every view of one run."""
-        neutral = Scenario()
-        return replace(self, **{name: getattr(neutral, name) for name in VIEW})
-
-    def temperature(self, kind: str) -> Temperature:
-        return Temperature(getattr(self, f"{kind}_alpha"), getattr(self, f"{kind}_sigma"), self.mu)
+        return replace(self, **{f.name: f.default for f in FIELDS.values() if f.name in VIEW})
 
     def at_identity(self) -> Scenario:
         """The same view with every temperature, and the prior's scales, back at their neutral values."""
-        neutral = Scenario()
-        kept = {"model", "text", "prior", "prior_text", "prior_id", "protected", *VIEW}
-        changed = {f.name: getattr(neutral, f.name) for f in fields(self) if f.name not in kept}
-        return replace(self, **changed)
+        return replace(self, **{f.name: f.default for f in FIELDS.values() if not f.kept})
 
     def at_share(self, share: float) -> Scenario:
         """The setting at a share of the way from identity, 0, to what it is, 1.
@@ -141,11 +192,23 @@ class Scenario:
         return replace(self, **sigmas, mu=1 + share * (self.mu - 1), pseudo_count_shift=shift)
 
 
-def layer_range(text: str) -> range | None:
-    """ "2-5" as layers 2, 3, 4 and 5, "" as None for all. Raises ValueError for anything else."""
-    if not text:
-        return None
-    found = re.fullmatch(r"(\d{1,3})-(\d{1,3})", text, re.ASCII)
-    if found is None or int(found[1]) > int(found[2]):
-        raise ValueError(f"layers={text!r} is no range of layers; write 2-5, or nothing for all.")
-    return range(int(found[1]), int(found[2]) + 1)
+FIELDS: dict[str, Field] = {f.name: Field(f.name, f.default, **f.metadata) for f in fields(Scenario)}
+VIEW = tuple(f.name for f in FIELDS.values() if f.part not in ("input", "setting"))
+SWEPT = tuple(f.name for f in FIELDS.values() if f.swept)  # what a sweep may vary
+SCALES_OF_SETTING = tuple(f.name for f in fields(Regularisation) if f.name in FIELDS)  # by the library's own names
+
+
+def options(name: str) -> tuple[str, ...]:
+    """The words that a field takes, in their order. Raises ValueError for a field of another kind."""
+    takes = FIELDS[name].takes
+    if not isinstance(takes, Choice):
+        raise ValueError(f"The field {name!r} has no list of words; it takes {takes.words}.")
+    return takes.options
+
+
+def bounds(name: str) -> tuple[int, int]:
+    """The least and the greatest whole number that a field takes. Raises ValueError for a field of another kind."""
+    takes = FIELDS[name].takes
+    if not isinstance(takes, Whole):
+        raise ValueError(f"The field {name!r} is no whole number; it takes {takes.words}.")
+    return takes.low, takes.high

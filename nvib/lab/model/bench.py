@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 
 from nvib.errors import NVError
-from nvib.estimation import estimate_prior
 from nvib.families import kinds
+from nvib.lab.model.mode import check, head_of, mode_of
+from nvib.lab.model.priors import Priors
 from nvib.lab.model.shape import Shape
 from nvib.lab.scenario import Scenario
 from nvib.memory import Memory
 from nvib.models import loading
 from nvib.prior import Prior, standard_normal_prior
-from nvib.reinterpretation import Reinterpretation, reinterpret
+from nvib.reinterpretation import reinterpret
 
 MAX_TOKENS = 1024
-MAX_PRIOR_CHARACTERS = 1_000_000
-PRIORS_KEPT = 16
 RESULTS_KEPT = 128
+ANSWER = 64  # new tokens of an answer, at most
+UNBOUNDED = 1 << 20  # positions of a model that has no limit
 BYTES_KEPT = 600 * 2**20  # of forwards, for each model
 Batch = dict[str, torch.Tensor]
 
@@ -41,22 +42,24 @@ class Bench:
     ) -> None:
         self.loaded = loading.load(name, device, dtype, progress=progress)
         self.model = self.loaded.model
-        self.kept: Memory[Any] = Memory(BYTES_KEPT, lambda side: side.nbytes)
-        self.small: Memory[Any] = Memory(RESULTS_KEPT)  # paths and generated texts, by what they are of
-        self._priors: Memory[Prior] = Memory(PRIORS_KEPT)
-        self._own: Memory[Prior] = Memory(PRIORS_KEPT)
-        self._open = ExitStack()
+        found = kinds(self.model)
+        self.mode = mode_of(found)
+        check(self.model, self.loaded.name, self.mode)
+        self.head = head_of(self.model, self.mode)
+        self.sides: Memory[Any] = Memory(BYTES_KEPT, lambda side: side.nbytes)  # forwards, by what they are of
+        self.results: Memory[Any] = Memory(RESULTS_KEPT)  # walks and generated texts, by what they are of
         first = self.loaded.prior or standard_normal_prior(self.model)
-        self.nv: Reinterpretation = self._open.enter_context(reinterpret(self.model, first))
-        self.shape = self._shape()
+        self.nv = reinterpret(self.model, first).__enter__()
+        self.shape = self._shape(found)
         self.kinds, self.layers, self.heads = self.shape.kinds, self.shape.layers, self.shape.heads
+        self.priors = Priors(self.loaded, self.shape.words, self.training_batch)
 
     def close(self) -> None:
         """Take NV attention out of the model again."""
-        self._open.close()
+        self.nv.__exit__()
 
-    def _shape(self) -> Shape:
-        loaded, config, found = self.loaded, self.model.config, kinds(self.model)
+    def _shape(self, found: tuple[str, ...]) -> Shape:
+        loaded, config = self.loaded, self.model.config
         return Shape(
             name=loaded.name,
             revision=loaded.revision,
@@ -70,28 +73,17 @@ class Bench:
             dtype=loaded.dtype,
         )
 
-    @property
-    def task(self) -> str:
-        """What the model's output is: "next token", "generated text" or "similarity"."""
-        return self.shape.task
-
-    @property
-    def measure(self) -> str:
-        """What an output's symbols are: "phonemes", or "text"."""
-        return "phonemes" if self.loaded.name == "g2p" else "text"
-
-    @property
-    def head(self) -> str:
-        """What an encoder's head gives, "masked token" or "classification"; "" for a model without one."""
-        name = type(self.model).__name__
-        if self.task != "similarity" or not name.endswith(("ForMaskedLM", "ForSequenceClassification")):
-            return ""
-        return "masked token" if name.endswith("ForMaskedLM") else "classification"
-
     def hidden_states(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor | None]:
         """An encoder's last hidden states [rows, N, P], and its head's logits or None."""
         out = self.model(**batch, output_hidden_states=bool(self.head))
         return (out.hidden_states[-1], out.logits) if self.head else (out.last_hidden_state, None)
+
+    def output(self, batch: Batch) -> torch.Tensor:
+        """What the model says of a batch: logits [rows, tokens, V], or an encoder's last hidden states [rows, N, P]."""
+        if self.mode.writes:
+            logits: torch.Tensor = self.model(**batch, use_cache=False).logits
+            return logits
+        return self.hidden_states(batch)[0]
 
     # Text
 
@@ -116,67 +108,16 @@ class Bench:
         """The most tokens a text may have here: the page's cap, or the model's own limit."""
         return min(MAX_TOKENS, getattr(self.model.config, "max_position_embeddings", MAX_TOKENS))
 
-    def regularised(self, scenario: Scenario, prior: Prior) -> AbstractContextManager[None]:
+    def under(self, scenario: Scenario, prior: Prior) -> AbstractContextManager[None]:
         """The model under a scenario's setting, in this thread and inside the `with` only."""
         return self.nv.regularised(scenario.regularisation(self.layers), prior, local=scenario.effect == "local")
 
-    # Prior
-
-    def prior(self, scenario: Scenario, progress: Callable[[int], None] | None = None) -> Prior:
-        """The prior that a scenario names; estimated ones are kept. Raises NVError when there is none."""
-        if scenario.prior == "shipped":
-            if self.loaded.prior is None:
-                raise NVError(
-                    f"{self.loaded.name} has no shipped prior; give text to estimate one from, "
-                    "or choose the standard normal."
-                )
-            return self.loaded.prior
-        if scenario.prior == "broad":
-            if self.loaded.broad is None:
-                raise NVError(f"{self.loaded.name} has no prior of several languages; choose another source.")
-            return self.loaded.broad
-        if scenario.prior == "own":
-            return self._own.get(scenario.prior_id, self._unknown)
-        if scenario.prior == "normal":
-            return self._priors.get("normal", lambda: standard_normal_prior(self.model))
-        text = scenario.prior_text
-        return self._priors.get(
-            ("text", text), lambda: self.estimate(text.splitlines(), "the visitor's text", progress)
-        )
-
-    def has_prior(self, scenario: Scenario) -> bool:
-        """Whether the prior from a scenario's text is at hand."""
-        return ("text", scenario.prior_text) in self._priors
-
-    def estimate(self, texts: Sequence[str], corpus: str, progress: Callable[[int], None] | None = None) -> Prior:
-        """A prior from texts of the model's own domain; what progress raises stops it. Raises NVError for no text."""
-        lines = [piece for text in texts for piece in (text.split() if self.loaded.name == "g2p" else [text])]
-        lines = [line for line in lines if line.strip()]
-        if not lines:
-            raise NVError("The prior's text is empty; paste text of the model's own domain, a paragraph a line.")
-        characters = sum(len(line) for line in lines)
-        if characters > MAX_PRIOR_CHARACTERS:
-            raise NVError(f"The prior's text has {characters:,} characters; {MAX_PRIOR_CHARACTERS:,} are enough.")
-        batches = (self.training_batch(lines[i : i + 8]) for i in range(0, len(lines), 8))
-        about = {"corpus": corpus, "texts": str(len(lines)), "model": f"{self.loaded.name}, {self.loaded.revision}"}
-        return estimate_prior(self.model, batches, provenance=about, progress=progress)
-
-    def keep_prior(self, prior: Prior) -> str:
-        """Take in a visitor's prior; the answer names it in a scenario. Raises NVError when it does not fit."""
-        prior.check(self.model)
-        self._own.get(prior.fingerprint, lambda: prior)
-        return prior.fingerprint
-
-    def _unknown(self) -> Prior:
-        raise NVError(
-            "The prior that this view was made with is a file of its maker's, and this server does not have it: "
-            "upload it on the page Prior, or choose another source."
-        )
+    # Inputs of an estimate
 
     def training_batch(self, texts: Sequence[str], targets: Sequence[str] | None = None) -> Batch:
         """Inputs for estimate_prior; an encoder-decoder without targets reads its own greedy output."""
         batch = self.truncated(texts)
-        if self.task == "generated text":
+        if self.mode.answers:
             ids = self.target_ids(targets) if targets else self.generate(batch)
             batch["decoder_input_ids"] = ids[:, :-1]
             batch["decoder_attention_mask"] = self.target_mask(ids)[:, 1:]
@@ -190,13 +131,22 @@ class Bench:
         )  # fmt: skip
         return {name: encoded[name].to(self.model.device) for name in ("input_ids", "attention_mask")}
 
-    # Encoder-decoder targets
+    # Generated text
+
+    def room(self, batch: Mapping[str, torch.Tensor]) -> int:
+        """How many tokens fit behind a batch's: after the text, or in a decoder of its own."""
+        used = batch["input_ids"].shape[1] if self.mode.continues else 2
+        return int(getattr(self.model.config, "max_position_embeddings", UNBOUNDED)) - used
 
     @torch.no_grad()
-    def generate(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Greedy output ids [rows, 1 + tokens], start token first, under whatever setting is active."""
-        room = getattr(self.model.config, "max_position_embeddings", 128)
-        return self.nv.generate(**batch, do_sample=False, num_beams=1, max_new_tokens=min(64, room - 2))
+    def generate(self, batch: Mapping[str, torch.Tensor], most: int = ANSWER, **options: Any) -> torch.Tensor:
+        """Greedy output ids, with the text or the start token first, under whatever setting is active.
+
+        most: new tokens, fewer where they do not fit; options: of transformers' own, on top.
+        """
+        length = min(most, self.room(batch))
+        ids: torch.Tensor = self.nv.generate(**batch, do_sample=False, num_beams=1, max_new_tokens=length, **options)
+        return ids
 
     def target_ids(self, texts: Sequence[str]) -> torch.Tensor:
         """Decoder ids of given outputs, start token first and end token last: [rows, tokens]."""

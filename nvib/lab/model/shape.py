@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nvib.errors import NVError
+from nvib.lab.model.mode import Mode, mode_of
+from nvib.models.catalogue import CATALOGUE, ModelCard
 
 MAX_ROWS = 32
 MAX_CHARACTERS = 20_000
@@ -30,19 +32,32 @@ class Shape:
     broad: bool = False
 
     @property
-    def task(self) -> str:
-        """What the model's output is: "next token", "generated text" or "similarity"."""
-        if self.kinds == ("encoder",):
-            return "similarity"
-        return "next token" if self.kinds == ("decoder",) else "generated text"
+    def mode(self) -> Mode:
+        """What the model's output is."""
+        return mode_of(self.kinds)
+
+    @property
+    def card(self) -> ModelCard | None:
+        """The catalogue's entry, or None for a hub model or a local folder."""
+        return CATALOGUE.get(self.name)
+
+    @property
+    def words(self) -> bool:
+        """Whether each word of a text is an input of its own."""
+        return self.card is not None and self.card.words
+
+    @property
+    def symbols(self) -> str:
+        """What an output is made of: "phonemes", or "text"."""
+        return self.card.symbols if self.card else "text"
 
     def rows(self, text: str) -> list[str]:
-        """The separate inputs in a text: lines for encoders, words for graphemes to phonemes, else the whole."""
+        """The separate inputs in a text: its words, its lines or the whole. Raises NVError for none or too many."""
         if len(text) > MAX_CHARACTERS:
             raise NVError(f"The text has {len(text):,} characters; shorten it to {MAX_CHARACTERS:,} or fewer.")
-        if self.name == "g2p":
+        if self.words:
             rows, unit = text.split(), "words"
-        elif self.task == "similarity":
+        elif self.mode.lines:
             rows, unit = [line.strip() for line in text.splitlines() if line.strip()], "lines"
         else:
             rows, unit = [text] if text.strip() else [], "texts"

@@ -9,23 +9,12 @@ import numpy as np
 
 from nvib.errors import NVError
 from nvib.lab.view.observation import Observation
-from nvib.lab.view.outputs import Generated, NextToken
 
 RELATIVE, ABSOLUTE = 1e-3, 1e-4  # what rounding on another machine may move
 
 
 def numbers(seen: Observation) -> dict[str, float]:
     """The numbers that stand for a result, by name: of the output first, then of the attention in view."""
-    output = seen.output
-    if isinstance(output, NextToken):
-        found = {"KL of the next token": output.kl, "highest next-token probability": output.regularised.max()}
-    elif isinstance(output, Generated):
-        found = {
-            "log p of the output, baseline": output.baseline_log_prob.sum(),
-            "log p of the output, NV": output.regularised_log_prob.sum(),
-        }
-    else:
-        found = {"mean cosine, NV": output.regularised.mean(), "cosine to the baseline": output.moved.mean()}
     beside = {
         "distance to the baseline": seen.change.mean(),
         "attention on the prior": seen.prior_mass.mean(),
@@ -34,7 +23,7 @@ def numbers(seen: Observation) -> dict[str, float]:
         "mean log α": seen.log_alpha[np.isfinite(seen.log_alpha)].mean() if np.isfinite(seen.log_alpha).any() else 0.0,
         "weights shown": seen.regularised.size,
     }
-    return {name: float(value) for name, value in (found | beside).items()}
+    return {name: float(value) for name, value in (seen.output.numbers | beside).items()}
 
 
 def fingerprint(seen: Observation) -> str:

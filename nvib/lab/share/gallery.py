@@ -126,10 +126,6 @@ def find(scenario: Scenario) -> Entry | None:
     return next((entry for entry in ENTRIES if entry.scenario == scenario), None)
 
 
-# What stands in the place of the page's first figure until the browser has drawn it: the figure's key, by task.
-POSTERS = {"next token": "next-token", "similarity": "similarity-nv", "generated text": "map-nv"}
-
-
 @cache
 def poster(entry: Entry, theme: str) -> str | None:
     """The stored image of an entry's first figure as a data URL, or None."""

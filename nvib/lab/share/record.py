@@ -11,9 +11,8 @@ import numpy as np
 from nvib.errors import NVError
 from nvib.lab.view.cell import Cell
 from nvib.lab.view.observation import Observation
-from nvib.lab.view.outputs import Generated, NextToken, Similarity
+from nvib.lab.view.outputs import OUTPUTS
 
-OUTPUTS = {"next token": NextToken, "generated text": Generated, "similarity": Similarity}
 NAMES = {kind: name for name, kind in OUTPUTS.items()}
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import fields
 
+from nvib.lab.fields import layer_range
 from nvib.lab.model.bench import MAX_TOKENS
 from nvib.lab.model.shape import Shape
-from nvib.lab.scenario import Scenario, layer_range
+from nvib.lab.scenario import SCALES_OF_SETTING, Scenario
 from nvib.lab.sweep.run import Plan
 from nvib.lab.sweep.tasks import OWN
 from nvib.settings import Temperature
@@ -52,6 +53,9 @@ with torch.inference_mode(), nvib.reinterpret(loaded.model, prior) as nv:
 {then}        with nvib.capture(places, against=before) as after:
             regularised = loaded.model(**{batch})
 """
+BATCHES = {
+    "next token": "inputs", "generated text": "forced", "similarity": "inputs, output_hidden_states=True",
+}  # fmt: skip
 GREEDY = "forced, ids = greedy(nv, inputs)\n", "answer = greedy(nv, inputs)[1]\n"
 
 SHOWN = '''source = inputs["attention_mask"][row].bool()  # [tokens], padding left out
@@ -120,7 +124,7 @@ OWN_TASK = """files = {files!r}  # yours
 texts = {{domain: pairs(name, open(name, "rb").read(), empty=True) for domain, name in files.items()}}
 made, skipped = own(bench.shape, texts)
 """
-KEPT = 'import nvib\n\nbench.keep_prior(nvib.Prior.load("prior-{id}.safetensors"))  # as the page Prior saved it\n'
+KEPT = 'import nvib\n\nbench.priors.keep(nvib.Prior.load("prior-{id}.safetensors"))  # as the page Prior saved it\n'
 
 
 def script(scenario: Scenario, shape: Shape, page: str = "Explore") -> str:
@@ -128,11 +132,11 @@ def script(scenario: Scenario, shape: Shape, page: str = "Explore") -> str:
 
     page: on Compare a decoder goes on writing. Raises NVError for an empty text.
     """
-    kind, task = scenario.kind or shape.kinds[-1], shape.task
+    kind, mode = scenario.kind or shape.kinds[-1], shape.mode
     rows = shape.rows(scenario.text)
     layers = [scenario.layer] if scenario.across == "layer" else list(range(shape.layers[kind]))
-    answers = task == "generated text"
-    sampled = page == "Compare" and scenario.sampled and task == "next token"
+    answers = mode.answers
+    sampled = page == "Compare" and scenario.sampled and mode.continues
     imports = ["import torch", *(["import transformers"] if sampled else []), "", "import nvib"]
     parts = [
         *imports,
@@ -144,14 +148,16 @@ def script(scenario: Scenario, shape: Shape, page: str = "Explore") -> str:
         parts.append(ANSWERED)
     parts += [*_prior(scenario, shape), f"setting = {_setting(scenario, shape)}"]
     parts.append(INPUTS.format(texts=_list(rows), row=min(scenario.row, len(rows) - 1)))
-    first, then = GREEDY if answers else _generation(scenario, page, task)
+    first, then = GREEDY if answers else _generation(scenario, page, shape)
     parts.append(
         RUN.format(
             kind=kind,
             layers=layers,
             first=first and f"    {first}",
             then=then and f"        {then}",
-            batch={"generated text": "forced", "similarity": "inputs, output_hidden_states=True"}.get(task, "inputs"),
+            batch={"generated text": "forced", "similarity": "inputs, output_hidden_states=True"}.get(
+                mode.name, "inputs"
+            ),
             local=", local=True" if scenario.effect == "local" else "",
         )
     )
@@ -169,7 +175,7 @@ def script(scenario: Scenario, shape: Shape, page: str = "Explore") -> str:
     )
     if not (scenario.special and scenario.with_prior) or scenario.merge:
         parts.append("# The view hides or joins some of these tokens; the maps here have them all.\n")
-    parts.append(OUTPUTS[task] if task == "similarity" else OUTPUTS[task].lstrip("\n"))
+    parts.append(OUTPUTS[mode.name] if mode.lines else OUTPUTS[mode.name].lstrip("\n"))
     if first and not answers:
         parts.append('print(*(loaded.tokenizer.decode(text[0]) for text in (ids, answer)), sep="\\n")\n')
     return "\n".join(parts)
@@ -179,9 +185,9 @@ def _prior(scenario: Scenario, shape: Shape) -> list[str]:
     if scenario.prior != "text":
         return [PRIORS[scenario.prior].format(id=scenario.prior_id)]
     lines = [line for line in scenario.prior_text.splitlines() if line.strip()]
-    words = [word for line in lines for word in line.split()] if shape.name == "g2p" else lines
+    words = [word for line in lines for word in line.split()] if shape.words else lines
     parts = [ESTIMATED.format(corpus=_list(words), most=MAX_TOKENS)]
-    if shape.task == "generated text":
+    if shape.mode.answers:
         parts += [
             "anything = nvib.standard_normal_prior(loaded.model)",
             "with torch.inference_mode(), nvib.reinterpret(loaded.model, anything) as nv:",
@@ -192,33 +198,29 @@ def _prior(scenario: Scenario, shape: Shape) -> list[str]:
 
 def _setting(scenario: Scenario, shape: Shape) -> str:
     """`nvib.Regularisation(...)` with what is not neutral."""
-    said = []
+    arguments: list[str] = []
     for kind in shape.kinds:
         given, neutral = scenario.temperature(kind), Temperature()
         changed = [f"{f.name}={_number(getattr(given, f.name))}" for f in fields(Temperature)
                    if getattr(given, f.name) != getattr(neutral, f.name)]  # fmt: skip
         if changed:
-            said.append(f"{kind}=nvib.Temperature({', '.join(changed)})")
+            arguments.append(f"{kind}=nvib.Temperature({', '.join(changed)})")
     chosen = {kind: layer_range(getattr(scenario, f"{kind}_layers")) for kind in shape.kinds}
     if any(layers is not None for layers in chosen.values()):
         named = {kind: range(shape.layers[kind]) if r is None else r for kind, r in chosen.items()}
-        said.append(f"layers={named!r}")
-    neutral_scenario = Scenario()
-    for name in ("protected", "prior_mean_scale", "prior_variance_scale", "pseudo_count_shift"):
-        value = getattr(scenario, name)
-        if value != getattr(neutral_scenario, name):
-            said.append(f"{name}={_number(value)}")
-    whole = ", ".join(said)
+        arguments.append(f"layers={named!r}")
+    arguments += [f"{name}={_number(value)}" for name, value in scenario.changed().items() if name in SCALES_OF_SETTING]
+    whole = ", ".join(arguments)
     return (
         f"nvib.Regularisation({whole})"
         if len(whole) < 80
-        else f"nvib.Regularisation(\n    {f',{chr(10)}    '.join(said)},\n)"
+        else f"nvib.Regularisation(\n    {f',{chr(10)}    '.join(arguments)},\n)"
     )
 
 
-def _generation(scenario: Scenario, page: str, task: str) -> tuple[str, str]:
+def _generation(scenario: Scenario, page: str, shape: Shape) -> tuple[str, str]:
     """What a decoder writes on the page Compare, untouched and regularised: two lines of code, or nothing."""
-    if page != "Compare" or task != "next token":
+    if page != "Compare" or not shape.mode.continues:
         return "", ""
     how = "do_sample=False"
     if scenario.sampled:
@@ -245,8 +247,7 @@ def _list(texts: list[str]) -> str:
 
 def sweep_script(plan: Plan) -> str:
     """Python that runs a sweep and prints what the page Sweep shows of it."""
-    task, base, neutral = plan.task, plan.space.base, Scenario()
-    changed = [f.name for f in fields(base) if getattr(base, f.name) != getattr(neutral, f.name)]
+    task, base = plan.task, plan.space.base
     keep = KEPT.format(id=base.prior_id) if base.prior == "own" else ""
     made = f"made = task({task.name!r}, {max(map(len, task.sets.values()))})\n"
     if task.name == "own":
@@ -256,7 +257,7 @@ def sweep_script(plan: Plan) -> str:
         imports=OWN_IMPORTS if task.name == "own" else "from nvib.lab.sweep.tasks import task\n",
         model=task.model,
         made=keep + made,
-        start=f"Scenario({', '.join(f'{name}={getattr(base, name)!r}' for name in changed)})",
+        start=f"Scenario({', '.join(f'{name}={value!r}' for name, value in base.changed().items())})",
         grid=plan.space.spec,
         plan=", ".join(map(repr, (plan.search, plan.trials, plan.seed))),
     )

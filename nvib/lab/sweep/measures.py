@@ -13,9 +13,8 @@ from functools import partial
 import numpy as np
 import torch
 from rapidfuzz.distance import Levenshtein
-from sacrebleu import BLEU
-from torchmetrics.functional.text import rouge_score
 
+from nvib.lab.metrics import bleus, rouges
 from nvib.lab.model.bench import Bench
 from nvib.lab.view import outputs
 
@@ -136,24 +135,6 @@ def written(bench: Bench, examples: Sequence[Example]) -> np.ndarray:
     """ROUGE-1, -2 and -L, 1, and the counts of two BLEUs of the model's own generation: [examples, 4 + 2 x 10]."""
     said = _generated(bench, examples, own=True, size=BATCH)
     return np.array([[*rouges(t, e.target), 1.0, *bleus(t, e.target)] for t, e in zip(said, examples, strict=True)])
-
-
-def rouges(text: str, target: str) -> list[float]:
-    """F-measures of ROUGE-1, -2 and -L."""
-    found = rouge_score(text, target, rouge_keys=("rouge1", "rouge2", "rougeL"))
-    return [float(found[f"rouge{key}_fmeasure"]) for key in ("1", "2", "L")]
-
-
-def bleus(text: str, target: str) -> list[float]:
-    """The counts of BLEU between white space, as torchmetrics, then in sacreBLEU's own words ("13a").
-
-    Each: n-grams found, n-grams written, for n from 1 to 4, the output's length and the target's.
-    """
-    found: list[float] = []
-    for tokens in ("none", "13a"):
-        score = BLEU(tokenize=tokens, effective_order=True).sentence_score(text, [target])
-        found += [*score.counts, *score.totals, score.sys_len, score.ref_len]
-    return found
 
 
 def _bleu(first: int) -> Callable[[np.ndarray], np.ndarray]:

@@ -155,4 +155,4 @@ def prior(
     groups = [found[n : n + BATCH] for n in range(0, len(found), BATCH)]
     batches = (bench.training_batch([e.text for e in group], [e.target for e in group]) for group in groups)
     about = {"corpus": f"{len(found)} rows of {source.hub}, {split}"}
-    return bench.keep_prior(estimate_prior(bench.model, batches, provenance=about, progress=progress))
+    return bench.priors.keep(estimate_prior(bench.model, batches, provenance=about, progress=progress))

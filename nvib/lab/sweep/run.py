@@ -1,14 +1,11 @@
-"""Temperatures against a task, point by point, into a file that survives a kill."""
+"""Temperatures against a task, point by point."""
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import math
-import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,28 +13,18 @@ import numpy as np
 
 from nvib.errors import NVError
 from nvib.lab.model.bench import Bench
-from nvib.lab.scenario import Scenario
-from nvib.lab.share import link
-from nvib.lab.sweep import space as search
+from nvib.lab.scenario import VIEW, Scenario
+from nvib.lab.sweep import space
 from nvib.lab.sweep.bootstrap import Change, changed, compare, pooled
 from nvib.lab.sweep.measures import Metric
 from nvib.lab.sweep.space import Space
+from nvib.lab.sweep.store import Store, name_of
 from nvib.lab.sweep.tasks import TEST, VALIDATION, Task
-
-SCHEMA = """
-create table if not exists about (key text primary key, value text not null);
-create table if not exists sums (
-  point text not null, name text not null, part text not null, example integer not null,
-  sums text not null, primary key (point, name, part, example)
-) without rowid;
-"""
-TABLES = {"about", "sums"}
-Place = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A task, the settings to try on it, and how: search.SEARCHES; trials: how many, where it is no grid."""
+    """A task, the settings to try on it, and how: as the scenario names it; trials: how many, where it is no grid."""
 
     task: Task
     space: Space
@@ -46,11 +33,11 @@ class Plan:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        search.count(self.space, self.search, self.trials)
+        space.count(self.space, self.search, self.trials)
 
     @property
     def points(self) -> int:
-        return search.count(self.space, self.search, self.trials)
+        return space.count(self.space, self.search, self.trials)
 
     @property
     def places(self) -> int:
@@ -89,67 +76,6 @@ def untouched(task: Task) -> Scenario:
     return Scenario(model=task.model)
 
 
-def file_name(task: Task, revision: str) -> str:
-    """A name for a task's file of results that no other task, text or model has."""
-    said = f"{task.name} {task.digest} {task.model} {revision}"
-    return f"{task.name}-{hashlib.sha256(said.encode()).hexdigest()[:16]}.db"
-
-
-def name_of(scenario: Scenario) -> str:
-    """A point's name in the store: what is not neutral in it."""
-    said = {key: value for key, value in link.values(scenario).items() if key not in ("model", "text")}
-    return json.dumps({key: repr(v) if isinstance(v, float) else str(v) for key, v in said.items()}, sort_keys=True)
-
-
-class Store:
-    """Sums of every example by point, set and part, in one SQLite file; a set is written whole."""
-
-    def __init__(self, path: str | Path, task: Task, revision: str) -> None:
-        about = {"task": task.name, "texts": task.digest, "metric": task.metric.name, "revision": revision}
-        self._path = str(path)
-        with self._told("opened as a sweep's; name another one"):
-            self._db = sqlite3.connect(path, timeout=30)
-            tables = {name for (name,) in self._db.execute("select name from sqlite_master where type = 'table'")}
-        kept = about
-        if not tables - TABLES:
-            with self._told("written"), self._db:
-                self._db.executescript(SCHEMA)
-                self._db.executemany("insert or ignore into about values (?, ?)", about.items())
-                kept = dict(self._db.execute("select key, value from about"))
-        if kept != about or tables - TABLES:
-            self._db.close()
-            what = "the sweep of another task, text or model" if kept != about else "something else than a sweep"
-            raise NVError(f"The file {self._path!r} holds {what}; name another one.")
-
-    @contextmanager
-    def _told(self, what: str) -> Iterator[None]:
-        """SQLite's errors in one sentence."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise NVError(f"The file {self._path!r} cannot be {what} ({error}).") from error
-
-    def close(self) -> None:
-        self._db.close()
-
-    def __contains__(self, place: Place) -> bool:
-        query = "select 1 from sums where point = ? and name = ? and part = ? limit 1"
-        with self._told("read"):
-            return self._db.execute(query, place).fetchone() is not None
-
-    def put(self, place: Place, found: np.ndarray) -> None:
-        """Write the sums [examples, sums] of one place, all or nothing; another's of the same place stay."""
-        rows = [(*place, n, json.dumps(sums)) for n, sums in enumerate(found.tolist())]
-        with self._told("written"), self._db:
-            self._db.executemany("insert or ignore into sums values (?, ?, ?, ?, ?)", rows)
-
-    def get(self, place: Place) -> np.ndarray:
-        """The sums [examples, sums] of one place."""
-        query = "select sums from sums where point = ? and name = ? and part = ? order by example"
-        with self._told("read"):
-            return np.array([json.loads(sums) for (sums,) in self._db.execute(query, place)])
-
-
 def sweep(bench: Bench, plan: Plan, path: str | Path, progress: Callable[[int, int], None] | None = None) -> None:
     """Measure the untouched model and every point on the validation parts, then the best point on the test parts.
 
@@ -157,7 +83,7 @@ def sweep(bench: Bench, plan: Plan, path: str | Path, progress: Callable[[int, i
     raises stops the work, and nothing is lost.
     """
     task, done, base = plan.task, 0, untouched(plan.task)
-    search.check(plan.space, bench.shape)
+    space.check(plan.space, bench.shape)
     with closing(Store(path, task, bench.shape.revision)) as store:
 
         def measured(point: Scenario, part: str) -> None:
@@ -167,7 +93,7 @@ def sweep(bench: Bench, plan: Plan, path: str | Path, progress: Callable[[int, i
                     progress(done, plan.places)
                 place = (name_of(point), name, part)
                 if place not in store:
-                    with nullcontext() if point == base else bench.regularised(point, bench.prior(point)):
+                    with nullcontext() if point == base else bench.under(point, bench.priors.of(point)):
                         store.put(place, task.measure.run(bench, task.part(name, part)))
                 if point == base:
                     _measurable(task, name, part, store.get(place))
@@ -176,7 +102,7 @@ def sweep(bench: Bench, plan: Plan, path: str | Path, progress: Callable[[int, i
         measured(base, VALIDATION)
         measured(base, TEST)
         tried: dict[Scenario, float] = {}
-        proposed = search.proposals(plan.space, plan.search, plan.trials, plan.seed)
+        proposed = space.proposals(plan.space, plan.search, plan.trials, plan.seed)
         point = next(proposed, None)
         while point is not None:
             measured(point, VALIDATION)
@@ -226,7 +152,7 @@ def _tried(store: Store, plan: Plan) -> tuple[dict[Scenario, float], bool]:
     """The plan's points that the store has whole on validation, with their merits; whether these are all."""
     found: dict[Scenario, float] = {}
     whole, base = True, untouched(plan.task)
-    proposed = search.proposals(plan.space, plan.search, plan.trials, plan.seed)
+    proposed = space.proposals(plan.space, plan.search, plan.trials, plan.seed)
     point = next(proposed, None)
     while point is not None:
         if all((name_of(at), name, VALIDATION) in store for at in (point, base) for name in plan.task.sets):
@@ -239,7 +165,7 @@ def _tried(store: Store, plan: Plan) -> tuple[dict[Scenario, float], bool]:
     return found, whole
 
 
-def _next(proposed: search.Proposals, merit: float) -> Scenario | None:
+def _next(proposed: space.Proposals, merit: float) -> Scenario | None:
     try:
         return proposed.send(merit)
     except StopIteration:
@@ -262,5 +188,5 @@ def _best(task: Task, tried: dict[Scenario, float]) -> Scenario:
 
 def in_explore(point: Scenario, view: Scenario) -> Scenario:
     """A point as Explore shows it: its setting, on the text and in the view of another scenario of the same model."""
-    kept = {name: getattr(view, name) for name in ("text", *search.VIEW)}
+    kept = {name: getattr(view, name) for name in ("text", *VIEW)}
     return replace(point, **kept)

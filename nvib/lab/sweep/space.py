@@ -5,21 +5,19 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Generator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import optuna
 
 from nvib.errors import NVError
 from nvib.lab.model.shape import Shape
-from nvib.lab.scenario import SEARCHES, VIEW, Scenario
-from nvib.lab.share import link
+from nvib.lab.scenario import FIELDS, SWEPT, Scenario, options
 from nvib.settings import KINDS
 
 MOST_POINTS = 10_000
 EMPTY = 'The grid is empty; write one such as "decoder_alpha=inf,1 decoder_sigma=0,0.2".'
-FIXED = ("model", "text", "effect", "prior_text", "prior_id", *VIEW)  # of a scenario, what no sweep varies
-VARIED = tuple(f.name for f in fields(Scenario) if f.name not in FIXED)
-NUMBERS = tuple(name for name in VARIED if isinstance(getattr(Scenario(), name), float))
+NUMBERS = tuple(name for name in SWEPT if isinstance(FIELDS[name].default, float))
 DIGITS = 3  # of a value that is drawn from a range
 Proposals = Generator[Scenario, float, None]
 
@@ -58,10 +56,11 @@ class Space:
 
     def at(self, values: dict[str, str]) -> Scenario:
         """The base with the values of some controls. Raises NVError for one that is not legal."""
-        said, _, ignored = link.decode({"v": link.VERSION, "model": self.base.model, **values})
-        if ignored:
-            raise NVError(ignored[0].replace("The link's", "The grid's").replace("was ignored", "was refused"))
-        return replace(self.base, **{name: getattr(said, name) for name in values})
+        try:
+            changes: dict[str, Any] = {name: FIELDS[name].parse(text) for name, text in values.items()}
+        except ValueError as error:
+            raise NVError(f"The grid's {error}") from error
+        return replace(self.base, **changes)
 
 
 def space(base: Scenario, spec: str) -> Space:
@@ -70,19 +69,19 @@ def space(base: Scenario, spec: str) -> Space:
     Raises NVError for a control that there is not or that no sweep varies, and for a value that is not legal.
     """
     base = replace(base.without_view(), text="", effect=Scenario().effect)
-    found = Space(base, ())
+    whole = Space(base, ())
     axes: dict[str, Axis] = {}
     for part in spec.split():
-        name, _, said = part.partition("=")
-        if name not in VARIED:
-            raise NVError(f"The grid's {name[:40]!r} is not a control that a sweep varies; use {', '.join(VARIED)}.")
+        name, _, listed = part.partition("=")
+        if name not in SWEPT:
+            raise NVError(f"The grid's {name[:40]!r} is not a control that a sweep varies; use {', '.join(SWEPT)}.")
         if name in axes:
             raise NVError(f"The grid names {name!r} twice; join its values with commas.")
-        ends = said.split(":")
+        ends = listed.split(":")
         ranged = len(ends) == 2 and name in NUMBERS
-        for value in ends if ranged else said.split(","):
-            found.at({name: value})
-        axes[name] = _range(name, *ends) if ranged else Axis(name, tuple(dict.fromkeys(said.split(","))))
+        for value in ends if ranged else listed.split(","):
+            whole.at({name: value})
+        axes[name] = _range(name, *ends) if ranged else Axis(name, tuple(dict.fromkeys(listed.split(","))))
     if not axes:
         raise NVError(EMPTY)
     return Space(base, tuple(axes.values()))
@@ -108,35 +107,35 @@ def grids(shape: Shape) -> dict[str, str]:
     """Grids worth trying on a model, by name: the first is where a sweep begins, the last is for a search."""
     kind, layers = shape.kinds[-1], shape.layers[shape.kinds[-1]]
     name = {"encoder": "the encoder", "cross": "cross attention", "decoder": "the decoder"}[kind]
-    found = {
+    known = {
         f"τα against τσ of {name}": f"{kind}_alpha=inf,4,2,1,0 {kind}_sigma=0,0.1,0.2,0.3,0.4",
         f"τσ of {name}": f"{kind}_sigma=0,0.1,0.2,0.3,0.4,0.5,0.6",
         f"τα of {name}": f"{kind}_alpha=inf,10,6,4,3,2,1,0,-1",
         "τμ": "mu=1,0.98,0.96,0.94,0.92,0.9",
     }
     if len(shape.kinds) > 1:
-        found["τσ of each attention"] = " ".join(f"{kind}_sigma=0,0.2,0.4" for kind in shape.kinds)
+        known["τσ of each attention"] = " ".join(f"{kind}_sigma=0,0.2,0.4" for kind in shape.kinds)
     if layers > 2:
         thirds = [f"{n * layers // 3}-{(n + 1) * layers // 3 - 1}" for n in range(3)]
-        found["τα by layers"] = f"{kind}_alpha=4,2,1,0 {kind}_layers={','.join(thirds)}"
+        known["τα by layers"] = f"{kind}_alpha=4,2,1,0 {kind}_layers={','.join(thirds)}"
     if shape.broad:
         by_prior = {"τα by prior": f"{kind}_alpha=6,4,2,1,0 prior=shipped,broad,normal"}
-        found = by_prior | found if shape.task == "next token" else found | by_prior
-    found["Ranges for a search"] = " ".join(f"{kind}_alpha=-2:8 {kind}_sigma=0:0.6" for kind in shape.kinds)
-    return found
+        known = by_prior | known if shape.mode.continues else known | by_prior
+    known["Ranges for a search"] = " ".join(f"{kind}_alpha=-2:8 {kind}_sigma=0:0.6" for kind in shape.kinds)
+    return known
 
 
 def count(space: Space, search: str, trials: int) -> int:
     """How many settings a search goes through. Raises NVError for a range in a grid, or for too many."""
-    if search not in SEARCHES:
-        raise NVError(f"There is no search {search!r}; choose {', '.join(SEARCHES)}.")
+    if search not in options("search"):
+        raise NVError(f"There is no search {search!r}; choose {', '.join(options('search'))}.")
     ranged = next((axis.name for axis in space.axes if not axis.values), None)
     if search == "grid" and ranged:
         raise NVError(f"The grid's {ranged} is a range; list its values, or choose a random or adaptive search.")
-    found = math.prod(len(axis.values) for axis in space.axes) if search == "grid" else trials
-    if not 1 <= found <= MOST_POINTS:
-        raise NVError(f"The sweep has {found:,} points; it takes 1 to {MOST_POINTS:,}.")
-    return found
+    points = math.prod(len(axis.values) for axis in space.axes) if search == "grid" else trials
+    if not 1 <= points <= MOST_POINTS:
+        raise NVError(f"The sweep has {points:,} points; it takes 1 to {MOST_POINTS:,}.")
+    return points
 
 
 def proposals(space: Space, search: str, trials: int, seed: int = 0) -> Proposals:

@@ -30,6 +30,7 @@ SENTENCE = re.compile(r"(?<=[.!?]) +(?=\S)")
 MOST_CHARACTERS = 20_000  # of one text of a visitor's own
 MOST_EXAMPLES = 2_000  # of a set of a visitor's own
 FEWEST = 4
+OWN_MEASURES = {"next token": LIKELIHOOD, "generated text": SUMMARIES, "similarity": RETRIEVAL}  # by mode
 OWN = {"inside": "in-domain", "outside": "out-of-domain"}
 
 
@@ -163,9 +164,7 @@ def own(shape: Shape, files: Mapping[str, Sequence[tuple[str, str]]]) -> tuple[T
     perplexity of the texts, phoneme error rate or ROUGE of what it makes of them against the targets, or the rank of a
     text's target among all. Raises NVError where too few rows are left.
     """
-    measure = {"next token": LIKELIHOOD, "similarity": RETRIEVAL}.get(shape.task, SUMMARIES)
-    if shape.name == "g2p":
-        measure = PHONEMES
+    measure = PHONEMES if shape.symbols == "phonemes" else OWN_MEASURES[shape.mode.name]
     sets, told = {}, []
     for domain, pairs in files.items():
         filled = [pair for pair in pairs if pair[0].strip()]

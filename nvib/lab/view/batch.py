@@ -46,7 +46,7 @@ def texts(listing: str) -> list[tuple[str, str]]:
 
 def go_through(bench: Bench, scenario: Scenario, prior: Prior, found: Sequence[tuple[str, str]]) -> Iterator[Row]:
     """Compare each text; a text that cannot be compared is a row with its problem, and the rest goes on."""
-    one = {"next token": _next_token, "generated text": _generated, "similarity": _similarity}[bench.task]
+    one = {"next token": _next_token, "generated text": _generated, "similarity": _similarity}[bench.mode.name]
     for text, target in found:
         if not text:
             yield Row(text, problem=NOTHING)
@@ -109,7 +109,7 @@ def _generated(bench: Bench, scenario: Scenario, prior: Prior) -> Row:
     if scenario.target:
         columns["reference"] = scenario.target
         for side in SIDES:
-            scores = metrics.against_references(bench.measure, [said[side]], [scenario.target])
+            scores = metrics.against_references(bench.shape.symbols, [said[side]], [scenario.target])
             columns |= {f"{name}, {side}": value for name, value in scores.items()}
     return Row(scenario.text, columns)
 
@@ -117,7 +117,7 @@ def _generated(bench: Bench, scenario: Scenario, prior: Prior) -> Row:
 def _similarity(bench: Bench, scenario: Scenario, prior: Prior) -> Row:
     batch = bench.encode(bench.rows(scenario.text))
     before = bench.hidden_states(batch)[0]
-    with bench.regularised(scenario, prior):
+    with bench.under(scenario, prior):
         after = bench.hidden_states(batch)[0]
     pooled = outputs.embeddings(batch, before), outputs.embeddings(batch, after)
     moved = float(similarity(batch, before, after).moved[0])

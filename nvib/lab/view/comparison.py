@@ -112,7 +112,7 @@ def target_of(scenario: Scenario, row: int) -> str:
 def force(bench: Bench, scenario: Scenario, prior: Prior, row: str, ids: Sequence[int]) -> Forced:
     """The tokens `ids` after a row of the text (for an encoder-decoder: as its output), under both models."""
     key = ("forced", scenario.without_view(), row, tuple(ids))
-    return bench.small.get(key, lambda: _force(bench, scenario, prior, row, ids))
+    return bench.results.get(key, lambda: _force(bench, scenario, prior, row, ids))
 
 
 @torch.inference_mode()
@@ -130,16 +130,16 @@ def forced_of(bench: Bench, before: torch.Tensor, after: torch.Tensor, text: tor
 
 def both_logits(bench: Bench, scenario: Scenario, prior: Prior, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits [N, V] of a batch of one, untouched and regularised."""
-    before = bench.model(**batch, use_cache=False).logits[0]
-    with bench.regularised(scenario, prior):
-        return before, bench.model(**batch, use_cache=False).logits[0]
+    before = bench.output(batch)[0]
+    with bench.under(scenario, prior):
+        return before, bench.output(batch)[0]
 
 
 def _inputs(bench: Bench, row: str, ids: Sequence[int]) -> tuple[Batch, torch.Tensor, int]:
     """Of one text: the batch [1, N], the token that each position is to foretell [T], and where the new ones begin."""
     new = torch.tensor(list(ids), dtype=torch.long, device=bench.model.device)
     batch = bench.encode([row])
-    if bench.task != "next token":
+    if bench.mode.answers:
         start = torch.full((1, 1), bench.model.config.decoder_start_token_id, device=new.device)
         return batch | {"decoder_input_ids": torch.cat((start, new[None, :-1]), 1)}, new, 0
     whole = torch.cat((batch["input_ids"], new[None]), 1)
@@ -156,7 +156,7 @@ def _at(before: torch.Tensor, after: torch.Tensor, text: torch.Tensor, start: in
 
 def _until_end(bench: Bench, ids: torch.Tensor) -> list[int]:
     """A generated row without its start token, up to and with the first end token."""
-    found = ids.tolist()[0 if bench.task == "next token" else 1 :]
+    found = ids.tolist()[0 if bench.mode.continues else 1 :]
     config: Any = bench.model.generation_config.eos_token_id or bench.model.config.eos_token_id
     ends = config if isinstance(config, list) else [config]
     last = next((n for n, number in enumerate(found) if number in ends), len(found) - 1)
@@ -168,7 +168,7 @@ def reference_ids(bench: Bench, row: str, text: str) -> list[int]:
 
     A space is put between the two where letters or digits meet. Raises NVError when it has no tokens.
     """
-    if bench.task != "next token":
+    if bench.mode.answers:
         return bench.target_ids([text])[0, 1:].tolist()
     text = f" {text}" if row[-1:].isalnum() and text[:1].isalnum() else text
     ids = bench.loaded.tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -10,7 +10,7 @@ import torch
 from nvib.lab.model.bench import Bench
 from nvib.lab.scenario import Scenario
 from nvib.lab.view.axes import axes
-from nvib.lab.view.forwards import baseline
+from nvib.lab.view.forwards import untouched_side
 from nvib.prior import Prior
 
 
@@ -69,7 +69,7 @@ def text_distance(bench: Bench, scenario: Scenario, text: str, kind: str) -> Tex
 
     Raises NVError with one sentence when the text cannot be shown.
     """
-    side, prior = baseline(bench, text), bench.prior(scenario)
+    side, prior = untouched_side(bench, text), bench.priors.of(scenario)
     found = [axes(bench, Scenario(), side.inputs, kind, row)[1] for row in range(len(bench.rows(text)))]
     layers = []
     for n in range(bench.layers[kind]):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from inspect import signature
-from typing import Any
 
 import torch
 
@@ -17,7 +16,7 @@ from nvib.prior import Prior
 
 @dataclass(frozen=True)
 class Side:
-    """One forward: its capture, and of its output what a page compares.
+    """One forward of a model, untouched or regularised: its capture, and of its output what a page compares.
 
     output: the next token's logits [V], the forced logits [rows, tokens, V] or the hidden states [rows, N, P].
     inputs: of the forward; generated: an encoder-decoder's greedy ids [rows, 1 + tokens], else None; scores: the logits
@@ -40,41 +39,41 @@ class Side:
         )
 
 
-def baseline(bench: Bench, text: str) -> Side:
+def untouched_side(bench: Bench, text: str) -> Side:
     """The untouched model on a text; an encoder-decoder is forced through its own greedy output."""
 
     def forward() -> Side:
         batch = bench.encode(bench.rows(text))
-        if bench.task != "generated text":
+        if not bench.mode.answers:
             return _forward(bench, dict(batch), None)
         ids = bench.generate(batch)
         forced = {"decoder_input_ids": ids[:, :-1], "decoder_attention_mask": bench.target_mask(ids)[:, 1:]}
         return _forward(bench, batch | forced, ids)
 
-    return bench.kept.get(("baseline", text), forward)
+    return bench.sides.get(("baseline", text), forward)
 
 
-def regularised(bench: Bench, scenario: Scenario, prior: Prior) -> Side:
+def nv_side(bench: Bench, scenario: Scenario, prior: Prior) -> Side:
     """The same inputs under the scenario's setting; an encoder-decoder's own greedy output is `generated`."""
-    before = baseline(bench, scenario.text)
-    make = partial(_regularised, bench, scenario, prior, before, before.capture)
-    return bench.kept.get(("regularised", scenario.without_view()), make)
+    before = untouched_side(bench, scenario.text)
+    make = partial(_nv_side, bench, scenario, prior, before, before.capture)
+    return bench.sides.get(("regularised", scenario.without_view()), make)
 
 
 @torch.inference_mode()
-def run(bench: Bench, scenario: Scenario) -> tuple[Side, Side]:
+def both_sides(bench: Bench, scenario: Scenario) -> tuple[Side, Side]:
     """Both sides of a scenario. Raises NVError or ValueError with one sentence when it cannot be run."""
-    prior = bench.prior(scenario)
-    return baseline(bench, scenario.text), regularised(bench, scenario, prior)
+    prior = bench.priors.of(scenario)
+    return untouched_side(bench, scenario.text), nv_side(bench, scenario, prior)
 
 
-def passing(bench: Bench, scenario: Scenario, prior: Prior) -> Side:
-    """As `regularised`, for a setting that is only passed by: its capture has summaries alone, and is not kept."""
-    return _regularised(bench, scenario, prior, baseline(bench, scenario.text), None)
+def passing_side(bench: Bench, scenario: Scenario, prior: Prior) -> Side:
+    """As `nv_side`, for a setting that is only passed by: its capture has summaries alone, and is not kept."""
+    return _nv_side(bench, scenario, prior, untouched_side(bench, scenario.text), None)
 
 
-def _regularised(bench: Bench, scenario: Scenario, prior: Prior, before: Side, against: Capture | None) -> Side:
-    with bench.regularised(scenario, prior):
+def _nv_side(bench: Bench, scenario: Scenario, prior: Prior, before: Side, against: Capture | None) -> Side:
+    with bench.under(scenario, prior):
         ids = None
         if before.generated is not None:
             source = {name: before.inputs[name] for name in ("input_ids", "attention_mask")}
@@ -89,14 +88,14 @@ def _forward(
     against: Capture | None = None,
     comparable: bool = True,
 ) -> Side:
-    extra: dict[str, Any] = {"use_cache": False}
-    if bench.task == "next token" and "logits_to_keep" in signature(bench.model.forward).parameters:
-        extra["logits_to_keep"] = 1
+    scores = None
     with capture(comparable=comparable, against=against) as seen:
-        if bench.task == "similarity":
+        if not bench.mode.writes:
             output, scores = bench.hidden_states(inputs)
+        elif bench.mode.continues:
+            last = {"logits_to_keep": 1} if "logits_to_keep" in signature(bench.model.forward).parameters else {}
+            output = bench.output(inputs | last)[0, -1].clone()
         else:
-            logits = bench.model(**inputs, **extra).logits
-            output, scores = logits[0, -1].clone() if bench.task == "next token" else logits, None
+            output = bench.output(inputs)
     seen.against = None  # the baseline is kept on its own
     return Side(seen, output, inputs, generated, scores)

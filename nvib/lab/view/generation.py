@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList
@@ -60,7 +61,7 @@ def generate(
     run = Scenario(model=scenario.model, text=scenario.text) if prior is None else scenario.without_view()
     seed = scenario.seed if scenario.sampled else None
     key = ("generated", run, prior is None, scenario.length, seed)
-    return bench.small.get(key, lambda: _generate(bench, scenario, prior, seed, tell))
+    return bench.results.get(key, lambda: _generate(bench, scenario, prior, seed, tell))
 
 
 def _generate(
@@ -71,15 +72,14 @@ def _generate(
     tell: Callable[[torch.Tensor], None] | None,
 ) -> torch.Tensor:
     batch = bench.encode(bench.rows(scenario.text))
-    used = batch["input_ids"].shape[1] if bench.task == "next token" else 2
-    room = getattr(bench.model.config, "max_position_embeddings", 1 << 20) - used
-    if room < 1:
+    used = batch["input_ids"].shape[1]
+    if bench.room(batch) < 1:
         raise NVError(f"The text fills all {used:,} positions of the model; shorten it to leave room for an answer.")
-    options = {"do_sample": False, "num_beams": 1, "max_new_tokens": min(scenario.length, room)}
+    options: dict[str, Any] = {}
     if seed is not None:
         options["logits_processor"] = LogitsProcessorList([SharedNoise(seed)])
     if tell is not None:
         options["streamer"] = _Told(tell)
-    with nullcontext() if prior is None else bench.regularised(scenario, prior):
-        ids = bench.nv.generate(**batch, **options)
-    return ids[:, used:] if bench.task == "next token" else ids
+    with nullcontext() if prior is None else bench.under(scenario, prior):
+        ids = bench.generate(batch, scenario.length, **options)
+    return ids[:, used:] if bench.mode.continues else ids

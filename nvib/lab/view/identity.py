@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 
 from nvib.capturing import capture
-from nvib.lab.model.bench import Batch, Bench
+from nvib.lab.model.bench import ANSWER, Batch, Bench
 from nvib.settings import Regularisation
 
 BAR = 1e-4
-GENERATED = 12
+CONTINUED = 12  # tokens
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,12 @@ def prove_identity(bench: Bench, text: str) -> IdentityProof:
     batch = bench.encode(bench.rows(text))
     before = _generate(bench, batch)
     inputs = dict(batch)
-    if bench.task == "generated text" and before is not None:
+    if bench.mode.answers and before is not None:
         inputs["decoder_input_ids"] = before[:, :-1]
-    baseline = _scores(bench, inputs)
+    baseline = bench.output(inputs).double()
     with bench.nv.regularised(Regularisation()):
         with capture() as seen:
-            identity = _scores(bench, inputs)
+            identity = bench.output(inputs).double()
         after = _generate(bench, batch)
     real = batch["attention_mask"].bool() if "decoder_input_ids" not in inputs else slice(None)
     baseline, identity = baseline[real], identity[real]
@@ -54,21 +54,14 @@ def prove_identity(bench: Bench, text: str) -> IdentityProof:
     return IdentityProof(
         max_delta=delta,
         relative=delta / float(baseline.max() - baseline.min()),
-        top1=None if before is None else float(same_top),
+        top1=float(same_top) if bench.mode.writes else None,
         same_text=None if before is None or after is None else torch.equal(before, after),
         prior_mass=max(float(mass.max()) for mass in seen.prior_mass.values()),
     )
 
 
-def _scores(bench: Bench, inputs: Batch) -> torch.Tensor:
-    if bench.task == "similarity":
-        return bench.hidden_states(inputs)[0].double()
-    return bench.model(**inputs, use_cache=False).logits.double()
-
-
 def _generate(bench: Bench, batch: Batch) -> torch.Tensor | None:
-    if bench.task == "similarity":
+    """Greedy ids, or None where the model writes none or has no room for them."""
+    if not bench.mode.writes or bench.room(batch) < 1:
         return None
-    if bench.task == "generated text":
-        return bench.generate(batch)
-    return bench.nv.generate(**batch, do_sample=False, num_beams=1, max_new_tokens=GENERATED)
+    return bench.generate(batch, ANSWER if bench.mode.answers else CONTINUED)

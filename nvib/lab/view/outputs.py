@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,22 @@ class NextToken:
     kl: float
     js: float
 
+    @property
+    def numbers(self) -> dict[str, float]:
+        """What stands for it in a fingerprint, by name."""
+        return {"KL of the next token": self.kl, "highest next-token probability": self.regularised.max()}
+
+    @property
+    def change(self) -> float:
+        """How far NV is from the baseline, as `Mode.change` says."""
+        return self.kl
+
+    @property
+    def answer(self) -> tuple[Hashable, str]:
+        """What the regularised model says, to compare, and in words."""
+        token = self.tokens[int(self.regularised.argmax())]
+        return token, f"“{token}”"
+
 
 @dataclass(frozen=True)
 class Generated:
@@ -43,6 +59,25 @@ class Generated:
     baseline_log_prob: np.ndarray
     regularised_log_prob: np.ndarray
 
+    @property
+    def numbers(self) -> dict[str, float]:
+        """As `NextToken.numbers`."""
+        return {
+            "log p of the output, baseline": self.baseline_log_prob.sum(),
+            "log p of the output, NV": self.regularised_log_prob.sum(),
+        }
+
+    @property
+    def change(self) -> float:
+        """As `NextToken.change`."""
+        return float((self.baseline_log_prob - self.regularised_log_prob).mean())
+
+    @property
+    def answer(self) -> tuple[Hashable, str]:
+        """As `NextToken.answer`."""
+        changed = [text for old, text in zip(self.baseline, self.regularised, strict=True) if old != text]
+        return tuple(self.regularised), f"“{changed[0]}”" if changed else "the baseline's output"
+
 
 @dataclass(frozen=True)
 class Similarity:
@@ -52,13 +87,32 @@ class Similarity:
     regularised: np.ndarray
     moved: np.ndarray
 
+    @property
+    def numbers(self) -> dict[str, float]:
+        """As `NextToken.numbers`."""
+        return {"mean cosine, NV": self.regularised.mean(), "cosine to the baseline": self.moved.mean()}
+
+    @property
+    def change(self) -> float:
+        """As `NextToken.change`."""
+        return float(1 - self.moved.mean())
+
+    @property
+    def answer(self) -> tuple[Hashable, str]:
+        """As `NextToken.answer`; of two sentences each is the other's nearest whatever happens."""
+        nearest = tuple(int(n) for n in neighbours(self.regularised))
+        if len(nearest) <= 2:
+            return 0, ""
+        return nearest, "nearest neighbours " + " ".join(str(n + 1) for n in nearest)
+
 
 Output = NextToken | Generated | Similarity
+OUTPUTS: dict[str, type[Output]] = {"next token": NextToken, "generated text": Generated, "similarity": Similarity}
 
 
 def of(bench: Bench, before: Side, after: Side) -> Output:
-    """The output pair that fits the model's task, from both forwards on the same inputs."""
-    if bench.task == "similarity":
+    """The output pair that fits the model's mode, from both forwards on the same inputs."""
+    if not bench.mode.writes:
         return similarity(before.inputs, before.output, after.output)
     if before.generated is None or after.generated is None:
         return next_token(bench, before.output, after.output)
@@ -161,12 +215,12 @@ def head_outputs(bench: Bench, before: Side, after: Side, row: int) -> list[Head
         answers = [str(names.get(n, n)) for n in range(len(p))]
         return [HeadOutput(None, answers, p.cpu().numpy(), q.cpu().numpy())]
     masked = (before.inputs["input_ids"][row] == bench.loaded.tokenizer.mask_token_id).nonzero()[:, 0].tolist()
-    found = []
+    answered = []
     for at in masked:
         top = _likeliest(p[at], q[at])
         answers = labels(bench.loaded.tokenizer, top)
-        found.append(HeadOutput(at, answers, p[at][top].cpu().numpy(), q[at][top].cpu().numpy()))
-    return found
+        answered.append(HeadOutput(at, answers, p[at][top].cpu().numpy(), q[at][top].cpu().numpy()))
+    return answered
 
 
 def neighbours(similarity: np.ndarray) -> np.ndarray:

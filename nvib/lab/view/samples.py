@@ -9,7 +9,7 @@ import torch
 
 from nvib.lab.model.bench import Bench
 from nvib.lab.scenario import Scenario
-from nvib.lab.view.forwards import regularised
+from nvib.lab.view.forwards import nv_side
 from nvib.lab.view.observation import Observation
 from nvib.mixture import attend
 from nvib.sampling import samples
@@ -28,7 +28,7 @@ class Drawn:
 @torch.inference_mode()
 def drawn_row(bench: Bench, scenario: Scenario, seen: Observation) -> Drawn:
     """The attention of the observation's cell: its layer, head and query."""
-    side = regularised(bench, scenario, bench.prior(scenario))
+    side = nv_side(bench, scenario, bench.priors.of(scenario))
     layer, cell = side.capture.layers[seen.kind, seen.layer], seen.cell
     head = layer.head(seen.row, cell.head).only(seen.batch_queries[cell.query])
     mixture, keys = layer.mixture(seen.row), np.concatenate(([0], seen.batch_keys + 1))

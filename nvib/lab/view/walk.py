@@ -11,16 +11,10 @@ import torch
 from nvib.lab.model.bench import Bench
 from nvib.lab.scenario import Scenario
 from nvib.lab.view import outputs
-from nvib.lab.view.forwards import Side, baseline, passing
+from nvib.lab.view.forwards import Side, passing_side, untouched_side
 
 STEPS = 11
 HALVINGS = 4  # of the step in which the answer first changes
-
-MEASURES = {
-    "next token": "KL(baseline ‖ NV) of the next token, nats",
-    "generated text": "log p that the baseline's output loses, nats, mean of the rows",
-    "similarity": "1 − cosine to the own baseline, mean of the rows",
-}
 
 
 @dataclass(frozen=True)
@@ -48,7 +42,7 @@ class _Point:
     prior_mass: float
     kept: float
     answer: Hashable
-    told: str
+    words: str
 
 
 @torch.inference_mode()
@@ -58,7 +52,7 @@ def follow(bench: Bench, scenario: Scenario, progress: Callable[[float], None] |
     progress: called with the share that is done; what it raises stops the walk.
     """
     tell = progress or (lambda share: None)
-    points = {0.0: _Point(0.0, 0.0, 1.0, *_answer(outputs.of(bench, *[baseline(bench, scenario.text)] * 2)))}
+    points = {0.0: _Point(0.0, 0.0, 1.0, *outputs.of(bench, *[untouched_side(bench, scenario.text)] * 2).answer)}
     shares = [float(share) for share in np.linspace(0, 1, STEPS)]
     for share in shares[1:]:
         points[share] = _point(bench, scenario, share)
@@ -80,16 +74,16 @@ def follow(bench: Bench, scenario: Scenario, progress: Callable[[float], None] |
         change=np.array([point.change for point in values]),
         prior_mass=np.array([point.prior_mass for point in values]),
         kept=np.array([point.kept for point in values]),
-        measure=MEASURES[bench.task],
+        measure=bench.mode.change,
         first_flip=high if flipped else None,
-        flip=f"{before.told} → {after.told}" if after else "",
+        flip=f"{before.words} → {after.words}" if after else "",
     )
 
 
 def _point(bench: Bench, scenario: Scenario, share: float) -> _Point:
     at = scenario.at_share(share)
-    prior = bench.prior(at)
-    before, after = baseline(bench, at.text), passing(bench, at, prior)
+    prior = bench.priors.of(at)
+    before, after = untouched_side(bench, at.text), passing_side(bench, at, prior)
     output = outputs.of(bench, before, after)
     mass = [float(_real(after, kind, values).mean()) for (kind, _), values in after.capture.prior_mass.items()]
     kept = []
@@ -97,12 +91,7 @@ def _point(bench: Bench, scenario: Scenario, share: float) -> _Point:
         own = float(prior.of(kind, layer).log_alpha) + at.pseudo_count_shift
         real = _real(after, "encoder" if kind == "cross" else kind, log_alpha.unsqueeze(1))
         kept.append(float((real > own).double().mean()) if at.temperature(kind).has_prior else 1.0)
-    change = {
-        outputs.NextToken: lambda o: o.kl,
-        outputs.Generated: lambda o: float((o.baseline_log_prob - o.regularised_log_prob).mean()),
-        outputs.Similarity: lambda o: float(1 - o.moved.mean()),
-    }[type(output)]
-    return _Point(change(output), float(np.mean(mass or [0.0])), float(np.mean(kept or [1.0])), *_answer(output))
+    return _Point(output.change, float(np.mean(mass or [0.0])), float(np.mean(kept or [1.0])), *output.answer)
 
 
 def _real(side: Side, kind: str, values: torch.Tensor) -> torch.Tensor:
@@ -110,15 +99,3 @@ def _real(side: Side, kind: str, values: torch.Tensor) -> torch.Tensor:
     mask = side.inputs.get("attention_mask" if "decoder_input_ids" not in side.inputs or kind == "encoder"
                            else "decoder_attention_mask")  # fmt: skip
     return values if mask is None else values.movedim(1, -1)[mask.bool()]
-
-
-def _answer(output: outputs.Output) -> tuple[Hashable, str]:
-    """What the regularised model says, to compare, and in words."""
-    if isinstance(output, outputs.NextToken):
-        token = output.tokens[int(output.regularised.argmax())]
-        return token, f"“{token}”"
-    if isinstance(output, outputs.Generated):
-        changed = [text for old, text in zip(output.baseline, output.regularised, strict=True) if old != text]
-        return tuple(output.regularised), f"“{changed[0]}”" if changed else "the baseline's output"
-    nearest = tuple(int(n) for n in outputs.neighbours(output.regularised))
-    return (nearest, "nearest neighbours " + " ".join(str(n + 1) for n in nearest)) if len(nearest) > 2 else (0, "")

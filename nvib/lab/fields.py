@@ -1,0 +1,180 @@
+"""What a field of a scenario takes, and how it is written: one declaration serves link, file, command line and grid."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+Value = str | int | float | bool
+
+
+class Domain:
+    """The values that a field takes: texts, unless a kind of domain says otherwise. words: those values in words."""
+
+    words: str
+
+    def read(self, text: str) -> Value:
+        """The value of a text. Raises ValueError when it is none."""
+        return text
+
+    def holds(self, value: Any) -> bool:
+        """Whether a value is one of them."""
+        return isinstance(value, str)
+
+
+class AnyText(Domain):
+    """Any text."""
+
+    words = "text"
+
+
+@dataclass(frozen=True)
+class Number(Domain):
+    """A number from low to high, both included, but low where it is `above`; also: one beyond them."""
+
+    low: float
+    high: float
+    above: bool = False
+    also: float | None = None
+
+    @property
+    def words(self) -> str:  # type: ignore[override]
+        start = f"above {self.low:g}, up to" if self.above else f"from {self.low:g} to"
+        return f"a number {start} {self.high:g}" + ("" if self.also is None else f", or {self.also:g}")
+
+    def read(self, text: str) -> Value:
+        if not text.isascii():
+            raise ValueError(text)
+        return float(text)
+
+    def holds(self, value: Any) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        return value == self.also or (self.low <= value <= self.high and not (self.above and value == self.low))
+
+
+@dataclass(frozen=True)
+class Whole(Domain):
+    """A whole number from low to high, both included."""
+
+    low: int
+    high: int
+
+    @property
+    def words(self) -> str:  # type: ignore[override]
+        return f"a whole number from {self.low:,} to {self.high:,}"
+
+    def read(self, text: str) -> Value:
+        if not text.isascii():
+            raise ValueError(text)
+        return int(text)
+
+    def holds(self, value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
+
+
+class Flag(Domain):
+    """Yes or no."""
+
+    words = "True or False"
+
+    def read(self, text: str) -> Value:
+        return {"True": True, "False": False}.get(text, text)
+
+    def holds(self, value: Any) -> bool:
+        return isinstance(value, bool)
+
+
+@dataclass(frozen=True)
+class Choice(Domain):
+    """One of a few words."""
+
+    options: tuple[str, ...]
+
+    @property
+    def words(self) -> str:  # type: ignore[override]
+        return "one of " + ", ".join(option or "nothing" for option in self.options)
+
+    def holds(self, value: Any) -> bool:
+        return value in self.options
+
+
+@dataclass(frozen=True)
+class Pattern(Domain):
+    """Text that matches a pattern as a whole."""
+
+    words: str
+    pattern: str
+
+    def holds(self, value: Any) -> bool:
+        return isinstance(value, str) and re.fullmatch(self.pattern, value, re.ASCII) is not None
+
+
+class Layers(Domain):
+    """Layers of one kind of attention: "2-5", or nothing for all."""
+
+    words = "a range of layers such as 2-5, or nothing for all"
+
+    def holds(self, value: Any) -> bool:
+        try:
+            layer_range(value)
+        except (TypeError, ValueError):
+            return False
+        return True
+
+
+def layer_range(text: str) -> range | None:
+    """ "2-5" as layers 2, 3, 4 and 5, "" as None for all. Raises ValueError for anything else."""
+    if not text:
+        return None
+    ends = re.fullmatch(r"(\d{1,3})-(\d{1,3})", text, re.ASCII)
+    if ends is None or int(ends[1]) > int(ends[2]):
+        raise ValueError(f"layers={text!r} is no range of layers; write 2-5, or nothing for all.")
+    return range(int(ends[1]), int(ends[2]) + 1)
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a scenario. part: what it is of, "input", "setting", "view", "generation" or "sweep".
+
+    swept: whether a sweep may vary it; kept: whether a reset to identity leaves it alone.
+    """
+
+    name: str
+    default: Value
+    takes: Domain
+    part: str
+    help: str
+    swept: bool
+    kept: bool
+
+    def parse(self, text: str) -> Value:
+        """The value of a text. Raises ValueError, with a sentence that says what is legal, when it has none."""
+        with suppress(ValueError):
+            value = self.takes.read(text)
+            if self.takes.holds(value):
+                return value
+        raise ValueError(f"{self.name}={text[:40]!r} is not a legal value; give {self.takes.words}.")
+
+    def checked(self, value: Any) -> Value:
+        """A value of the field's own type. Raises ValueError, with a sentence, for one that it does not take."""
+        if not self.takes.holds(value):
+            raise ValueError(f"Scenario {self.name}={value!r} is not a legal value; give {self.takes.words}.")
+        return float(value) if isinstance(self.default, float) else value
+
+
+def written(value: Value) -> str:
+    """A value as links, files and the command line write it."""
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def of(
+    part: str, default: Any, takes: Domain, help: str, *, swept: bool | None = None, kept: bool = False
+) -> Any:  # as dataclasses.field, whose type is that of the default
+    """Declare a field; a setting is swept unless it says that it is not."""
+    return field(default=default, metadata={
+        "part": part, "takes": takes, "help": help, "swept": part == "setting" if swept is None else swept,
+        "kept": kept or part != "setting",
+    })  # fmt: skip

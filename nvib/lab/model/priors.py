@@ -1,0 +1,86 @@
+"""The priors that the visitors of a model ask for: shipped, estimated from their text, standard, or files of theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import torch
+
+from nvib.errors import NVError
+from nvib.estimation import estimate_prior
+from nvib.lab.scenario import Scenario
+from nvib.memory import Memory
+from nvib.models.loading import Loaded
+from nvib.prior import Prior, standard_normal_prior
+
+MAX_CHARACTERS = 1_000_000
+KEPT = 16  # estimated priors, and as many files
+BATCH = 8
+Batches = Callable[[Sequence[str]], Mapping[str, torch.Tensor]]
+
+
+class Priors:
+    """The priors of one loaded model. words: whether each word of a text is an input of its own.
+
+    batch: texts to the inputs from which a prior is estimated.
+    """
+
+    def __init__(self, loaded: Loaded, words: bool, batch: Batches) -> None:
+        self._loaded, self._words, self._batch = loaded, words, batch
+        self._made: Memory[Prior] = Memory(KEPT)
+        self._own: Memory[Prior] = Memory(KEPT)
+
+    def of(self, scenario: Scenario, progress: Callable[[int], None] | None = None) -> Prior:
+        """The prior that a scenario names; estimated ones are kept. Raises NVError when there is none."""
+        if scenario.prior == "own":
+            return self._own.get(scenario.prior_id, _unknown)
+        if scenario.prior == "normal":
+            return self._made.get("normal", lambda: standard_normal_prior(self._loaded.model))
+        if scenario.prior == "text":
+            texts = scenario.prior_text.splitlines()
+            return self._made.get(
+                ("text", scenario.prior_text), lambda: self.estimate(texts, "the visitor's text", progress)
+            )
+        return self._shipped(scenario.prior)
+
+    def has(self, scenario: Scenario) -> bool:
+        """Whether the prior from a scenario's text is at hand."""
+        return ("text", scenario.prior_text) in self._made
+
+    def estimate(self, texts: Iterable[str], corpus: str, progress: Callable[[int], None] | None = None) -> Prior:
+        """A prior from texts of the model's own domain; what progress raises stops it. Raises NVError for no text."""
+        lines = [piece for text in texts for piece in (text.split() if self._words else [text])]
+        lines = [line for line in lines if line.strip()]
+        if not lines:
+            raise NVError("The prior's text is empty; paste text of the model's own domain, a paragraph a line.")
+        characters = sum(len(line) for line in lines)
+        if characters > MAX_CHARACTERS:
+            raise NVError(f"The prior's text has {characters:,} characters; {MAX_CHARACTERS:,} are enough.")
+        batches = (self._batch(lines[i : i + BATCH]) for i in range(0, len(lines), BATCH))
+        model = f"{self._loaded.name}, {self._loaded.revision}"
+        about = {"corpus": corpus, "texts": str(len(lines)), "model": model}
+        return estimate_prior(self._loaded.model, batches, provenance=about, progress=progress)
+
+    def keep(self, prior: Prior) -> str:
+        """Take in a visitor's prior; the answer names it in a scenario. Raises NVError when it does not fit."""
+        prior.check(self._loaded.model)
+        self._own.get(prior.fingerprint, lambda: prior)
+        return prior.fingerprint
+
+    def _shipped(self, source: str) -> Prior:
+        name = self._loaded.name
+        prior = self._loaded.prior if source == "shipped" else self._loaded.broad
+        if prior is None and source == "shipped":
+            raise NVError(
+                f"{name} has no shipped prior; give text to estimate one from, or choose the standard normal."
+            )
+        if prior is None:
+            raise NVError(f"{name} has no prior of several languages; choose another source.")
+        return prior
+
+
+def _unknown() -> Prior:
+    raise NVError(
+        "The prior that this view was made with is a file of its maker's, and this server does not have it: "
+        "upload it on the page Prior, or choose another source."
+    )
