@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nvib.lab import Bench, Scenario
-from nvib.lab.sweep.run import Findings, Plan, file_name, read, sweep
+from nvib.lab.sweep.run import Findings, Plan, file_name, read_findings, sweep
 from nvib.lab.sweep.space import space
 from nvib.lab.sweep.tasks import TEST, task
 
@@ -76,7 +76,7 @@ def measured(asked: Asked, quick: bool, folder: Path) -> None:
     plan = Plan(made, space(Scenario(model=made.model), asked.quick_grid if quick else asked.grid))
     path = folder / file_name(made, bench.shape.revision)
     sweep(bench, plan, path, progress=told)
-    report(asked, plan, read(plan, path, bench.shape.revision))
+    report(asked, plan, read_findings(plan, path, bench.shape.revision))
     print(f"\r{asked.title}: {time.monotonic() - start:.0f} s", file=sys.stderr)
     bench.close()
 

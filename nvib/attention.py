@@ -278,7 +278,7 @@ def _tokens_seen(call: Call) -> torch.Tensor:
     return (positions + tokens - queries + 1 if call.causal else positions * 0 + tokens).view(1, 1, -1)
 
 
-def attend(folded: Folded) -> tuple[torch.Tensor, torch.Tensor | None]:
+def evaluate(folded: Folded) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The layer's output [B, H, Q, d] and the prior's mass a(m, 0) [B, H, Q], None without the prior."""
     plan, layout = folded.plan, folded.layout
     mixed = _kernel(folded)

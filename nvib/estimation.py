@@ -102,8 +102,8 @@ def _watching(places: list[Site]) -> Iterator[list[tuple[Site, torch.Tensor]]]:
     seen: list[tuple[Site, torch.Tensor]] = []
     owner = threading.get_ident()
 
-    def hook(site: Site) -> Callable[[nn.Module, tuple], None]:
-        def before(_module: nn.Module, args: tuple) -> None:
+    def hook(site: Site) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
+        def before(_module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
             if threading.get_ident() == owner:
                 seen.append((site, args[0].detach()))
 

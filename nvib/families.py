@@ -95,7 +95,8 @@ class KeyNorm:
         """[d], float32; Gemma3 stores it less 1, so the norm itself is asked."""
         weight: torch.Tensor = self.module.weight  # type: ignore[assignment]
         ones = torch.ones_like(weight)
-        return self.module(ones).float() / self.inverse_rms(ones)
+        gain: torch.Tensor = self.module(ones).float() / self.inverse_rms(ones)
+        return gain
 
 
 @dataclass(frozen=True)

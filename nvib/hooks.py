@@ -31,7 +31,7 @@ from nvib.rotation import Rotation
 from nvib.scores import Scores
 from nvib.settings import Regularisation
 
-NAMES = {"sdpa": "nvib_sdpa", "eager": "nvib_eager"}
+REGISTERED = {"sdpa": "nvib_sdpa", "eager": "nvib_eager"}
 _OWNERS: WeakKeyDictionary[nn.Module, tuple[Hooks, Site]] = WeakKeyDictionary()
 _LOCK = threading.RLock()
 
@@ -89,13 +89,13 @@ class Hooks:
                 name = type(self.model).__name__
                 raise NVError(f"This {name} is reinterpreted already; use the nv of that context.")
             self._before = self.model.config._attn_implementation  # type: ignore[union-attr, assignment]
-            if self._before not in NAMES:
+            if self._before not in REGISTERED:
                 raise NVError(
                     f"The attention implementation {self._before!r} is not supported; load with 'sdpa' or 'eager'."
                 )
             self._handles = [handle for site in self.sites for handle in self._hooked(site)]
             self._handles.append(self.model.register_forward_pre_hook(self._note_request, with_kwargs=True))
-            self._dispatch(NAMES[self._before])
+            self._dispatch(REGISTERED[self._before])
 
     def remove(self) -> None:
         """Leave the model as it was."""
@@ -221,7 +221,7 @@ class Hooks:
         """One regularised layer: its output [B, Q, H, d], and its weights if they are wanted."""
         cached = call.key.shape[-1] != call.query.shape[-1]
         folded = attention.assemble(plan, call, None if cached else self.passing.take_arrival(plan, call.key))
-        out, mass = attention.attend(folded)
+        out, mass = attention.evaluate(folded)
         seen = current_capture()
         if seen is not None:
             self._note(seen, plan, call, folded.scores, mass, self.passing.take_states(plan.site))
@@ -239,7 +239,7 @@ class Hooks:
         if states is None or states.shape[1] != call.key.shape[2]:
             raise NVError("The local effect needs the whole text in one call; leave out past_key_values.")
         folded = attention.assemble(plan, *attention.project_tokens(plan, states, call))
-        self._note(seen, plan, call, folded.scores, attention.attend(folded)[1], states, scores)
+        self._note(seen, plan, call, folded.scores, attention.evaluate(folded)[1], states, scores)
 
     def _note(
         self,
@@ -335,5 +335,5 @@ def _mask_function(baseline: Any) -> Any:
 
 
 for _baseline_name, _mask in (("sdpa", sdpa_mask), ("eager", eager_mask)):
-    AttentionInterface.register(NAMES[_baseline_name], _attention_function(_baseline_name))
-    AttentionMaskInterface.register(NAMES[_baseline_name], _mask_function(_mask))
+    AttentionInterface.register(REGISTERED[_baseline_name], _attention_function(_baseline_name))
+    AttentionMaskInterface.register(REGISTERED[_baseline_name], _mask_function(_mask))

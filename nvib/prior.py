@@ -17,7 +17,7 @@ from nvib.errors import NVError
 from nvib.families import model_width, sites
 
 FORMAT = "nvib-prior-1"
-FIELDS = ("mean", "var", "log_alpha", "log_alpha_std")
+TENSORS = ("mean", "var", "log_alpha", "log_alpha_std")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class LayerPrior:
 
     def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> LayerPrior:
         """This prior elsewhere, or in another precision."""
-        return LayerPrior(*(getattr(self, name).to(device).to(dtype) for name in FIELDS))
+        return LayerPrior(*(getattr(self, name).to(device).to(dtype) for name in TENSORS))
 
     def scaled(self, mean_scale: float, variance_scale: float, log_alpha_shift: float) -> LayerPrior:
         """This prior with its mean and variance multiplied and its log pseudo-count shifted."""
@@ -63,7 +63,7 @@ class Prior:
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Tensors by name: encoder.0.mean, .var, .log_alpha, .log_alpha_std, cross.*, decoder.i.*."""
-        return {f"{name}.{f}": getattr(layer, f) for name, layer in self.layers.items() for f in FIELDS}
+        return {f"{name}.{f}": getattr(layer, f) for name, layer in self.layers.items() for f in TENSORS}
 
     @classmethod
     def from_state_dict(cls, tensors: Mapping[str, torch.Tensor], provenance: Mapping[str, str] | None = None) -> Prior:
@@ -132,10 +132,10 @@ def _layer_from(name: str, tensors: Mapping[str, torch.Tensor]) -> LayerPrior:
     kind, _, number = name.partition(".")
     if not (name == "cross" or (kind in ("encoder", "decoder") and number.isdecimal())):
         raise NVError(f"The prior names {name!r}; entries are encoder.0, cross, decoder.0 and so on.")
-    missing = [f for f in FIELDS if f"{name}.{f}" not in tensors]
+    missing = [f for f in TENSORS if f"{name}.{f}" not in tensors]
     if missing:
         raise NVError(f"The prior's entry {name!r} lacks {', '.join(missing)}.")
-    values = [tensors[f"{name}.{f}"] for f in FIELDS]
+    values = [tensors[f"{name}.{f}"] for f in TENSORS]
     mean, var, log_alpha, spread = (value.float().reshape(-1) for value in values)
     if mean.shape != var.shape or log_alpha.numel() != 1 or spread.numel() != 1:
         raise NVError(f"The prior's entry {name!r} needs mean and var of one width, and single pseudo-counts.")

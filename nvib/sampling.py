@@ -29,7 +29,8 @@ def log_gamma(log_alpha: np.ndarray, generator: np.random.Generator) -> np.ndarr
     with np.errstate(divide="ignore"):
         small = boosted - np.where(alpha < 1, exponential / alpha, 0.0)
     large = log_alpha + normal * np.exp(-np.maximum(log_alpha, CONCENTRATED) / 2)
-    return np.where(log_alpha > CONCENTRATED, large, small)
+    drawn: np.ndarray = np.where(log_alpha > CONCENTRATED, large, small)
+    return drawn
 
 
 def log_dirichlet(log_alpha: np.ndarray, generator: np.random.Generator) -> np.ndarray:

@@ -69,13 +69,13 @@ class Scores:
         for start in range(0, self.query.shape[2], step):
             rows = slice(start, start + step)
             weights = self.weights(rows=rows)
-            change = weights[..., 0] if baseline is None else distance(weights, baseline.weights(rows=rows))
+            change = weights[..., 0] if baseline is None else jensen_shannon(weights, baseline.weights(rows=rows))
             found.append((torch.special.entr(weights).sum(-1), weights.amax(-1), change))
         entropy, largest, change = (torch.cat(parts, dim=-1) for parts in zip(*found, strict=True))
         return entropy, largest, None if baseline is None else change
 
 
-def distance(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+def jensen_shannon(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
     """Jensen-Shannon distance of distributions [..., K], the root of the divergence in bits: [...], 0 to 1.
 
     With m = (p + q) / 2 and p = m (1 + d), q = m (1 - d) the divergence is a sum of terms that are never

@@ -89,7 +89,8 @@ class Regularisation:
 
     def temperature(self, kind: str) -> Temperature:
         """The temperature of one kind of attention ("encoder", "cross", "decoder")."""
-        return getattr(self, kind)
+        temperature: Temperature = getattr(self, kind)
+        return temperature
 
     def selects(self, kind: str, layer: int) -> bool:
         """Whether this layer is regularised at all."""

@@ -6,7 +6,7 @@ import streamlit as st
 from nvib import NVError
 from nvib.lab.view import outputs
 from nvib.lab.view.comparison import compare
-from nvib.lab.view.forwards import run
+from nvib.lab.view.forwards import both_sides
 from nvib.lab.view.outputs import NextToken, Similarity
 from nvib.show import controls, resources, share
 from nvib.show import draw as parts
@@ -26,7 +26,7 @@ except (NVError, ValueError) as error:
 if isinstance(seen.output, Similarity):
     comparison.nearest(seen.output, seen)
     output.output_change(seen, scenario)
-    before, after = run(bench, scenario)
+    before, after = both_sides(bench, scenario)
     for n, answer in enumerate(outputs.head_outputs(bench, before, after, seen.row)):
         what = "Classes" if answer.place is None else f"What stands at the mask, token {answer.place}"
         st.header(f"{what}, row {seen.row + 1}")

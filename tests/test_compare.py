@@ -15,9 +15,9 @@ from torchmetrics.functional.text import char_error_rate, sacre_bleu_score, word
 from nvib import NVError
 from nvib.lab import EXAMPLES, Bench, Scenario, metrics, observe
 from nvib.lab.view import outputs
-from nvib.lab.view.batch import MOST_ROWS, go_through, table, texts
+from nvib.lab.view.batch import MOST_ROWS, go_through, as_table, entries
 from nvib.lab.view.comparison import compare, force, reference_ids
-from nvib.lab.view.forwards import run
+from nvib.lab.view.forwards import both_sides
 from nvib.lab.view.generation import SharedNoise, generate
 from tests.test_models import encoder_folder
 
@@ -86,8 +86,8 @@ def test_divergences_at_every_position_by_brute_force(benches):
 
 def test_next_tokens_have_the_ranks_of_a_sorted_vocabulary(benches):
     bench = benches("smollm2")
-    before, after = run(bench, SHORT)
-    found = outputs.next_token(bench, before.output, after.output)
+    before, after = both_sides(bench, SHORT)
+    found = outputs.next_token_of(bench, before.output, after.output)
     assert list(found.tokens) != sorted(found.tokens)
     for side, ranks, values in (
         (before, found.baseline_rank, found.baseline), (after, found.regularised_rank, found.regularised)
@@ -232,7 +232,7 @@ def test_a_masked_token_is_answered_as_the_model_does(tmp_path):
     bench = Bench(folder)
     assert bench.head == "masked token"
     scenario = Scenario(model=folder, text="the [MASK] sat on [MASK]\nthe cat", prior="normal", encoder_sigma=0.5)
-    found = outputs.head_outputs(bench, *run(bench, scenario), 0)
+    found = outputs.head_outputs(bench, *both_sides(bench, scenario), 0)
     assert [answer.place for answer in found] == [1, 4]
     model = transformers.AutoModelForMaskedLM.from_pretrained(folder).eval()
     ids = bench.loaded.tokenizer("the [MASK] sat on [MASK]", return_tensors="pt")
@@ -243,7 +243,7 @@ def test_a_masked_token_is_answered_as_the_model_does(tmp_path):
         np.testing.assert_allclose(answer.baseline, p[answer.place, numbers], rtol=1e-4)
         assert int(p[answer.place].argmax()) in numbers
         assert np.abs(answer.regularised - answer.baseline).max() > 1e-6
-    assert outputs.head_outputs(bench, *run(bench, scenario), 1) == []
+    assert outputs.head_outputs(bench, *both_sides(bench, scenario), 1) == []
 
 
 def test_classes_are_those_of_the_model(tmp_path):
@@ -252,7 +252,7 @@ def test_classes_are_those_of_the_model(tmp_path):
     bench = Bench(folder)
     assert bench.head == "classification"
     scenario = Scenario(model=folder, text="the cat sat\non the", prior="normal", encoder_sigma=0.5)
-    (found,) = outputs.head_outputs(bench, *run(bench, scenario), 1)
+    (found,) = outputs.head_outputs(bench, *both_sides(bench, scenario), 1)
     assert found.answers == ["good", "bad", "neither"]
     model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
     with torch.inference_mode():
@@ -266,7 +266,7 @@ def test_a_list_is_the_same_comparison_for_each_text(name, benches):
     bench, scenario = benches(name), replace(EXAMPLES[name], length=5)
     prior = bench.prior(scenario)
     lines = ["knight debt", "psychology" if name != "smollm2" else "the cat\tsat", "x " * 3000, "island"]
-    rows = list(go_through(bench, scenario, prior, texts("\n".join(lines))))
+    rows = list(go_through(bench, scenario, prior, entries("\n".join(lines))))
     assert [bool(row.problem) for row in rows] == [False, False, True, False]
     assert "\n" not in rows[2].problem
     one = observe(bench, replace(scenario, text="knight debt", row=0)).output
@@ -281,7 +281,7 @@ def test_a_list_is_the_same_comparison_for_each_text(name, benches):
         assert found["cosine to the own baseline"] == pytest.approx(one.moved[0], abs=1e-6)
     else:
         assert found["NV"] == " ".join(one.regularised)
-    frame = table(rows)
+    frame = as_table(rows)
     assert len(frame) == 4
     assert frame["skipped"].str.len().gt(0).tolist() == [False, False, True, False]
     if name == "minilm":
@@ -293,9 +293,9 @@ def test_a_list_is_the_same_comparison_for_each_text(name, benches):
 
 
 def test_a_list_may_not_be_endless():
-    assert texts("a\tb\n\n c ") == [("a", "b"), ("c", "")]
+    assert entries("a\tb\n\n c ") == [("a", "b"), ("c", "")]
     with pytest.raises(NVError, match="501 texts"):
-        texts("x\n" * (MOST_ROWS + 1))
+        entries("x\n" * (MOST_ROWS + 1))
 
 
 def test_a_comparison_is_json_as_it_stands(benches):

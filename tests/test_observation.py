@@ -13,7 +13,7 @@ from nvib.lab.share import link
 from nvib.lab.view.dirichlet import components as dirichlet_components
 from nvib.lab.view.dirichlet import mean_weights
 from nvib.lab.view.observation import _greatest
-from nvib.lab.view.samples import drawn_row
+from nvib.lab.view.samples import draw_row
 from tests import textbook
 from tests.test_divergence import exact_dirichlet_kl
 
@@ -370,11 +370,11 @@ def test_nonsense_in_a_link_is_ignored_with_a_sentence(query):
 def test_draws_are_of_the_explained_query(benches, name):
     bench, scenario = benches(name), SHORT[name]
     seen = observe(bench, scenario)
-    drawn = drawn_row(bench, scenario, seen)
+    drawn = draw_row(bench, scenario, seen)
     _, _, regularised = exact(bench, scenario)
     expected = regularised.attentions[seen.kind][seen.layer][0, seen.cell.head, seen.cell.query]
     np.testing.assert_allclose(drawn.mean, expected, atol=1e-4)
     np.testing.assert_allclose(drawn.rows.sum(-1), 1.0, atol=1e-6)
     assert drawn.rows.std(0).max() > 1e-3
-    np.testing.assert_array_equal(drawn_row(bench, scenario, seen).rows, drawn.rows)
-    assert not np.array_equal(drawn_row(bench, replace(scenario, seed=1), seen).rows, drawn.rows)
+    np.testing.assert_array_equal(draw_row(bench, scenario, seen).rows, drawn.rows)
+    assert not np.array_equal(draw_row(bench, replace(scenario, seed=1), seen).rows, drawn.rows)

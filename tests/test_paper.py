@@ -18,7 +18,7 @@ from nvib.lab import Bench, Scenario
 from nvib.lab.sweep import paper
 from nvib.lab.sweep.measures import SUMMARIES, TRANSLATIONS, Example
 from nvib.lab.sweep.paper import PAPER, Published, Source
-from nvib.lab.sweep.run import Plan, read, sweep
+from nvib.lab.sweep.run import Plan, read_findings, sweep
 from nvib.lab.sweep.space import space
 from nvib.lab.sweep.tasks import VALIDATION
 from tests import tiny
@@ -101,10 +101,10 @@ def test_a_sweep_of_the_papers_kind_from_the_command_line(published, tmp_path, c
     assert "prior=own" in out
 
     bench = Bench(published.model)
-    made = paper.task("xsum", published, 4)
-    base = Scenario(model=made.model, prior="own", prior_id=paper.prior(bench, published))
+    made = paper.published_task("xsum", published, 4)
+    base = Scenario(model=made.model, prior="own", prior_id=paper.fine_tuning_prior(bench, published))
     plan = Plan(made, space(base, published.grid), "random", 3)
-    found = {metric.name: read(plan, tmp_path / "s.db", bench.shape.revision, metric).rows
+    found = {metric.name: read_findings(plan, tmp_path / "s.db", bench.shape.revision, metric).rows
              for metric in made.measure.metrics}  # fmt: skip
     validation = [n for n, row in enumerate(found["ROUGE-L"]) if row.part == VALIDATION]
     assert len(validation) == 3 * 2
@@ -132,7 +132,9 @@ def _written(bench, text):
 
 def test_the_prior_is_of_the_training_split(published):
     bench = Bench(published.model)
-    prior = bench.prior(Scenario(model=published.model, prior="own", prior_id=paper.prior(bench, published)))
+    prior = bench.prior(
+        Scenario(model=published.model, prior="own", prior_id=paper.fine_tuning_prior(bench, published))
+    )
     said = list(load_dataset(published.inside["here"].hub, split="train"))
     states = []
     layer = bench.model.model.encoder.layers[0].self_attn.k_proj
@@ -164,12 +166,12 @@ def test_a_marian_model_is_measured_too(tmp_path):
     pairs = [{"translation": row} for row in rows(5, 16, "en", "de")]
     source = Source("made up", "translation.en", "translation.de", splits=paper.ALONE)
     published = Published(folder, TRANSLATIONS, {"here": source}, {}, "cross_sigma=0:0.2")
-    made = paper.task("en-de", published, 4, lambda *_: pairs)
+    made = paper.published_task("en-de", published, 4, lambda *_: pairs)
     bench = Bench(folder)
-    base = Scenario(model=folder, prior="own", prior_id=paper.prior(bench, published, lambda *_: pairs))
+    base = Scenario(model=folder, prior="own", prior_id=paper.fine_tuning_prior(bench, published, lambda *_: pairs))
     plan = Plan(made, space(base, published.grid), "adaptive", 2)
     sweep(bench, plan, tmp_path / "s.db")
-    found = read(plan, tmp_path / "s.db", bench.shape.revision)
+    found = read_findings(plan, tmp_path / "s.db", bench.shape.revision)
     assert found.finished
     assert len(found.rows) == 3  # two points on validation, the chosen one on test
     assert made.metric.name == "BLEU"

@@ -17,9 +17,9 @@ from nvib import NVError
 from nvib.__main__ import main
 from nvib.lab import Scenario
 from nvib.lab.sweep import measures
-from nvib.lab.sweep.bootstrap import compare, pooled
+from nvib.lab.sweep.bootstrap import paired, pooled
 from nvib.lab.sweep.measures import ERRORS, LIKELIHOOD, PERPLEXITY, PHONEMES, Example, Measure
-from nvib.lab.sweep.run import Plan, Store, in_explore, name_of, read, sweep, untouched
+from nvib.lab.sweep.run import Plan, Store, in_explore, name_of, read_findings, sweep, baseline_point
 from nvib.lab.sweep.space import space
 from nvib.lab.sweep.tasks import TEST, VALIDATION, Task, task
 
@@ -31,20 +31,20 @@ def test_the_interval_of_a_mean_is_the_closed_form():
     base = np.stack((rng.normal(50, 5, 400), np.full(400, 100.0)), 1)
     shift = rng.normal(1.0, 4.0, 400)
     point = base + np.stack((shift, np.zeros(400)), 1)
-    found = compare(ERRORS, base, point)
+    found = paired(ERRORS, base, point)
     assert found.change == pytest.approx(shift.mean())  # 100 x shift / 100
     assert found.baseline == pytest.approx(base[:, 0].mean())
     half = 1.96 * shift.std() / math.sqrt(400)
     assert found.low == pytest.approx(shift.mean() - half, abs=0.05)
     assert found.high == pytest.approx(shift.mean() + half, abs=0.05)
     assert found.clear
-    same = compare(ERRORS, base, base)
+    same = paired(ERRORS, base, base)
     assert (same.change, same.low, same.high, same.clear) == (0.0, 0.0, 0.0, False)
 
 
 def test_a_perplexitys_change_is_relative():
     base = np.array([[10.0, 10.0], [20.0, 10.0]])
-    found = compare(PERPLEXITY, base, base * [[1.1, 1.0]])
+    found = paired(PERPLEXITY, base, base * [[1.1, 1.0]])
     assert found.value == pytest.approx(math.exp(33 / 20))
     assert found.change == pytest.approx(100 * (math.exp(3 / 20) - 1))
     assert found.low == pytest.approx(100 * (math.exp(0.1) - 1))
@@ -63,15 +63,15 @@ def test_a_sweep_holds_what_single_measurements_give(benches, tmp_path):
     bench, plan = benches("g2p"), plan_of("decoder_sigma=0,0.5 encoder_alpha=0")
     revision = bench.shape.revision
     sweep(bench, plan, tmp_path / "s.db")
-    found = read(plan, tmp_path / "s.db", revision).rows
-    best = read(plan, tmp_path / "s.db", revision).best
+    found = read_findings(plan, tmp_path / "s.db", revision).rows
+    best = read_findings(plan, tmp_path / "s.db", revision).best
     assert len(found) == (2 + 1) * 2  # two points on validation and one on test, two sets
     merits = {}
     for row in found:
         examples = plan.task.part(row.name, row.part)
         with bench.regularised(row.point, bench.prior(row.point)):
-            wanted = measures.phonemes(bench, examples)
-        base = measures.phonemes(bench, examples)
+            wanted = measures.phoneme_edits(bench, examples)
+        base = measures.phoneme_edits(bench, examples)
         before, after = (100 * sums[:, 0].sum() / sums[:, 1].sum() for sums in (base, wanted))
         assert row.result.value == pytest.approx(after)
         assert row.result.baseline == pytest.approx(before)
@@ -82,13 +82,13 @@ def test_a_sweep_holds_what_single_measurements_give(benches, tmp_path):
             merits.setdefault(row.point, []).append(before - after)
     means = {point: sum(found) / len(found) for point, found in merits.items()}
     top = max(means.values())
-    assert means[best] == top if top > 0 else best == untouched(plan.task)
+    assert means[best] == top if top > 0 else best == baseline_point(plan.task)
     assert {row.point for row in found if row.part == TEST} == {best}
 
 
 def test_a_draw_without_a_value_does_not_spoil_the_interval():
     base = np.array([[5.0, 2.0], [0.0, 0.0], [7.0, 3.0], [0.0, 0.0]])  # two texts of one token
-    found = compare(PERPLEXITY, base, base * [[1.2, 1.0]])
+    found = paired(PERPLEXITY, base, base * [[1.2, 1.0]])
     assert found.change == pytest.approx(100 * (math.exp(0.2 * 12 / 5) - 1))
     assert found.low <= found.change <= found.high
 
@@ -122,7 +122,7 @@ def test_intervals_of_few_texts_are_too_narrow_and_of_sixteen_nearly_right():
         for _ in range(300):
             base = np.stack((rng.normal(50, 5, count), np.full(count, 100.0)), 1)
             shift = np.stack((rng.normal(0.0, 4.0, count), np.zeros(count)), 1)
-            found.append(compare(ERRORS, base, base + shift).clear)
+            found.append(paired(ERRORS, base, base + shift).clear)
         missed[count] = np.mean(found)
     assert missed[4] > 0.12
     assert 0.03 < missed[16] < 0.11
@@ -175,9 +175,11 @@ def test_the_best_on_validation_is_the_one_that_is_tested(benches, tmp_path):
     bench, made = pretended(benches, known)
     plan = plan_of("decoder_sigma=0.1,0.2,0.3,0.4", chosen_task=made)
     sweep(bench, plan, tmp_path / "s.db")
-    best = read(plan, tmp_path / "s.db", bench.shape.revision).best
+    best = read_findings(plan, tmp_path / "s.db", bench.shape.revision).best
     assert best == Scenario(model="g2p", decoder_sigma=0.3)
-    tested = {row.point for row in read(plan, tmp_path / "s.db", bench.shape.revision).rows if row.part == TEST}
+    tested = {
+        row.point for row in read_findings(plan, tmp_path / "s.db", bench.shape.revision).rows if row.part == TEST
+    }
     assert tested == {best}
     assert len(known.calls) == (1 + 4 + 2) * 2
     assert plan.places == len(known.calls)
@@ -187,7 +189,7 @@ def test_nothing_better_than_the_untouched_model_chooses_it(benches, tmp_path):
     bench, made = pretended(benches, Known())
     plan = plan_of("decoder_sigma=2,3", chosen_task=made)
     sweep(bench, plan, tmp_path / "s.db")
-    assert read(plan, tmp_path / "s.db", bench.shape.revision).best == untouched(made)
+    assert read_findings(plan, tmp_path / "s.db", bench.shape.revision).best == baseline_point(made)
 
 
 @pytest.mark.parametrize("search", ["grid", "random", "adaptive"])
@@ -223,7 +225,7 @@ def test_rows_by_another_metric_come_from_the_same_sums(benches, tmp_path):
     bench = benches("smollm2")
     sweep(bench, plan, tmp_path / "s.db")
     for metric in LIKELIHOOD.metrics:
-        for row in read(plan, tmp_path / "s.db", bench.shape.revision, metric).rows:
+        for row in read_findings(plan, tmp_path / "s.db", bench.shape.revision, metric).rows:
             with bench.regularised(row.point, bench.prior(row.point)):
                 sums = measures.likelihood(bench, made.part("a", row.part)).sum(0)
             assert row.result.value == pytest.approx(float(metric.of(sums)))
@@ -268,7 +270,7 @@ def test_a_file_that_can_no_longer_be_written_is_one_sentence(benches, tmp_path)
 
 
 def test_what_is_not_there_is_read_as_nothing(tmp_path):
-    found = read(plan_of("decoder_sigma=0.1"), tmp_path / "s.db", "1")
+    found = read_findings(plan_of("decoder_sigma=0.1"), tmp_path / "s.db", "1")
     assert (found.rows, found.best, found.outside, found.finished) == ([], Scenario(model="g2p"), None, False)
     assert not (tmp_path / "s.db").exists()
 
@@ -281,7 +283,7 @@ def test_a_setting_that_breaks_the_model_is_not_chosen(benches, tmp_path):
     ))  # fmt: skip
     plan = plan_of("decoder_sigma=0.1,0.3,0.4", chosen_task=broken)
     sweep(bench, plan, tmp_path / "s.db")
-    assert read(plan, tmp_path / "s.db", bench.shape.revision).best.decoder_sigma in (0.1, 0.4)
+    assert read_findings(plan, tmp_path / "s.db", bench.shape.revision).best.decoder_sigma in (0.1, 0.4)
 
 
 def contents(path):

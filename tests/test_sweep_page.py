@@ -13,7 +13,7 @@ from nvib.lab import EXAMPLES, Bench, Scenario
 from nvib.lab.scenario import TASKS
 from nvib.lab.share import link
 from nvib.lab.share.script import sweep_script
-from nvib.lab.sweep.run import Plan, file_name, name_of, read, sweep
+from nvib.lab.sweep.run import Plan, file_name, name_of, read_findings, sweep
 from nvib.lab.sweep.space import grids, proposals, space
 from nvib.lab.sweep.tasks import OFFERS, TEST, VALIDATION, task
 from nvib.show.figures import sweeps as curves
@@ -50,7 +50,7 @@ def measured(spec, tmp_path, search="grid", trials=24):
     bench = Bench("g2p")
     plan = Plan(task("phonemes", 16), space(Scenario(model="g2p"), spec), search, trials)
     sweep(bench, plan, tmp_path / "other.db")
-    return plan, read(plan, tmp_path / "other.db", bench.shape.revision)
+    return plan, read_findings(plan, tmp_path / "other.db", bench.shape.revision)
 
 
 def arrays(values):
@@ -174,7 +174,7 @@ def test_a_task_opens_with_results_that_are_its_models_own(name, benches):
     made = task(name, offer.examples)
     plan = Plan(made, space(example.at_identity(), next(iter(grids(bench.shape).values()))))
     assert len(charts(app)) == len(made.sets)
-    found = read(plan, sweeping.store_of(plan, bench.shape.revision), bench.shape.revision)
+    found = read_findings(plan, sweeping.store_of(plan, bench.shape.revision), bench.shape.revision)
     assert found.finished
     last = [row for row in found.rows if row.part == VALIDATION][-len(made.sets)]
     with bench.regularised(last.point, bench.prior(last.point)):
@@ -259,7 +259,7 @@ def test_the_code_of_a_sweep_runs_and_gives_its_rows(tmp_path, monkeypatch):
     printed = io.StringIO()
     with redirect_stdout(printed):
         exec(compile(sweep_script(plan), "code", "exec"), {})
-    assert read(plan, tmp_path / "sweep.db", Bench("g2p").shape.revision) == found
+    assert read_findings(plan, tmp_path / "sweep.db", Bench("g2p").shape.revision) == found
     assert printed.getvalue().count(VALIDATION) == len(found.rows) - 2 + 1  # and the last line's
     assert name_of(found.best) == "{}" or str(found.best) in printed.getvalue()
 

@@ -110,7 +110,7 @@ def test_likelihood_is_transformers_own_loss(benches, start):
 def test_phoneme_error_rate_is_another_librarys(benches):
     bench = benches("g2p")
     examples = task("phonemes", 30).sets["proper names"]
-    found = measures.phonemes(bench, examples)
+    found = measures.phoneme_edits(bench, examples)
     said = []
     for example in examples:
         ids = bench.model.generate(**bench.encode([example.text]), do_sample=False, num_beams=1, max_new_tokens=60)

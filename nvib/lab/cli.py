@@ -175,14 +175,14 @@ def _scenario(chosen: argparse.Namespace) -> tuple[Scenario, Made]:
 def _print_json(bench: Bench, scenario: Scenario, seen: Observation, compared: Comparison | None) -> None:
     from nvib.lab.share import link
     from nvib.lab.share.fingerprint import fingerprint
-    from nvib.lab.share.record import plain, record
+    from nvib.lab.share.record import jsonable, record
 
     whole: dict[str, Any] = {
         "app": __version__, "model": bench.shape.name, "revision": bench.shape.revision,
-        "fingerprint": fingerprint(seen), "scenario": plain(link.values(scenario)), "observation": record(seen),
+        "fingerprint": fingerprint(seen), "scenario": jsonable(link.values(scenario)), "observation": record(seen),
     }  # fmt: skip
     if compared is not None:
-        whole["comparison"] = plain(compared)
+        whole["comparison"] = jsonable(compared)
     json.dump(whole, sys.stdout, ensure_ascii=False, allow_nan=False)
     print()
 
@@ -214,7 +214,7 @@ def _prior(chosen: argparse.Namespace) -> None:
 
 def _sweep(chosen: argparse.Namespace) -> None:
     from nvib.lab.sweep.paper import PAPER
-    from nvib.lab.sweep.run import Plan, read, sweep
+    from nvib.lab.sweep.run import Plan, read_findings, sweep
     from nvib.lab.sweep.space import count, space
     from nvib.lab.sweep.tasks import FEWEST, PARTS
 
@@ -227,7 +227,7 @@ def _sweep(chosen: argparse.Namespace) -> None:
     plan = Plan(task, space(base, grid), search, chosen.points, chosen.seed)
     sweep(bench, plan, chosen.out, progress=_places)
     print(file=sys.stderr)
-    findings = read(plan, chosen.out, bench.shape.revision)
+    findings = read_findings(plan, chosen.out, bench.shape.revision)
     print(f"{task.metric.name}; change in {task.metric.change_unit} with its 95 % interval. {task.source}")
     for row in findings.rows:
         change = row.result
@@ -260,7 +260,7 @@ def _task(chosen: argparse.Namespace) -> tuple[Bench, Task, Scenario]:
         return bench, task, Scenario(model=task.model)
     published = paper.PAPER.get(chosen.task)
     if published:
-        task = paper.task(chosen.task, published, chosen.count or 100)
+        task = paper.published_task(chosen.task, published, chosen.count or 100)
     else:
         task = tasks.task(chosen.task, chosen.count)
     if chosen.model not in (None, task.model):
@@ -268,7 +268,7 @@ def _task(chosen: argparse.Namespace) -> tuple[Bench, Task, Scenario]:
     bench = Bench(task.model, device="auto")
     base = Scenario(model=task.model)
     if published:
-        base = replace(base, prior="own", prior_id=paper.prior(bench, published, progress=_tokens))
+        base = replace(base, prior="own", prior_id=paper.fine_tuning_prior(bench, published, progress=_tokens))
     return bench, task, base
 
 

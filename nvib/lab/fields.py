@@ -137,7 +137,7 @@ def layer_range(text: str) -> range | None:
 
 @dataclass(frozen=True)
 class Field:
-    """One field of a scenario. part: what it is of, "input", "setting", "view", "generation" or "sweep".
+    """One field of a scenario. group: what it is of, "input", "setting", "view", "generation" or "sweep".
 
     swept: whether a sweep may vary it; kept: whether a reset to identity leaves it alone.
     """
@@ -145,7 +145,7 @@ class Field:
     name: str
     default: Value
     takes: Domain
-    part: str
+    group: str
     help: str
     swept: bool
     kept: bool
@@ -170,11 +170,11 @@ def written(value: Value) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def of(
-    part: str, default: Any, takes: Domain, help: str, *, swept: bool | None = None, kept: bool = False
+def declare(
+    group: str, default: Any, takes: Domain, help: str, *, swept: bool | None = None, kept: bool = False
 ) -> Any:  # as dataclasses.field, whose type is that of the default
     """Declare a field; a setting is swept unless it says that it is not."""
     return field(default=default, metadata={
-        "part": part, "takes": takes, "help": help, "swept": part == "setting" if swept is None else swept,
-        "kept": kept or part != "setting",
+        "group": group, "takes": takes, "help": help, "swept": group == "setting" if swept is None else swept,
+        "kept": kept or group != "setting",
     })  # fmt: skip

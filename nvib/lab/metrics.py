@@ -30,7 +30,7 @@ def bleus(text: str, target: str) -> list[float]:
     return counts
 
 
-def error_rate(outputs: Sequence[Sequence], references: Sequence[Sequence]) -> float:
+def error_rate(outputs: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> float:
     """Edit operations over the references' symbols, percent; symbols are characters of text, or items of lists."""
     edits = sum(Levenshtein.distance(a, b) for a, b in zip(outputs, references, strict=True))
     return 100.0 * edits / max(1, sum(map(len, references)))

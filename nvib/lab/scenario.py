@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
-from nvib.lab.fields import AnyText, Choice, Field, Flag, Layers, Number, Pattern, Value, Whole, layer_range, of
+from nvib.lab.fields import AnyText, Choice, Field, Flag, Layers, Number, Pattern, Value, Whole, declare, layer_range
 from nvib.settings import KINDS, Regularisation, Temperature
 
-PARTS = {
+GROUPS = {
     "input": "model and text",
     "setting": "what is regularised, how strongly, and the prior",
     "view": "what the pages show of it",
@@ -33,110 +34,116 @@ class Scenario:
     Raises ValueError, with one sentence, for a value that a field does not take.
     """
 
-    model: str = of("input", "smollm2", ANY, "An embedded model, a Hugging Face hub id or a local folder.")
-    text: str = of("input", "", ANY, "One text, or one sentence or word a line, as the model takes it.")
+    model: str = declare("input", "smollm2", ANY, "An embedded model, a Hugging Face hub id or a local folder.")
+    text: str = declare("input", "", ANY, "One text, or one sentence or word a line, as the model takes it.")
 
-    encoder_alpha: float = of("setting", math.inf, ALPHA, ALPHA_HELP)
-    encoder_sigma: float = of("setting", 0.0, SIGMA, SIGMA_HELP)
-    cross_alpha: float = of("setting", math.inf, ALPHA, ALPHA_HELP)
-    cross_sigma: float = of("setting", 0.0, SIGMA, SIGMA_HELP)
-    decoder_alpha: float = of("setting", math.inf, ALPHA, ALPHA_HELP)
-    decoder_sigma: float = of("setting", 0.0, SIGMA, SIGMA_HELP)
-    mu: float = of(
+    encoder_alpha: float = declare("setting", math.inf, ALPHA, ALPHA_HELP)
+    encoder_sigma: float = declare("setting", 0.0, SIGMA, SIGMA_HELP)
+    cross_alpha: float = declare("setting", math.inf, ALPHA, ALPHA_HELP)
+    cross_sigma: float = declare("setting", 0.0, SIGMA, SIGMA_HELP)
+    decoder_alpha: float = declare("setting", math.inf, ALPHA, ALPHA_HELP)
+    decoder_sigma: float = declare("setting", 0.0, SIGMA, SIGMA_HELP)
+    mu: float = declare(
         "setting", 1.0, Number(0, 1),
         "μₙ = τμ·xₙ + (1 − τμ)·μₚ: the share of the token that is kept. 1 is identity.",
     )  # fmt: skip
-    encoder_layers: str = of("setting", "", LAYERS, LAYERS_HELP)
-    cross_layers: str = of("setting", "", LAYERS, LAYERS_HELP)
-    decoder_layers: str = of("setting", "", LAYERS, LAYERS_HELP)
-    effect: str = of(
+    encoder_layers: str = declare("setting", "", LAYERS, LAYERS_HELP)
+    cross_layers: str = declare("setting", "", LAYERS, LAYERS_HELP)
+    decoder_layers: str = declare("setting", "", LAYERS, LAYERS_HELP)
+    effect: str = declare(
         "setting", "total", Choice(("total", "local")),
         "Total: every layer sees what the layers before it changed, and the output changes. Local: each layer "
         "is regularised on the baseline's own inputs, and the output stays the baseline's.", swept=False,
     )  # fmt: skip
-    protected: int = of(
+    protected: int = declare(
         "setting", 0, Whole(0, 8),
         "Leading positions that do not see the prior, so that the attention sink on the first token "
         "survives. Our extension, not the paper's: 0 is the published behaviour.", kept=True,
     )  # fmt: skip
-    prior: str = of(
+    prior: str = declare(
         "setting", "shipped", Choice(("shipped", "broad", "text", "normal", "own")),
         "Shipped with the model, of one language or of several (broad), estimated from a text, the standard normal, or "
         "a file of one's own.", kept=True,
     )  # fmt: skip
-    prior_text: str = of(
+    prior_text: str = declare(
         "setting", "", ANY,
         "Text of the model's own domain, a paragraph a line; the prior is estimated from it.", swept=False, kept=True,
     )  # fmt: skip
-    prior_id: str = of(
+    prior_id: str = declare(
         "setting", "", Pattern("a prior's fingerprint, twelve hexadecimal digits", r"([0-9a-f]{12})?"),
         "Which file of one's own is the prior, by its fingerprint.", swept=False, kept=True,
     )  # fmt: skip
-    prior_mean_scale: float = of("setting", 1.0, Number(-1000, 1000), "Multiplies the prior's mean. 1 leaves it alone.")
-    prior_variance_scale: float = of(
+    prior_mean_scale: float = declare(
+        "setting", 1.0, Number(-1000, 1000), "Multiplies the prior's mean. 1 leaves it alone."
+    )
+    prior_variance_scale: float = declare(
         "setting", 1.0, Number(0, 100, above=True), "Multiplies the prior's variance. 1 leaves it alone."
     )
-    pseudo_count_shift: float = of(
+    pseudo_count_shift: float = declare(
         "setting", 0.0, Number(-1000, 1000), "Added to the prior's log pseudo-count. 0 leaves it alone."
     )
 
-    kind: str = of("view", "", Choice(("", *KINDS)), "The attention that is shown; nothing for the model's last kind.")
-    layer: int = of("view", 0, Whole(0, 999), "The layer that is shown.")
-    head: str = of(
+    kind: str = declare(
+        "view", "", Choice(("", *KINDS)), "The attention that is shown; nothing for the model's last kind."
+    )
+    layer: int = declare("view", 0, Whole(0, 999), "The layer that is shown.")
+    head: str = declare(
         "view", "mean", Pattern("mean, max or the number of a head", r"mean|max|\d{1,4}"),
         "The head that is shown, or the mean or the largest of all.",
     )  # fmt: skip
-    across: str = of(
+    across: str = declare(
         "view", "layer", Choice(("layer", "mean", "max")), "That layer, or the mean or the largest of all layers."
     )
-    row: int = of("view", 0, Whole(0, 999), "The row of the text whose attention is shown.")
-    cell: str = of(
+    row: int = declare("view", 0, Whole(0, 999), "The row of the text whose attention is shown.")
+    cell: str = declare(
         "view", "", Pattern("query,key by position, as 3,5 or 3,prior", r"(\d{1,4},(\d{1,4}|prior))?"),
         "The weight that is explained; nothing for the one that changed most.",
     )  # fmt: skip
-    metric: str = of(
+    metric: str = declare(
         "view", "change", Choice(("change", "prior mass", "entropy")), "What the overview of all heads shows."
     )
-    scale: str = of("view", "sqrt", Choice(("linear", "sqrt", "log")), "How the colours of the maps grow.")
-    special: bool = of("view", True, Flag(), "Off: their rows and columns are left out of the maps.")
-    merge: bool = of(
+    scale: str = declare("view", "sqrt", Choice(("linear", "sqrt", "log")), "How the colours of the maps grow.")
+    special: bool = declare("view", True, Flag(), "Off: their rows and columns are left out of the maps.")
+    merge: bool = declare(
         "view", False, Flag(),
         "Pieces of a word become one: the sum of the attention to them, the mean of the attention from them.",
     )  # fmt: skip
-    with_prior: bool = of("view", True, Flag(), "Off: each NV row is divided by what the tokens got in all.")
-    level: float = of(
+    with_prior: bool = declare("view", True, Flag(), "Off: each NV row is divided by what the tokens got in all.")
+    level: float = declare(
         "view", 0.95, Number(0, 0.9999, above=True), "The probability that the intervals of the weights hold."
     )
-    seed: int = of("generation", 0, Whole(0, 999_999), "Of draws, of sampled text and of a search.")
-    other_text: str = of("view", "", ANY, "Another text, whose distance to the prior the page Prior shows beside.")
-    path: bool = of("view", False, Flag(), "Whether Explore walks from identity to the setting.")
+    seed: int = declare("generation", 0, Whole(0, 999_999), "Of draws, of sampled text and of a search.")
+    other_text: str = declare("view", "", ANY, "Another text, whose distance to the prior the page Prior shows beside.")
+    path: bool = declare("view", False, Flag(), "Whether Explore walks from identity to the setting.")
 
-    target: str = of("generation", "", ANY, "What should come out, a line for each row of the text.")
-    length: int = of("generation", 24, Whole(1, 200), "The most tokens that are generated.")
-    sampled: bool = of(
+    target: str = declare("generation", "", ANY, "What should come out, a line for each row of the text.")
+    length: int = declare("generation", 24, Whole(1, 200), "The most tokens that are generated.")
+    sampled: bool = declare(
         "generation", False, Flag(),
         "Sampled: from the model's own distribution. Both models draw with the same noise, so that two models "
         "that agree write the same text.",
     )  # fmt: skip
-    listing: str = of("generation", "", ANY, "Texts that Compare goes through, one a line, a reference after a tab.")
+    listing: str = declare(
+        "generation", "", ANY, "Texts that Compare goes through, one a line, a reference after a tab."
+    )
 
-    task: str = of(
+    task: str = declare(
         "sweep", "", Choice(("", "language", "language-start", "phonemes", "retrieval", "own")),
         "What is measured; nothing for the model's first task.",
     )  # fmt: skip
-    grid: str = of(
+    grid: str = declare(
         "sweep", "", Pattern("at most 1,000 characters", r"[^\x00]{0,1000}"),
         "The settings that are tried, as decoder_alpha=inf,1; nothing for the model's own.",
     )  # fmt: skip
-    search: str = of(
+    search: str = declare(
         "sweep",
         "grid",
         Choice(("grid", "random", "adaptive")),
         "Every point, random ones, or what those before hint at.",
     )
-    trials: int = of("sweep", 24, Whole(1, 500), "How many points, where the search is no grid.")
-    examples: int = of("sweep", 0, Whole(0, 4000), "Texts of each set; 0 for as many as the page proposes.")
-    measured: str = of(
+    trials: int = declare("sweep", 24, Whole(1, 500), "How many points, where the search is no grid.")
+    examples: int = declare("sweep", 0, Whole(0, 4000), "Texts of each set; 0 for as many as the page proposes.")
+    measured: str = declare(
         "sweep", "", Pattern("the name of a metric", r"[A-Za-z0-9 -]{0,40}"),
         "The metric that is shown; nothing for the task's first.",
     )  # fmt: skip
@@ -170,11 +177,16 @@ class Scenario:
 
     def without_view(self) -> Scenario:
         """What the model is run on and with: the same for every view of one run."""
-        return replace(self, **{f.name: f.default for f in FIELDS.values() if f.name in VIEW})
+        return self._neutral(VIEW)
 
     def at_identity(self) -> Scenario:
         """The same view with every temperature, and the prior's scales, back at their neutral values."""
-        return replace(self, **{f.name: f.default for f in FIELDS.values() if not f.kept})
+        return self._neutral([f.name for f in FIELDS.values() if not f.kept])
+
+    def _neutral(self, names: Collection[str]) -> Scenario:
+        """The same with some fields at their defaults."""
+        changes: dict[str, Any] = {name: FIELDS[name].default for name in names}
+        return replace(self, **changes)
 
     def at_share(self, share: float) -> Scenario:
         """The setting at a share of the way from identity, 0, to what it is, 1.
@@ -192,8 +204,8 @@ class Scenario:
         return replace(self, **sigmas, mu=1 + share * (self.mu - 1), pseudo_count_shift=shift)
 
 
-FIELDS: dict[str, Field] = {f.name: Field(f.name, f.default, **f.metadata) for f in fields(Scenario)}
-VIEW = tuple(f.name for f in FIELDS.values() if f.part not in ("input", "setting"))
+FIELDS: dict[str, Field] = {f.name: Field(name=f.name, default=f.default, **f.metadata) for f in fields(Scenario)}  # type: ignore[arg-type]
+VIEW = tuple(f.name for f in FIELDS.values() if f.group not in ("input", "setting"))
 SWEPT = tuple(f.name for f in FIELDS.values() if f.swept)  # what a sweep may vary
 SCALES_OF_SETTING = tuple(f.name for f in fields(Regularisation) if f.name in FIELDS)  # by the library's own names
 

@@ -13,7 +13,7 @@ from nvib.errors import NVError
 
 COLUMN, TARGET = "text", "target"
 MOST_TEXTS = 20_000
-KINDS = ("txt", "csv", "jsonl")
+ENDINGS = ("txt", "csv", "jsonl")
 
 
 def texts(name: str, data: bytes) -> list[str]:
@@ -28,7 +28,7 @@ def pairs(name: str, data: bytes, empty: bool = False) -> list[tuple[str, str]]:
     """
     ending = name.rpartition(".")[2].lower()
     shown = repr(name if len(name) <= 60 else name[:59] + "…")
-    if ending not in KINDS:
+    if ending not in ENDINGS:
         raise NVError(f"The file {shown} is none of .txt, .csv and .jsonl; save it as one of them.")
     try:
         content = data.decode("utf-8-sig")

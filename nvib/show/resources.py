@@ -12,8 +12,8 @@ from nvib.lab import Bench, IdentityProof, Observation, Scenario, observe, prove
 from nvib.lab.share import link
 from nvib.lab.view import distance as domain
 from nvib.lab.view.distance import TextDistance
-from nvib.lab.view.forwards import run
-from nvib.lab.view.samples import Drawn, drawn_row
+from nvib.lab.view.forwards import both_sides
+from nvib.lab.view.samples import Draws, draw_row
 from nvib.lab.view.walk import Path, follow
 from nvib.models.catalogue import resolve
 from nvib.prior import Prior
@@ -82,7 +82,7 @@ def prepare(model: Bench, scenario: Scenario) -> None:
     """
     if scenario.prior != "text" or model.has_prior(scenario):
         with suppress(NVError, ValueError):
-            run(model, scenario)
+            both_sides(model, scenario)
 
 
 def text_distance(model: Bench, scenario: Scenario, text: str, kind: str) -> TextDistance:
@@ -110,11 +110,11 @@ def path(model: Bench, scenario: Scenario, progress: Callable[[float], None]) ->
     return model.small.get(("path", at), lambda: follow(model, at, progress))
 
 
-def draws(model: Bench, scenario: Scenario, seen: Observation) -> Drawn:
+def draws(model: Bench, scenario: Scenario, seen: Observation) -> Draws:
     """The seeded draws of the observation's cell; recent ones are kept."""
     return _draws(_key(scenario), model.loaded.revision, model, scenario, seen)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _draws(key: Key, revision: str, _model: Bench, _scenario: Scenario, _seen: Observation) -> Drawn:
-    return drawn_row(_model, _scenario, _seen)
+def _draws(key: Key, revision: str, _model: Bench, _scenario: Scenario, _seen: Observation) -> Draws:
+    return draw_row(_model, _scenario, _seen)

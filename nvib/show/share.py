@@ -16,7 +16,7 @@ from nvib.lab import Observation, Scenario
 from nvib.lab.model.shape import Shape
 from nvib.lab.share import link
 from nvib.lab.share.fingerprint import differences, fingerprint
-from nvib.lab.share.record import plain, record
+from nvib.lab.share.record import jsonable, record
 from nvib.lab.share.script import script
 from nvib.settings import KINDS
 from nvib.show import controls, session
@@ -201,7 +201,7 @@ def to_csv(table: pd.DataFrame, caption: str) -> bytes:
 def to_json(table: pd.DataFrame, about: dict[str, str]) -> bytes:
     """A table by columns and rows; null for a number that is none."""
     rows = table.astype(object).to_numpy().tolist()
-    return _dumped({"about": about, "columns": [str(name) for name in table.columns], "rows": plain(rows)})
+    return _dumped({"about": about, "columns": [str(name) for name in table.columns], "rows": jsonable(rows)})
 
 
 def _dumped(found: dict[str, Any]) -> bytes:

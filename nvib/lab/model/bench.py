@@ -10,7 +10,7 @@ import torch
 
 from nvib.errors import NVError
 from nvib.families import kinds
-from nvib.lab.model.mode import check, head_of, mode_of
+from nvib.lab.model.mode import head_of, mode_of, require_output
 from nvib.lab.model.priors import Priors
 from nvib.lab.model.shape import Shape
 from nvib.lab.scenario import Scenario
@@ -44,7 +44,7 @@ class Bench:
         self.model = self.loaded.model
         found = kinds(self.model)
         self.mode = mode_of(found)
-        check(self.model, self.loaded.name, self.mode)
+        require_output(self.model, self.loaded.name, self.mode)
         self.head = head_of(self.model, self.mode)
         self.sides: Memory[Any] = Memory(BYTES_KEPT, lambda side: side.nbytes)  # forwards, by what they are of
         self.results: Memory[Any] = Memory(RESULTS_KEPT)  # walks and generated texts, by what they are of
@@ -78,10 +78,13 @@ class Bench:
         out = self.model(**batch, output_hidden_states=bool(self.head))
         return (out.hidden_states[-1], out.logits) if self.head else (out.last_hidden_state, None)
 
-    def output(self, batch: Batch) -> torch.Tensor:
-        """What the model says of a batch: logits [rows, tokens, V], or an encoder's last hidden states [rows, N, P]."""
+    def output(self, batch: Batch, **options: Any) -> torch.Tensor:
+        """What the model says of a batch: logits [rows, tokens, V], or an encoder's last hidden states [rows, N, P].
+
+        options: of the model's own forward, for logits.
+        """
         if self.mode.writes:
-            logits: torch.Tensor = self.model(**batch, use_cache=False).logits
+            logits: torch.Tensor = self.model(**batch, use_cache=False, **options).logits
             return logits
         return self.hidden_states(batch)[0]
 

@@ -50,10 +50,11 @@ MODES = {mode.name: mode for mode in (NEXT_TOKEN, GENERATED, SIMILARITY)}
 
 def mode_of(kinds: tuple[str, ...]) -> Mode:
     """The mode of a model with these kinds of attention."""
-    return {("encoder",): SIMILARITY, ("decoder",): NEXT_TOKEN}.get(kinds, GENERATED)
+    alone: dict[tuple[str, ...], Mode] = {("encoder",): SIMILARITY, ("decoder",): NEXT_TOKEN}
+    return alone.get(kinds, GENERATED)
 
 
-def check(model: nn.Module, name: str, mode: Mode) -> None:
+def require_output(model: nn.Module, name: str, mode: Mode) -> None:
     """Raise NVError where a model has the attention of a mode, but not its output."""
     kind = type(model).__name__
     if kind == "EncoderDecoderModel":

@@ -13,8 +13,8 @@ from nvib.memory import Memory
 from nvib.models.loading import Loaded
 from nvib.prior import Prior, standard_normal_prior
 
-MAX_CHARACTERS = 1_000_000
-KEPT = 16  # estimated priors, and as many files
+MAX_PRIOR_CHARACTERS = 1_000_000
+PRIORS_KEPT = 16  # estimated priors, and as many files
 BATCH = 8
 Batches = Callable[[Sequence[str]], Mapping[str, torch.Tensor]]
 
@@ -27,8 +27,8 @@ class Priors:
 
     def __init__(self, loaded: Loaded, words: bool, batch: Batches) -> None:
         self._loaded, self._words, self._batch = loaded, words, batch
-        self._made: Memory[Prior] = Memory(KEPT)
-        self._own: Memory[Prior] = Memory(KEPT)
+        self._made: Memory[Prior] = Memory(PRIORS_KEPT)
+        self._own: Memory[Prior] = Memory(PRIORS_KEPT)
 
     def of(self, scenario: Scenario, progress: Callable[[int], None] | None = None) -> Prior:
         """The prior that a scenario names; estimated ones are kept. Raises NVError when there is none."""
@@ -54,8 +54,8 @@ class Priors:
         if not lines:
             raise NVError("The prior's text is empty; paste text of the model's own domain, a paragraph a line.")
         characters = sum(len(line) for line in lines)
-        if characters > MAX_CHARACTERS:
-            raise NVError(f"The prior's text has {characters:,} characters; {MAX_CHARACTERS:,} are enough.")
+        if characters > MAX_PRIOR_CHARACTERS:
+            raise NVError(f"The prior's text has {characters:,} characters; {MAX_PRIOR_CHARACTERS:,} are enough.")
         batches = (self._batch(lines[i : i + BATCH]) for i in range(0, len(lines), BATCH))
         model = f"{self._loaded.name}, {self._loaded.revision}"
         about = {"corpus": corpus, "texts": str(len(lines)), "model": model}

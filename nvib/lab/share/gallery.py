@@ -13,7 +13,7 @@ from nvib.lab.examples import EXAMPLE_TEXTS
 from nvib.lab.model.shape import Shape
 from nvib.lab.scenario import Scenario
 from nvib.lab.share import link
-from nvib.lab.share.record import plain, record, restore
+from nvib.lab.share.record import jsonable, record, restore
 from nvib.lab.view.observation import Observation
 
 STORE = assets.GALLERY
@@ -145,6 +145,6 @@ def stored(entry: Entry) -> Stored:
 
 def store(entry: Entry, kept: Stored) -> None:
     """Write an entry's observation."""
-    found = {"shape": plain(kept.shape), "made": plain(kept.made), "observation": record(kept.seen)}
+    found = {"shape": jsonable(kept.shape), "made": jsonable(kept.made), "observation": record(kept.seen)}
     text = json.dumps(found, ensure_ascii=False, allow_nan=False)
     (STORE / f"{entry.name}.json.gz").write_bytes(gzip.compress(text.encode(), 9, mtime=0))

@@ -13,12 +13,13 @@ from nvib.lab.view.cell import Cell
 from nvib.lab.view.observation import Observation
 from nvib.lab.view.outputs import OUTPUTS
 
-NAMES = {kind: name for name, kind in OUTPUTS.items()}
+NAME_OF = {kind: name for name, kind in OUTPUTS.items()}
 
 
 def record(seen: Observation) -> dict[str, Any]:
     """An observation's fields by name: lists for arrays, null for a number that is none, "inf" for infinity."""
-    return plain(seen) | {"output": {"type": NAMES[type(seen.output)], **plain(seen.output)}}
+    whole: dict[str, Any] = jsonable(seen)
+    return whole | {"output": {"type": NAME_OF[type(seen.output)], **jsonable(seen.output)}}
 
 
 def restore(found: dict[str, Any]) -> Observation:
@@ -32,20 +33,20 @@ def restore(found: dict[str, Any]) -> Observation:
         raise NVError("The stored observation cannot be read; observe the scenario anew.") from error
 
 
-def plain(value: Any) -> Any:
+def jsonable(value: Any) -> Any:
     """Dataclasses, arrays and numbers as what JSON holds: null for a number that is none, "inf" for infinity."""
     if is_dataclass(value):
-        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+        return {f.name: jsonable(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, np.ndarray):
         short = value.dtype == np.float32  # the fewest digits that are this float32
-        return [plain(float(str(item)) if short and np.ndim(item) == 0 else item) for item in value]
+        return [jsonable(float(str(item)) if short and np.ndim(item) == 0 else item) for item in value]
     if isinstance(value, np.generic):
-        return plain(value.item())
+        return jsonable(value.item())
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else str(value)
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return {key: plain(item) for key, item in value.items()} if isinstance(value, dict) else value
+        return [jsonable(item) for item in value]
+    return {key: jsonable(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _made(kind: Any, found: dict[str, Any]) -> Any:

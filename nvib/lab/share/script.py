@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import fields
 
-from nvib.lab.fields import layer_range
+from nvib.lab.fields import Value, layer_range
 from nvib.lab.model.bench import MAX_TOKENS
 from nvib.lab.model.shape import Shape
 from nvib.lab.scenario import SCALES_OF_SETTING, Scenario
@@ -19,7 +19,7 @@ encoded = loaded.tokenizer(texts, return_tensors="pt", padding=len(texts) > 1)
 inputs = {{name: encoded[name] for name in ("input_ids", "attention_mask")}}
 row = {row}"""
 
-PRIORS = {
+PRIOR_OF = {
     "shipped": "prior = loaded.prior",
     "broad": "prior = loaded.broad",
     "normal": "prior = nvib.standard_normal_prior(loaded.model)",
@@ -58,7 +58,7 @@ BATCHES = {
 }  # fmt: skip
 GREEDY = "forced, ids = greedy(nv, inputs)\n", "answer = greedy(nv, inputs)[1]\n"
 
-SHOWN = '''source = inputs["attention_mask"][row].bool()  # [tokens], padding left out
+MAPS = '''source = inputs["attention_mask"][row].bool()  # [tokens], padding left out
 target = {target}[row].bool()
 queries, keys = {axes}
 
@@ -76,7 +76,7 @@ print("attention on the prior", maps["NV"][:, 0].mean().item())
 print("distance to the baseline by head", change)
 '''
 
-OUTPUTS = {
+PRINTED = {
     "next token": """
 p, q = (out.logits[0, -1].double().log_softmax(-1) for out in (baseline, regularised))
 kl = (p.exp() * (p - q)).sum().item()
@@ -107,15 +107,15 @@ for text, one, other in zip(texts, *outputs.values()):
 SWEEP = """
 from nvib.lab import Bench, Scenario
 from nvib.lab.sweep.space import space
-from nvib.lab.sweep.run import Plan, read, sweep
+from nvib.lab.sweep.run import Plan, read_findings, sweep
 {imports}
 bench = Bench({model!r}, device="auto")
 {made}plan = Plan(made, space({start}, {grid!r}), {plan})
 sweep(bench, plan, "sweep.db")  # goes on where it was stopped
-found = read(plan, "sweep.db", bench.shape.revision)
-for row in found.rows:
+findings = read_findings(plan, "sweep.db", bench.shape.revision)
+for row in findings.rows:
     print(row.part, row.name, row.point, row.result)
-print("best out of domain on validation:", found.best)
+print("best out of domain on validation:", findings.best)
 """
 OWN_IMPORTS = """from nvib.lab.sweep.tasks import own
 from nvib.lab.uploads import pairs
@@ -124,7 +124,7 @@ OWN_TASK = """files = {files!r}  # yours
 texts = {{domain: pairs(name, open(name, "rb").read(), empty=True) for domain, name in files.items()}}
 made, skipped = own(bench.shape, texts)
 """
-KEPT = 'import nvib\n\nbench.priors.keep(nvib.Prior.load("prior-{id}.safetensors"))  # as the page Prior saved it\n'
+KEEP = 'import nvib\n\nbench.priors.keep(nvib.Prior.load("prior-{id}.safetensors"))  # as the page Prior saved it\n'
 
 
 def script(scenario: Scenario, shape: Shape, page: str = "Explore") -> str:
@@ -163,7 +163,7 @@ def script(scenario: Scenario, shape: Shape, page: str = "Explore") -> str:
     )
     own = "source, source"
     parts.append(
-        SHOWN.format(
+        MAPS.format(
             kind=kind,
             target=f'{"forced" if answers else "inputs"}["{"decoder_" if answers else ""}attention_mask"]',
             axes={"encoder": own, "cross": "target, source", "decoder": "target, target" if answers else own}[kind],
@@ -175,7 +175,7 @@ def script(scenario: Scenario, shape: Shape, page: str = "Explore") -> str:
     )
     if not (scenario.special and scenario.with_prior) or scenario.merge:
         parts.append("# The view hides or joins some of these tokens; the maps here have them all.\n")
-    parts.append(OUTPUTS[mode.name] if mode.lines else OUTPUTS[mode.name].lstrip("\n"))
+    parts.append(PRINTED[mode.name] if mode.lines else PRINTED[mode.name].lstrip("\n"))
     if first and not answers:
         parts.append('print(*(loaded.tokenizer.decode(text[0]) for text in (ids, answer)), sep="\\n")\n')
     return "\n".join(parts)
@@ -183,7 +183,7 @@ def script(scenario: Scenario, shape: Shape, page: str = "Explore") -> str:
 
 def _prior(scenario: Scenario, shape: Shape) -> list[str]:
     if scenario.prior != "text":
-        return [PRIORS[scenario.prior].format(id=scenario.prior_id)]
+        return [PRIOR_OF[scenario.prior].format(id=scenario.prior_id)]
     lines = [line for line in scenario.prior_text.splitlines() if line.strip()]
     words = [word for line in lines for word in line.split()] if shape.words else lines
     parts = [ESTIMATED.format(corpus=_list(words), most=MAX_TOKENS)]
@@ -236,7 +236,7 @@ def _pooled(scenario: Scenario) -> str:
     return f"{stacked}.amax(0)" if scenario.across == "max" else f"{stacked}.mean(0)"
 
 
-def _number(value: float) -> str:
+def _number(value: Value) -> str:
     return "float('inf')" if value == math.inf else repr(value)
 
 
@@ -248,7 +248,7 @@ def _list(texts: list[str]) -> str:
 def sweep_script(plan: Plan) -> str:
     """Python that runs a sweep and prints what the page Sweep shows of it."""
     task, base = plan.task, plan.space.base
-    keep = KEPT.format(id=base.prior_id) if base.prior == "own" else ""
+    keep = KEEP.format(id=base.prior_id) if base.prior == "own" else ""
     made = f"made = task({task.name!r}, {max(map(len, task.sets.values()))})\n"
     if task.name == "own":
         files = {domain: f"{name}.csv" for domain, name in OWN.items() if name in task.sets}

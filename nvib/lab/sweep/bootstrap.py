@@ -10,7 +10,7 @@ import numpy as np
 
 from nvib.lab.sweep.measures import Metric
 
-DRAWS = 4_000
+RESAMPLES = 4_000
 LEVEL = 95  # percent, of every interval
 
 
@@ -35,10 +35,11 @@ class Change:
 
 def changed(metric: Metric, old: np.ndarray, new: np.ndarray) -> np.ndarray:
     """The change of values in the metric's way: percent, or the difference."""
-    return 100 * (new / old - 1) if metric.relative else new - old
+    change: np.ndarray = 100 * (new / old - 1) if metric.relative else new - old
+    return change
 
 
-def compare(metric: Metric, baseline: np.ndarray, point: np.ndarray, seed: int = 0) -> Change:
+def paired(metric: Metric, baseline: np.ndarray, point: np.ndarray, seed: int = 0) -> Change:
     """Sums [examples, sums] of the same examples under both: examples are drawn in pairs, with return."""
     return pooled(metric, [(baseline, point)], seed)
 
@@ -62,5 +63,5 @@ def pooled(metric: Metric, pairs: Sequence[tuple[np.ndarray, np.ndarray]], seed:
 
 @lru_cache(maxsize=4)
 def _drawn(count: int, seed: int) -> np.ndarray:
-    """How often each example is drawn: [DRAWS, examples]."""
-    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), DRAWS).astype(float)
+    """How often each example is drawn: [RESAMPLES, examples]."""
+    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES).astype(float)

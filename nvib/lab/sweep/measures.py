@@ -124,14 +124,14 @@ def _generated(bench: Bench, examples: Sequence[Example], own: bool = False, siz
     return said
 
 
-def phonemes(bench: Bench, examples: Sequence[Example]) -> np.ndarray:
+def phoneme_edits(bench: Bench, examples: Sequence[Example]) -> np.ndarray:
     """Edits between the greedy output and the target, and the target's symbols: [examples, 2]."""
     said = _generated(bench, examples)
     pairs = zip(said, examples, strict=True)
     return np.array([(Levenshtein.distance(text, e.target), len(e.target)) for text, e in pairs], float)
 
 
-def written(bench: Bench, examples: Sequence[Example]) -> np.ndarray:
+def generation_scores(bench: Bench, examples: Sequence[Example]) -> np.ndarray:
     """ROUGE-1, -2 and -L, 1, and the counts of two BLEUs of the model's own generation: [examples, 4 + 2 x 10]."""
     said = _generated(bench, examples, own=True, size=BATCH)
     return np.array([[*rouges(t, e.target), 1.0, *bleus(t, e.target)] for t, e in zip(said, examples, strict=True)])
@@ -146,17 +146,18 @@ def _bleu(first: int) -> Callable[[np.ndarray], np.ndarray]:
         with np.errstate(divide="ignore", invalid="ignore"):
             precision = np.log(counts / totals).mean(-1)
             brevity = np.minimum(0.0, 1 - wanted / written)
-            return np.nan_to_num(100 * np.exp(precision + brevity))
+            scores: np.ndarray = np.nan_to_num(100 * np.exp(precision + brevity))
+            return scores
 
     return of
 
 
 ERRORS = Metric("phoneme error rate", "%", False, False, _share(0, 1))
-PHONEMES = Measure(phonemes, (ERRORS,), targets=True)
+PHONEMES = Measure(phoneme_edits, (ERRORS,), targets=True)
 ROUGE_L, ROUGE_1, ROUGE_2 = (Metric(f"ROUGE-{n}", "", True, False, _share(p, 3)) for n, p in (("L", 2), (1, 0), (2, 1)))
 BLEU_SPACES, BLEU_WORDS = (Metric(name, "", True, False, _bleu(n)) for name, n in (("BLEU", 4), ("sacreBLEU", 14)))
-SUMMARIES = Measure(written, (ROUGE_L, ROUGE_1, ROUGE_2, BLEU_SPACES, BLEU_WORDS), targets=True)
-TRANSLATIONS = Measure(written, (BLEU_SPACES, BLEU_WORDS, ROUGE_L, ROUGE_1, ROUGE_2), targets=True)
+SUMMARIES = Measure(generation_scores, (ROUGE_L, ROUGE_1, ROUGE_2, BLEU_SPACES, BLEU_WORDS), targets=True)
+TRANSLATIONS = Measure(generation_scores, (BLEU_SPACES, BLEU_WORDS, ROUGE_L, ROUGE_1, ROUGE_2), targets=True)
 
 # Embeddings
 

@@ -136,14 +136,14 @@ def _inside(row: Mapping[str, Any], path: str) -> str | None:
     return found if isinstance(found, str) else "" if found is None else None
 
 
-def task(name: str, published: Published, count: int, load: Load = from_hub) -> Task:
+def published_task(name: str, published: Published, count: int, load: Load = from_hub) -> Task:
     """The task of a checkpoint, `count` examples for validation and as many for test in each set."""
     sets = {said: examples(source, count, load) for said, source in published.sources.items()}
     hubs = ", ".join(source.hub for source in published.sources.values())
     return Task(name, published.model, published.measure, sets, tuple(published.inside), f"data sets {hubs}")
 
 
-def prior(
+def fine_tuning_prior(
     bench: Bench, published: Published, load: Load = from_hub, progress: Callable[[int], None] | None = None
 ) -> str:
     """Estimate the prior from the fine-tuning data, as the paper does; the answer names it in a scenario."""

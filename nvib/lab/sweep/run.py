@@ -15,7 +15,7 @@ from nvib.errors import NVError
 from nvib.lab.model.bench import Bench
 from nvib.lab.scenario import VIEW, Scenario
 from nvib.lab.sweep import space
-from nvib.lab.sweep.bootstrap import Change, changed, compare, pooled
+from nvib.lab.sweep.bootstrap import Change, changed, paired, pooled
 from nvib.lab.sweep.measures import Metric
 from nvib.lab.sweep.space import Space
 from nvib.lab.sweep.store import Store, name_of
@@ -46,7 +46,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Row:
+class Outcome:
     """One setting on one set: "validation" or "test", in the domain or outside, against the untouched model."""
 
     point: Scenario
@@ -65,13 +65,13 @@ class Findings:
     domain, on test, None until it is measured. finished: whether nothing is left to measure.
     """
 
-    rows: list[Row]
+    rows: list[Outcome]
     best: Scenario
     outside: Change | None
     finished: bool
 
 
-def untouched(task: Task) -> Scenario:
+def baseline_point(task: Task) -> Scenario:
     """The model as it is."""
     return Scenario(model=task.model)
 
@@ -82,8 +82,8 @@ def sweep(bench: Bench, plan: Plan, path: str | Path, progress: Callable[[int, i
     What the file has already is not measured again. progress: called with the places done and their number; what it
     raises stops the work, and nothing is lost.
     """
-    task, done, base = plan.task, 0, untouched(plan.task)
-    space.check(plan.space, bench.shape)
+    task, done, base = plan.task, 0, baseline_point(plan.task)
+    space.require_kinds(plan.space, bench.shape)
     with closing(Store(path, task, bench.shape.revision)) as store:
 
         def measured(point: Scenario, part: str) -> None:
@@ -123,20 +123,20 @@ def _measurable(task: Task, name: str, part: str, sums: np.ndarray) -> None:
         )
 
 
-def read(plan: Plan, path: str | Path, revision: str, metric: Metric | None = None) -> Findings:
+def read_findings(plan: Plan, path: str | Path, revision: str, metric: Metric | None = None) -> Findings:
     """What the file has of a plan. metric: any of the task's, the first if none is given. No file is made."""
     metric, task = metric or plan.task.metric, plan.task
     if not Path(path).exists():
-        return Findings([], untouched(task), None, False)
+        return Findings([], baseline_point(task), None, False)
     with closing(Store(path, task, revision)) as store:
         tried, whole = _tried(store, plan)
         best, found = _best(task, tried), []
         for part, points in ((VALIDATION, list(tried)), (TEST, [best])):
             for point, name in itertools.product(points, task.sets):
-                before, after = ((name_of(at), name, part) for at in (untouched(task), point))
+                before, after = ((name_of(at), name, part) for at in (baseline_point(task), point))
                 if before in store and after in store:
-                    change = compare(metric, store.get(before), store.get(after))
-                    found.append(Row(point, name, part, name in task.inside, change))
+                    change = paired(metric, store.get(before), store.get(after))
+                    found.append(Outcome(point, name, part, name in task.inside, change))
         tested = sum(row.part == TEST for row in found) == len(task.sets)
         outside = pooled(metric, _pairs(store, task, best, TEST)) if tested else None
         return Findings(found, best, outside, whole and tested)
@@ -144,14 +144,14 @@ def read(plan: Plan, path: str | Path, revision: str, metric: Metric | None = No
 
 def _pairs(store: Store, task: Task, point: Scenario, part: str) -> list[tuple[np.ndarray, np.ndarray]]:
     """The sums of the untouched model and of a point on each set outside of the domain."""
-    before, after = (name_of(at) for at in (untouched(task), point))
+    before, after = (name_of(at) for at in (baseline_point(task), point))
     return [(store.get((before, name, part)), store.get((after, name, part))) for name in task.outside]
 
 
 def _tried(store: Store, plan: Plan) -> tuple[dict[Scenario, float], bool]:
     """The plan's points that the store has whole on validation, with their merits; whether these are all."""
     found: dict[Scenario, float] = {}
-    whole, base = True, untouched(plan.task)
+    whole, base = True, baseline_point(plan.task)
     proposed = space.proposals(plan.space, plan.search, plan.trials, plan.seed)
     point = next(proposed, None)
     while point is not None:
@@ -183,7 +183,7 @@ def _merit(store: Store, task: Task, point: Scenario) -> float:
 
 def _best(task: Task, tried: dict[Scenario, float]) -> Scenario:
     better = {point: merit for point, merit in tried.items() if 0 < merit < math.inf}  # what broke has no number
-    return max(better, key=lambda point: better[point], default=untouched(task))
+    return max(better, key=lambda point: better[point], default=baseline_point(task))
 
 
 def in_explore(point: Scenario, view: Scenario) -> Scenario:

@@ -23,7 +23,7 @@ Proposals = Generator[Scenario, float, None]
 
 
 @dataclass(frozen=True)
-class Axis:
+class Varied:
     """A control that is varied: its values in order, or where there are none, a range from low to high."""
 
     name: str
@@ -42,7 +42,7 @@ class Space:
     """What a sweep varies, from a base that holds all the rest."""
 
     base: Scenario
-    axes: tuple[Axis, ...]
+    axes: tuple[Varied, ...]
 
     @property
     def spec(self) -> str:
@@ -50,7 +50,7 @@ class Space:
         return " ".join(axis.spec for axis in self.axes)
 
     @property
-    def moving(self) -> tuple[Axis, ...]:
+    def moving(self) -> tuple[Varied, ...]:
         """The controls that have more than one value."""
         return tuple(axis for axis in self.axes if len(axis.values) != 1)
 
@@ -70,7 +70,7 @@ def space(base: Scenario, spec: str) -> Space:
     """
     base = replace(base.without_view(), text="", effect=Scenario().effect)
     whole = Space(base, ())
-    axes: dict[str, Axis] = {}
+    axes: dict[str, Varied] = {}
     for part in spec.split():
         name, _, listed = part.partition("=")
         if name not in SWEPT:
@@ -81,19 +81,19 @@ def space(base: Scenario, spec: str) -> Space:
         ranged = len(ends) == 2 and name in NUMBERS
         for value in ends if ranged else listed.split(","):
             whole.at({name: value})
-        axes[name] = _range(name, *ends) if ranged else Axis(name, tuple(dict.fromkeys(listed.split(","))))
+        axes[name] = _range(name, *ends) if ranged else Varied(name, tuple(dict.fromkeys(listed.split(","))))
     if not axes:
         raise NVError(EMPTY)
     return Space(base, tuple(axes.values()))
 
 
-def _range(name: str, low: str, high: str) -> Axis:
+def _range(name: str, low: str, high: str) -> Varied:
     if not -math.inf < float(low) < float(high) < math.inf:
         raise NVError(f"The grid's {name}={low}:{high} is no range; write the lower number first.")
-    return Axis(name, low=float(low), high=float(high))
+    return Varied(name, low=float(low), high=float(high))
 
 
-def check(space: Space, shape: Shape) -> None:
+def require_kinds(space: Space, shape: Shape) -> None:
     """Raises NVError for a control of attention that the model does not have."""
     for axis in space.axes:
         kind = axis.name.partition("_")[0]
@@ -159,7 +159,7 @@ def proposals(space: Space, search: str, trials: int, seed: int = 0) -> Proposal
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
 
 
-def _drawn(trial: optuna.Trial, axis: Axis) -> str:
+def _drawn(trial: optuna.Trial, axis: Varied) -> str:
     """A value of an axis; listed ones are drawn by their place, so that neighbours in the list are neighbours."""
     if axis.values:
         return axis.values[trial.suggest_int(axis.name, 0, len(axis.values) - 1)]

@@ -25,7 +25,7 @@ create table if not exists sums (
 """
 TABLES = {"about", "sums"}
 INPUT = ("model", "text")  # what all points of a sweep share
-Place = tuple[str, str, str]
+Slot = tuple[str, str, str]
 
 
 def file_name(task: Task, revision: str) -> str:
@@ -71,18 +71,18 @@ class Store:
     def close(self) -> None:
         self._db.close()
 
-    def __contains__(self, place: Place) -> bool:
+    def __contains__(self, place: Slot) -> bool:
         query = "select 1 from sums where point = ? and name = ? and part = ? limit 1"
         with self._told("read"):
             return self._db.execute(query, place).fetchone() is not None
 
-    def put(self, place: Place, found: np.ndarray) -> None:
+    def put(self, place: Slot, found: np.ndarray) -> None:
         """Write the sums [examples, sums] of one place, all or nothing; another's of the same place stay."""
         rows = [(*place, n, json.dumps(sums)) for n, sums in enumerate(found.tolist())]
         with self._told("written"), self._db:
             self._db.executemany("insert or ignore into sums values (?, ?, ?, ?, ?)", rows)
 
-    def get(self, place: Place) -> np.ndarray:
+    def get(self, place: Slot) -> np.ndarray:
         """The sums [examples, sums] of one place."""
         query = "select sums from sums where point = ? and name = ? and part = ? order by example"
         with self._told("read"):

@@ -119,4 +119,5 @@ def without_prior(attention: np.ndarray) -> np.ndarray:
     """The tokens' share of each row [Q, K + 1], as if the prior took nothing: its column is 0."""
     tokens, left = attention.copy(), 1.0 - attention[:, :1]
     tokens[:, 0] = 0.0
-    return np.divide(tokens, left, out=np.zeros_like(tokens), where=left > 0)
+    shares: np.ndarray = np.divide(tokens, left, out=np.zeros_like(tokens), where=left > 0)
+    return shares

@@ -16,7 +16,7 @@ from nvib.lab.model.bench import Bench
 from nvib.lab.scenario import Scenario
 from nvib.lab.view import outputs
 from nvib.lab.view.comparison import SIDES, both_logits, force, forced_of, outputs_of, reference_ids
-from nvib.lab.view.outputs import neighbours, next_token, similarity
+from nvib.lab.view.outputs import neighbours, next_token_of, similarity_of
 from nvib.prior import Prior
 
 MOST_ROWS = 500
@@ -33,7 +33,7 @@ class Row:
     embeddings: np.ndarray | None = None
 
 
-def texts(listing: str) -> list[tuple[str, str]]:
+def entries(listing: str) -> list[tuple[str, str]]:
     """The list's texts, each with its reference, which stands after a tab; empty lines are none.
 
     Raises NVError for more than fit into one go.
@@ -58,7 +58,7 @@ def go_through(bench: Bench, scenario: Scenario, prior: Prior, found: Sequence[t
             yield Row(text, problem=str(error))
 
 
-def table(rows: Sequence[Row]) -> pd.DataFrame:
+def as_table(rows: Sequence[Row]) -> pd.DataFrame:
     """The rows as a table, a column a measure; a sentence in "skipped" where there is no comparison."""
     frame = pd.DataFrame([{"text": row.text, **row.columns} for row in rows])
     embedded = [n for n, row in enumerate(rows) if row.embeddings is not None]
@@ -79,7 +79,7 @@ def table(rows: Sequence[Row]) -> pd.DataFrame:
 def _next_token(bench: Bench, scenario: Scenario, prior: Prior) -> Row:
     batch = bench.encode(bench.rows(scenario.text))
     before, after = both_logits(bench, scenario, prior, batch)
-    found = next_token(bench, before[-1], after[-1])
+    found = next_token_of(bench, before[-1], after[-1])
     columns: dict[str, str | float] = {
         "next, baseline": found.tokens[int(found.baseline.argmax())],
         "next, NV": found.tokens[int(found.regularised.argmax())],
@@ -120,6 +120,6 @@ def _similarity(bench: Bench, scenario: Scenario, prior: Prior) -> Row:
     with bench.under(scenario, prior):
         after = bench.hidden_states(batch)[0]
     pooled = outputs.embeddings(batch, before), outputs.embeddings(batch, after)
-    moved = float(similarity(batch, before, after).moved[0])
+    moved = float(similarity_of(batch, before, after).moved[0])
     return Row(scenario.text, {"cosine to the own baseline": moved},
                embeddings=torch.cat(pooled).cpu().numpy())  # fmt: skip

@@ -10,7 +10,7 @@ import torch
 
 from nvib.mixture import Layer, score_terms
 
-NAMES = {
+TERMS = {
     "match": "match u·μ/S",
     "log_alpha": "log pseudo-count log α",
     "norm": "norm −½ Σ μ²/S",
@@ -52,7 +52,7 @@ def take_apart(before: Layer, after: Layer, row: int, head: int, query: tuple[in
     names = list(dict.fromkeys(name for values, _ in found for name in values))
     baseline, regularised = (np.array([values.get(name, 0.0) for name in names]) for values, _ in found)
     return Cell(
-        query[0], key[0], head, [NAMES[name] for name in names], baseline, regularised, found[0][1], found[1][1]
+        query[0], key[0], head, [TERMS[name] for name in names], baseline, regularised, found[0][1], found[1][1]
     )
 
 

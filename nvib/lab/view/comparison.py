@@ -41,7 +41,8 @@ class Forced:
     @property
     def change(self) -> np.ndarray:
         """log p under NV minus the baseline's, nats [T]."""
-        return self.regularised - self.baseline
+        change: np.ndarray = self.regularised - self.baseline
+        return change
 
     @property
     def totals(self) -> tuple[float, float]:
@@ -112,7 +113,8 @@ def target_of(scenario: Scenario, row: int) -> str:
 def force(bench: Bench, scenario: Scenario, prior: Prior, row: str, ids: Sequence[int]) -> Forced:
     """The tokens `ids` after a row of the text (for an encoder-decoder: as its output), under both models."""
     key = ("forced", scenario.without_view(), row, tuple(ids))
-    return bench.results.get(key, lambda: _force(bench, scenario, prior, row, ids))
+    forced: Forced = bench.results.get(key, lambda: _force(bench, scenario, prior, row, ids))
+    return forced
 
 
 @torch.inference_mode()
@@ -169,9 +171,9 @@ def reference_ids(bench: Bench, row: str, text: str) -> list[int]:
     A space is put between the two where letters or digits meet. Raises NVError when it has no tokens.
     """
     if bench.mode.answers:
-        return bench.target_ids([text])[0, 1:].tolist()
+        return [int(number) for number in bench.target_ids([text])[0, 1:]]
     text = f" {text}" if row[-1:].isalnum() and text[:1].isalnum() else text
-    ids = bench.loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
+    ids: list[int] = bench.loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
     if not ids:
         raise NVError("The reference has no tokens for this model; type letters, or leave it empty.")
     return ids

@@ -28,7 +28,8 @@ class TextDistance:
     @property
     def by_layer(self) -> np.ndarray:
         """Root mean square over the tokens: [L]."""
-        return np.sqrt((self.distance**2).mean(1))
+        rms: np.ndarray = np.sqrt((self.distance**2).mean(1))
+        return rms
 
 
 @dataclass(frozen=True)

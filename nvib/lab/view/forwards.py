@@ -50,14 +50,16 @@ def untouched_side(bench: Bench, text: str) -> Side:
         forced = {"decoder_input_ids": ids[:, :-1], "decoder_attention_mask": bench.target_mask(ids)[:, 1:]}
         return _forward(bench, batch | forced, ids)
 
-    return bench.sides.get(("baseline", text), forward)
+    side: Side = bench.sides.get(("baseline", text), forward)
+    return side
 
 
 def nv_side(bench: Bench, scenario: Scenario, prior: Prior) -> Side:
     """The same inputs under the scenario's setting; an encoder-decoder's own greedy output is `generated`."""
     before = untouched_side(bench, scenario.text)
     make = partial(_nv_side, bench, scenario, prior, before, before.capture)
-    return bench.sides.get(("regularised", scenario.without_view()), make)
+    side: Side = bench.sides.get(("regularised", scenario.without_view()), make)
+    return side
 
 
 @torch.inference_mode()
@@ -94,7 +96,7 @@ def _forward(
             output, scores = bench.hidden_states(inputs)
         elif bench.mode.continues:
             last = {"logits_to_keep": 1} if "logits_to_keep" in signature(bench.model.forward).parameters else {}
-            output = bench.output(inputs | last)[0, -1].clone()
+            output = bench.output(inputs, **last)[0, -1].clone()
         else:
             output = bench.output(inputs)
     seen.against = None  # the baseline is kept on its own

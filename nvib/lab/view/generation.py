@@ -61,7 +61,8 @@ def generate(
     run = Scenario(model=scenario.model, text=scenario.text) if prior is None else scenario.without_view()
     seed = scenario.seed if scenario.sampled else None
     key = ("generated", run, prior is None, scenario.length, seed)
-    return bench.results.get(key, lambda: _generate(bench, scenario, prior, seed, tell))
+    ids: torch.Tensor = bench.results.get(key, lambda: _generate(bench, scenario, prior, seed, tell))
+    return ids
 
 
 def _generate(

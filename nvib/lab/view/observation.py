@@ -73,7 +73,8 @@ class Observation:
     @property
     def difference(self) -> np.ndarray:
         """NV minus baseline over the tokens, [Q, K]; what moved to the prior is in its own column."""
-        return self.regularised[:, 1:] - self.baseline
+        moved: np.ndarray = self.regularised[:, 1:] - self.baseline
+        return moved
 
     @property
     def received(self) -> tuple[np.ndarray, np.ndarray]:
@@ -117,7 +118,7 @@ def observe(bench: Bench, scenario: Scenario, progress: Callable[[int], None] | 
         for side in (before, after)
     ]
     return Observation(
-        output=outputs.of(bench, before, after),
+        output=outputs.output_pair(bench, before, after),
         kind=kind,
         layer=layer,
         head=scenario.head,

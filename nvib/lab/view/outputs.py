@@ -13,7 +13,7 @@ from nvib.lab.model.bench import Batch, Bench
 from nvib.lab.model.labels import labels
 from nvib.lab.view.forwards import Side
 
-SHOWN = 8
+LIKELIEST = 8
 
 
 @dataclass(frozen=True)
@@ -110,17 +110,17 @@ Output = NextToken | Generated | Similarity
 OUTPUTS: dict[str, type[Output]] = {"next token": NextToken, "generated text": Generated, "similarity": Similarity}
 
 
-def of(bench: Bench, before: Side, after: Side) -> Output:
+def output_pair(bench: Bench, before: Side, after: Side) -> Output:
     """The output pair that fits the model's mode, from both forwards on the same inputs."""
     if not bench.mode.writes:
-        return similarity(before.inputs, before.output, after.output)
+        return similarity_of(before.inputs, before.output, after.output)
     if before.generated is None or after.generated is None:
-        return next_token(bench, before.output, after.output)
+        return next_token_of(bench, before.output, after.output)
     ids = before.generated, after.generated
     return _generated(bench, before.inputs, before.output, after.output, ids)
 
 
-def next_token(bench: Bench, baseline: torch.Tensor, regularised: torch.Tensor) -> NextToken:
+def next_token_of(bench: Bench, baseline: torch.Tensor, regularised: torch.Tensor) -> NextToken:
     """Two logit vectors [V] as probabilities of the most likely tokens, and their divergences."""
     p, q = (logits.double().log_softmax(-1) for logits in (baseline, regularised))
     top = _likeliest(p, q)
@@ -142,8 +142,8 @@ def _ranks(scores: torch.Tensor, ids: list[int]) -> np.ndarray:
 
 def _likeliest(p: torch.Tensor, q: torch.Tensor) -> list[int]:
     """The ids that one of two models, probabilities or their logarithms [V] each, holds for most probable."""
-    top = dict.fromkeys(torch.cat((p.topk(SHOWN).indices, q.topk(SHOWN).indices)).tolist())
-    return sorted(top, key=lambda n: -max(float(p[n]), float(q[n])))[:SHOWN]
+    top = dict.fromkeys(torch.cat((p.topk(LIKELIEST).indices, q.topk(LIKELIEST).indices)).tolist())
+    return sorted(top, key=lambda n: -max(float(p[n]), float(q[n])))[:LIKELIEST]
 
 
 def divergences(p: torch.Tensor, q: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -186,7 +186,7 @@ def embeddings(inputs: Batch, hidden: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.normalize((hidden.double() * weight).sum(1) / weight.sum(1), dim=-1)
 
 
-def similarity(inputs: Batch, baseline: torch.Tensor, regularised: torch.Tensor) -> Similarity:
+def similarity_of(inputs: Batch, baseline: torch.Tensor, regularised: torch.Tensor) -> Similarity:
     """Mean-pooled, normalised embeddings of hidden states [rows, N, P], compared."""
     a, b = embeddings(inputs, baseline), embeddings(inputs, regularised)
     return Similarity((a @ a.T).cpu().numpy(), (b @ b.T).cpu().numpy(), (a * b).sum(-1).cpu().numpy())
@@ -227,4 +227,5 @@ def neighbours(similarity: np.ndarray) -> np.ndarray:
     """Each row's nearest other row by cosine [rows]; -1 where there is no other."""
     if len(similarity) < 2:
         return np.full(len(similarity), -1)
-    return np.where(np.eye(len(similarity), dtype=bool), -np.inf, similarity).argmax(1)
+    nearest: np.ndarray = np.where(np.eye(len(similarity), dtype=bool), -np.inf, similarity).argmax(1)
+    return nearest

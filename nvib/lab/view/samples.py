@@ -18,7 +18,7 @@ DRAWS = 100
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Draws:
     """One query's attention, the prior first: the mean formula's [N + 1], and draws of it [DRAWS, N + 1]."""
 
     mean: np.ndarray
@@ -26,11 +26,11 @@ class Drawn:
 
 
 @torch.inference_mode()
-def drawn_row(bench: Bench, scenario: Scenario, seen: Observation) -> Drawn:
+def draw_row(bench: Bench, scenario: Scenario, seen: Observation) -> Draws:
     """The attention of the observation's cell: its layer, head and query."""
     side = nv_side(bench, scenario, bench.priors.of(scenario))
     layer, cell = side.capture.layers[seen.kind, seen.layer], seen.cell
     head = layer.head(seen.row, cell.head).only(seen.batch_queries[cell.query])
     mixture, keys = layer.mixture(seen.row), np.concatenate(([0], seen.batch_keys + 1))
     rows = np.stack([weights[0].numpy() for _, weights in samples(head, mixture, scenario.seed, DRAWS)])
-    return Drawn(attend(head, mixture)[1][0].numpy()[keys], rows[:, keys])
+    return Draws(attend(head, mixture)[1][0].numpy()[keys], rows[:, keys])

@@ -52,7 +52,9 @@ def follow(bench: Bench, scenario: Scenario, progress: Callable[[float], None] |
     progress: called with the share that is done; what it raises stops the walk.
     """
     tell = progress or (lambda share: None)
-    points = {0.0: _Point(0.0, 0.0, 1.0, *outputs.of(bench, *[untouched_side(bench, scenario.text)] * 2).answer)}
+    points = {
+        0.0: _Point(0.0, 0.0, 1.0, *outputs.output_pair(bench, *[untouched_side(bench, scenario.text)] * 2).answer)
+    }
     shares = [float(share) for share in np.linspace(0, 1, STEPS)]
     for share in shares[1:]:
         points[share] = _point(bench, scenario, share)
@@ -84,7 +86,7 @@ def _point(bench: Bench, scenario: Scenario, share: float) -> _Point:
     at = scenario.at_share(share)
     prior = bench.priors.of(at)
     before, after = untouched_side(bench, at.text), passing_side(bench, at, prior)
-    output = outputs.of(bench, before, after)
+    output = outputs.output_pair(bench, before, after)
     mass = [float(_real(after, kind, values).mean()) for (kind, _), values in after.capture.prior_mass.items()]
     kept = []
     for (kind, layer), log_alpha in after.capture.log_alpha.items():

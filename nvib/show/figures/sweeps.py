@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from nvib.lab.scenario import Scenario
 from nvib.lab.sweep.bootstrap import Change
 from nvib.lab.sweep.measures import Metric
-from nvib.lab.sweep.space import Axis
+from nvib.lab.sweep.space import Varied
 from nvib.settings import KINDS, Temperature
 from nvib.show.figures import axes as frame
 from nvib.show.figures import colours
@@ -41,7 +41,7 @@ def _at_identity(control: str, said: object) -> bool:
     return isinstance(neutral, float) and float(said) == neutral  # type: ignore[arg-type]
 
 
-def told(point: Scenario, axes: Sequence[Axis]) -> str:
+def told(point: Scenario, axes: Sequence[Varied]) -> str:
     """A point by the controls that were varied."""
     return ", ".join(f"{name(a.name)} {value(a.name, str(getattr(point, a.name)))}" for a in axes)
 
@@ -61,7 +61,7 @@ def _minus(said: str) -> str:
     return re.sub(r"(?<!\d)-(?=\d)", "−", said)
 
 
-def curve(found: Found, axis: Axis, sets: Sequence[str], inside: Sequence[str], metric: Metric) -> go.Figure:
+def curve(found: Found, axis: Varied, sets: Sequence[str], inside: Sequence[str], metric: Metric) -> go.Figure:
     """The change on each set over one control, with intervals; 0 is the untouched model."""
     points = list(found)
     at = np.array([_place(axis, point) for point in points], float)
@@ -94,7 +94,7 @@ def reach(found: Found, metric: Metric) -> float:
 
 
 def grid(
-    found: Found, axes: tuple[Axis, Axis], set_name: str, metric: Metric, reach: float, theme: str, best: Scenario
+    found: Found, axes: tuple[Varied, Varied], set_name: str, metric: Metric, reach: float, theme: str, best: Scenario
 ) -> go.Figure:
     """The change on one set over two controls with its interval: blue is better than the untouched model, red worse.
 
@@ -142,7 +142,9 @@ def grid(
     return frame.figure([map_, clicks], 90 + 44 * len(up.values), x, y, shapes=shapes, margin=margin)
 
 
-def ranked(found: Found, axes: Sequence[Axis], sets: Sequence[str], inside: Sequence[str], metric: Metric) -> go.Figure:
+def ranked(
+    found: Found, axes: Sequence[Varied], sets: Sequence[str], inside: Sequence[str], metric: Metric
+) -> go.Figure:
     """The best points, the very best on top, each set's change with its interval; 0 is the untouched model."""
     points = list(found)[:SHOWN]
     at = np.arange(len(points), dtype=float)
@@ -167,7 +169,7 @@ def _wrapped(said: str, most: int = 2) -> str:
     return "<br>".join(", ".join(parts[n : n + most]) for n in range(0, len(parts), most))
 
 
-def _place(axis: Axis, point: Scenario) -> float:
+def _place(axis: Varied, point: Scenario) -> float:
     """Where a point stands on an axis: its value's number, or its value where the axis is a range."""
     said = getattr(point, axis.name)
     if not axis.values:
@@ -218,7 +220,7 @@ def _change_title(metric: Metric) -> str:
     return f"change of {metric.name}, {metric.change_unit} ({better})"
 
 
-def _direction(axis: Axis) -> str:
+def _direction(axis: Varied) -> str:
     """Which way an axis leads, where its ends tell."""
     sign = {"alpha": -1, "sigma": 1, "mu": -1}.get(axis.name.rpartition("_")[2])
     ends = [float(axis.values[0]), float(axis.values[-1])] if axis.values and sign else [axis.low, axis.high]

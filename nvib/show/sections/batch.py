@@ -10,8 +10,8 @@ import streamlit as st
 
 from nvib import NVError
 from nvib.lab import Bench, Scenario
-from nvib.lab.uploads import KINDS, pairs
-from nvib.lab.view.batch import MOST_ROWS, Row, go_through, table, texts
+from nvib.lab.uploads import ENDINGS, pairs
+from nvib.lab.view.batch import MOST_ROWS, Row, as_table, entries, go_through
 from nvib.prior import Prior
 from nvib.show import controls
 from nvib.show import draw as parts
@@ -27,14 +27,14 @@ def panel(bench: Bench, scenario: Scenario, prior: Prior) -> None:
         help=f"At most {MOST_ROWS}. A reference may stand after a tab.",
     )  # fmt: skip
     st.file_uploader(
-        "Texts from a file", type=KINDS, key="listing_file", on_change=_take_file,
+        "Texts from a file", type=ENDINGS, key="listing_file", on_change=_take_file,
         help=".txt with a text a line, or .csv and .jsonl with a column “text” and, if you like, “target”.",
     )  # fmt: skip
     problem = st.session_state.get("listing_problem")
     if problem:
         controls.refuse(problem)
     try:
-        found = texts(scenario.listing)
+        found = entries(scenario.listing)
     except NVError as error:
         controls.refuse(str(error))
         return
@@ -60,7 +60,7 @@ def panel(bench: Bench, scenario: Scenario, prior: Prior) -> None:
             + (f"; {changed} changed" if changed else "")
             + ". Click a column's head to sort by it."
         )
-        result = table(rows)
+        result = as_table(rows)
         parts.table(result, "A list of texts")
         st.download_button("Download the table", lambda: result.to_csv(index=False).encode(), "texts.csv", "text/csv",
                            on_click="ignore", icon=":material/download:")  # fmt: skip
@@ -78,7 +78,7 @@ def _go_on(bench: Bench, scenario: Scenario, prior: Prior, found: list[tuple[str
         rows.append(row)
         bar.progress(len(rows) / len(found), f"{len(rows)} of {len(found)} texts")
         if time.monotonic() - drawn > REDRAWN:
-            growing.dataframe(table(rows), hide_index=True)
+            growing.dataframe(as_table(rows), hide_index=True)
             drawn = time.monotonic()
     done["running"] = False
     spot.empty()

@@ -6,7 +6,7 @@ import streamlit as st
 
 from nvib import NVError, Prior
 from nvib.lab import Bench
-from nvib.lab.uploads import KINDS, texts
+from nvib.lab.uploads import ENDINGS, texts
 from nvib.show import controls
 
 WORKING = "prior_file_taken"
@@ -20,7 +20,7 @@ def panel(bench: Bench) -> None:
             "by the untouched model once; a .safetensors file is a prior that this page made. Short texts can also be "
             "pasted: Prior, Source, From my text."
         )
-        file = st.file_uploader("Text or prior", type=[*KINDS, "safetensors"], key="prior_file", on_change=_new_file)
+        file = st.file_uploader("Text or prior", type=[*ENDINGS, "safetensors"], key="prior_file", on_change=_new_file)
         if file is None or not st.session_state.get(WORKING):
             return
         spot = st.empty()

@@ -21,10 +21,10 @@ from nvib.lab.share import link
 from nvib.lab.sweep.bootstrap import LEVEL, Change
 from nvib.lab.sweep.measures import Metric
 from nvib.lab.sweep.paper import PAPER
-from nvib.lab.sweep.run import Findings, Plan, Row, file_name, in_explore, read, sweep, untouched
-from nvib.lab.sweep.space import Axis, check, grids, space
+from nvib.lab.sweep.run import Findings, Outcome, Plan, baseline_point, file_name, in_explore, read_findings, sweep
+from nvib.lab.sweep.space import Varied, grids, require_kinds, space
 from nvib.lab.sweep.tasks import FEWEST, OFFERS, OWN, TEST, VALIDATION, Task, own, task
-from nvib.lab.uploads import KINDS, pairs
+from nvib.lab.uploads import ENDINGS, pairs
 from nvib.models.packaged import cache_folder
 from nvib.show import controls, resources, session
 from nvib.show import draw as parts
@@ -139,7 +139,7 @@ def plan_of(bench: Bench, scenario: Scenario) -> Plan | None:
         raise NVError(f"examples={scenario.examples} is too few texts of a set; give {FEWEST} or more.")
     made = _own(bench) if name == "own" else _task(name, scenario.examples or OFFERS[name].examples)
     swept = space(scenario.at_identity(), grid)
-    check(swept, bench.shape)
+    require_kinds(swept, bench.shape)
     return Plan(made, swept, scenario.search, scenario.trials, scenario.seed) if made else None
 
 
@@ -155,7 +155,7 @@ def _own(bench: Bench) -> Task | None:
     )
     files = {}
     for column, (domain, name) in zip(st.columns(2), OWN.items(), strict=True):
-        file = column.file_uploader(f"{name.capitalize()} texts", type=KINDS, key=f"sweep_{domain}")
+        file = column.file_uploader(f"{name.capitalize()} texts", type=ENDINGS, key=f"sweep_{domain}")
         if file is not None:
             try:
                 files[domain] = pairs(file.name, file.getvalue(), empty=True)
@@ -280,7 +280,7 @@ def findings(bench: Bench, plan: Plan, path: Path, metric: Metric) -> Findings:
 
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _read(asked: tuple[Any, ...], state: tuple[Any, ...], _plan: Plan, revision: str, _metric: Metric) -> Findings:
-    return read(_plan, state[0], revision, _metric)
+    return read_findings(_plan, state[0], revision, _metric)
 
 
 def by_point(plan: Plan, found: Findings, metric: Metric) -> Results:
@@ -331,7 +331,7 @@ def picture(plan: Plan, results: Results, best: Scenario, metric: Metric) -> Non
         )
 
 
-def varied(plan: Plan) -> tuple[Axis, ...]:
+def varied(plan: Plan) -> tuple[Varied, ...]:
     """The controls that tell the plan's points apart; where there is one point only, all that are named."""
     return plan.space.moving or plan.space.axes
 
@@ -366,7 +366,7 @@ def point(plan: Plan, found: Findings, shown: Scenario, metric: Metric, view: Sc
 def verdict(plan: Plan, found: Findings, metric: Metric) -> None:
     """What the point that validation chose does on test."""
     by = f"{plan.task.chosen} on validation, by {plan.task.metric.name}"
-    if found.best == untouched(plan.task):
+    if found.best == baseline_point(plan.task):
         st.info(f"No point {'' if found.finished else 'so far '}is better than the untouched model {by}.")
         return
     tested = [row for row in found.rows if row.part == TEST]
@@ -400,7 +400,7 @@ def caveat(plan: Plan, results: Results) -> None:
     )
 
 
-def brief(found: list[Row], metric: Metric) -> pd.DataFrame:
+def brief(found: list[Outcome], metric: Metric) -> pd.DataFrame:
     """One point's rows, to be read at a glance."""
     unit = f" {metric.unit}".rstrip()
     return pd.DataFrame([
@@ -414,7 +414,7 @@ def brief(found: list[Row], metric: Metric) -> pd.DataFrame:
     ])  # fmt: skip
 
 
-def frame(found: list[Row], plan: Plan, metric: Metric) -> pd.DataFrame:
+def frame(found: list[Outcome], plan: Plan, metric: Metric) -> pd.DataFrame:
     """Rows as a table: the point's controls, the set, values and the change with its interval."""
     unit = f", {metric.unit}" if metric.unit else ""
     return pd.DataFrame([
