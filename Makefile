@@ -6,6 +6,13 @@ ARGS ?=
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install
 
+# Two tests at a time, of one thread each, where there are two cores; ARGS="-n 0" for one, of all threads.
+CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+ifeq ($(or $(filter 1,$(CORES)),$(findstring -n 0,$(ARGS)),$(findstring -n0,$(ARGS))),)
+PARALLEL := -n 2 --dist loadfile
+test: export OMP_NUM_THREADS := 1
+endif
+
 # Is .venv/bin/python there, new enough, and able to install?
 WORKS := import pip, sys; sys.exit(sys.version_info < (3, 11))
 
@@ -19,14 +26,14 @@ run: .venv/.runtime
 test: .venv/.dev
 	@bash tools/browser.sh
 	@$(PY) -m nvib models --prepare
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest $(PARALLEL) $(ARGS)
 
 install: .venv/.dev
 
 lint: .venv/.dev
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m mypy nvib
+	$(PY) -m mypy
 
 bench: .venv/.dev
 	@$(PY) -m nvib models --prepare

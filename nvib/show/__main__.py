@@ -1,11 +1,108 @@
-"""Serve the app: `python -m nvib.show`, with the options of `streamlit run`."""
+"""Serve the app: `nvib serve`, which is `python -m nvib.show`, with the options of `streamlit run`."""
 
+from __future__ import annotations
+
+import errno
+import socket
 import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from streamlit.web.cli import main
+from nvib import assets
+from nvib.errors import NVError
 
 SERVER = Path(__file__).parent / "server.py"
+NEEDED = ("streamlit", "plotly")
+HIGHEST = 65_535
+
+
+def settings() -> dict[str, Any]:
+    """The app's own options, wherever it is started from, by the names that `streamlit run` gives its parameters."""
+    return dict(_flat(tomllib.loads(assets.shipped(".streamlit", "config.toml").read_text("utf-8"))))
+
+
+def _flat(table: Mapping[str, Any], *above: str) -> Iterator[tuple[str, Any]]:
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, *above, name)
+        else:
+            yield "_".join((*above, name)), value
+
+
+def check_port(address: str | None, port: int) -> None:
+    """Raises NVError, saying what to do, where a server cannot listen on the port of this address."""
+    try:
+        _listen(address, port)
+    except OverflowError:
+        raise NVError(f"There is no port {port}; choose one up to {HIGHEST}: nvib serve --server.port 8501.") from None
+    except OSError as error:
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+            other = _free(address, port)
+            why = "is in use" if error.errno == errno.EADDRINUSE else "may not be opened"
+            raise NVError(
+                f"Port {port} {why}; choose another one: nvib serve --server.port {other}, or make run PORT={other}."
+            ) from error
+        if address:
+            raise NVError(
+                f"The address {address} is not one of this machine; "
+                "choose another one: nvib serve --server.address 127.0.0.1."
+            ) from error
+        # Of no address of its own Streamlit tries several.
+
+
+def _listen(address: str | None, port: int) -> None:
+    """Take the port as Streamlit does, and let it go. Raises OSError, or OverflowError for a number that is no port."""
+    both = not address and socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both or ":" in (address or "") else socket.AF_INET
+    with closing(socket.create_server((address or "", port), family=family, dualstack_ipv6=both)):
+        pass
+
+
+def _free(address: str | None, port: int) -> int:
+    """The next port that can be had, from 1024 on, where anyone may have one."""
+    for other in range(max(port + 1, 1024), HIGHEST + 1):
+        try:
+            _listen(address, other)
+        except OSError:
+            continue
+        return other
+    return 0  # any one that the system has
+
+
+def serve(arguments: list[str]) -> int:
+    """Serve until stopped; returns the exit status, 1 with one sentence where it cannot be."""
+    if not all(map(find_spec, NEEDED)):
+        print("The app needs streamlit and plotly; run pip install 'nvib-explorer[app]'.", file=sys.stderr)
+        return 1
+    import click
+    from streamlit import config
+    from streamlit.web import bootstrap, cli
+
+    run = cli.main_run.callback
+    assert run is not None
+
+    def start(**options: Any) -> None:
+        """Start the server with what was given, in a variable or as an option, before what the app is shipped with."""
+        options = {**settings(), **{name: value for name, value in options.items() if value not in (None, ())}}
+        bootstrap.load_config_options(options)
+        address = config.get_option("server.address")
+        if not (address or "").startswith("unix:"):
+            check_port(address, config.get_option("server.port"))
+        run(target=str(SERVER), **options)
+
+    parameters = [parameter for parameter in cli.main_run.params if isinstance(parameter, click.Option)]
+    command = click.Command("serve", callback=start, params=parameters, help=__doc__)
+    try:
+        command.main(arguments, prog_name="nvib serve")
+    except NVError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
 
 if __name__ == "__main__":
-    sys.exit(main(["run", str(SERVER), *sys.argv[1:]]))
+    sys.exit(serve(sys.argv[1:]))
