@@ -7,17 +7,15 @@ from nvib import NVError
 from nvib.lab.share import gallery, link
 from nvib.lab.share.gallery import Entry, Stored
 from nvib.models.catalogue import CATALOGUE
-from nvib.show import controls
-from nvib.show import draw as parts
-from nvib.show.figures import bars as figures
-from nvib.show.figures import maps
+from nvib.show import draw, page, pick
+from nvib.show.figures import bars, maps
 from nvib.show.sections import attention
 from nvib.show.sections.output import outputs_frame
 
 
 def picture(entry: Entry, kept: Stored) -> None:
     """The figure that stands for an entry; of generated text, a table."""
-    seen, theme, key = kept.seen, controls.theme(), f"gallery-{entry.name}"
+    seen, theme, key = kept.seen, page.theme(), f"gallery-{entry.name}"
     tokens = (seen.queries, seen.keys, theme, entry.scenario.scale)
     if entry.shows == "overview":
         values = seen.prior_mass if entry.scenario.metric == "prior mass" else seen.change
@@ -28,17 +26,17 @@ def picture(entry: Entry, kept: Stored) -> None:
     elif entry.shows == "difference":
         figure = maps.difference(seen.difference, *tokens)
     elif kept.shape.task == "next token":
-        figure = figures.next_token(seen.output)
+        figure = bars.next_token(seen.output)
     else:
         figure = maps.similarity(seen.output, theme)[2]
-    parts.chart(figure, key, title=entry.title)
+    draw.chart(figure, key, title=entry.title)
     if kept.shape.task == "generated text":
         st.table(outputs_frame(seen.output)[["text", "baseline", "NV"]])
 
 
-def told(entry: Entry, kept: Stored) -> str:
+def shown_as(entry: Entry, kept: Stored) -> str:
     """What the entry's figure is."""
-    place = f"{kept.seen.kind} layer {kept.seen.layer}, {controls.head_name(kept.seen.head)}"
+    place = f"{kept.seen.kind} layer {kept.seen.layer}, {pick.head_name(kept.seen.head)}"
     if entry.shows == "overview":
         return f"{attention.METRICS[entry.scenario.metric]}, layers × heads"
     if entry.shows == "map":
@@ -49,7 +47,7 @@ def told(entry: Entry, kept: Stored) -> str:
     return "Baseline grey, NV blue" if kept.shape.task == "next token" else "Cosine similarity, NV − baseline"
 
 
-controls.bare("Gallery")
+page.bare("Gallery")
 st.markdown(
     "Scenarios worth a look. Each opens Explore on exactly this view; its numbers were stored beforehand, and are "
     "checked against your server's own as soon as the model is loaded."
@@ -65,7 +63,7 @@ for n in range(0, len(gallery.ENTRIES), 2):
                 st.caption("Its stored picture is missing; open it to compute it.")
                 kept = None
             if kept:
-                st.caption(f"{CATALOGUE[entry.scenario.model].title}. {told(entry, kept)}.")
+                st.caption(f"{CATALOGUE[entry.scenario.model].title}. {shown_as(entry, kept)}.")
                 picture(entry, kept)
             query = link.encode(entry.scenario, kept.made if kept else None)
             st.page_link("app.py", label="Open in Explore", icon=":material/arrow_forward:", query_params=query)

@@ -30,8 +30,8 @@ def main() -> None:
         seen = observe(bench, entry.scenario)
         made = link.Made(fingerprint(seen), bench.shape.revision, __version__)
         gallery.store(entry, gallery.Stored(bench.shape, seen, made))
-        told = ", ".join(f"{key} {value:.4g}" for key, value in numbers(seen).items())
-        print(f"{entry.name:16} {told}", flush=True)
+        listed = ", ".join(f"{key} {value:.4g}" for key, value in numbers(seen).items())
+        print(f"{entry.name:16} {listed}", flush=True)
     with serving() as address, chromium() as browser:
         for theme in ("light", "dark"):
             for entry in gallery.ENTRIES:

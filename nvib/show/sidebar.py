@@ -1,63 +1,26 @@
-"""The sidebar: navigation, and every control of a scenario, labelled by what it does."""
+"""The sidebar: every control of a scenario, labelled by what it does."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
-import numpy as np
 import streamlit as st
 
-from nvib import assets
 from nvib.errors import NVError
-from nvib.lab import EXAMPLES, Bench, Observation, Scenario
+from nvib.lab import EXAMPLES, Scenario
 from nvib.lab.examples import EXAMPLE_TEXTS
 from nvib.lab.model.shape import Shape
 from nvib.lab.scenario import layer_range
-from nvib.lab.share import gallery
 from nvib.models.catalogue import CATALOGUE, resolve
-from nvib.show import draw as parts
-from nvib.show import resources, session
+from nvib.show import session
+from nvib.show.pick import forget_cell, head_name
 from nvib.show.session import key
 
-ASSETS = assets.ROOT / "assets"
-PAGES = {
-    "app.py": "Explore",
-    "pages/2_Pseudo-counts.py": "Pseudo-counts",
-    "pages/3_Compare.py": "Compare",
-    "pages/4_Sweep.py": "Sweep",
-    "pages/5_Prior.py": "Prior",
-    "pages/6_Gallery.py": "Gallery",
-    "pages/7_Method.py": "Method",
-}
-AGGREGATES = {"mean": "mean of all heads", "max": "largest of all heads"}
 ACROSS = {"layer": "this layer", "mean": "mean of all layers", "max": "largest of all layers"}
-
-ALPHAS = [
-    math.inf,
-    10.0,
-    8.0,
-    6.0,
-    5.0,
-    4.0,
-    3.0,
-    2.5,
-    2.0,
-    1.5,
-    1.0,
-    0.5,
-    0.0,
-    -0.5,
-    -1.0,
-    -1.5,
-    -2.0,
-    -3.0,
-    -4.0,
-    -5.0,
-]
+ALPHAS = [math.inf, 10.0, 8.0, 6.0, 5.0, 4.0, 3.0, 2.5, 2.0, 1.5, 1.0, 0.5, 0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0,
+          -5.0]  # fmt: skip
 SIGMAS = [round(i * 0.05, 2) for i in range(21)]
 MUS = [round(1 - i * 0.05, 2) for i in range(21)]
 SCALES = [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0]
@@ -69,170 +32,8 @@ SOURCES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class View:
-    """What a visitor set, and the model it is of. stored: the gallery's numbers, where `bench` is not loaded yet."""
-
-    scenario: Scenario
-    shape: Shape
-    loaded: Bench | None
-    stored: Observation | None
-
-    @property
-    def bench(self) -> Bench:
-        """The model, loaded now if it was not."""
-        return self.loaded or resources.bench(self.shape.name)
-
-
-def bare(title: str) -> None:
-    """Frame a page that has the menu, and no control of a scenario."""
-    ignored, navigation = _framed(title)
-    _links(navigation)
-    for sentence in ignored:
-        parts.drawn().notes.warning(plain(sentence))
-
-
-def _framed(title: str) -> tuple[list[str], Any]:
-    """The page's title and an empty menu; what the link ignored, and the menu's place."""
-    st.set_page_config(page_title=f"{title} · NVIB Explorer", page_icon=str(ASSETS / "favicon.png"), layout="wide")
-    parts.fresh(title)
-    ignored = session.seed(title)
-    with st.sidebar:
-        st.logo(str(ASSETS / ("wordmark-dark.svg" if theme() == "dark" else "wordmark.svg")), size="large")
-        navigation = st.container(gap=None)
-    return ignored, navigation
-
-
-def page(title: str, text: bool = True) -> tuple[Bench, Scenario]:
-    """Frame a page, draw the sidebar, and return the model and the scenario that the visitor set.
-
-    text: whether the page is of a text under a setting; else the sidebar has the model and the prior alone.
-
-    Stops the page with one sentence when the model cannot be loaded.
-    """
-    found = view(title, early=False, text=text)
-    return found.bench, found.scenario
-
-
-def view(title: str, early: bool = True, text: bool = True) -> View:
-    """As `page`; early: a scenario of the gallery is shown as it was stored while its model is not loaded."""
-    ignored, navigation = _framed(title)
-    before = st.session_state["scenario"]
-    kept = None if not early or resources.loaded(before.model) else _stored(session.read(before))
-    if kept and parts.drawn().still:
-        return View(before, kept.shape, None, kept.seen)
-    with st.sidebar:
-        _model_and_text(before, text)
-    for sentence in ignored:
-        parts.drawn().notes.warning(plain(sentence))
-    name = st.session_state[key("model")]
-    bench = None
-    if kept is None:
-        try:
-            bench = resources.bench(name)
-        except (NVError, ValueError) as error:
-            session.remember(session.read(before))
-            _links(navigation)
-            stop(str(error))
-    shape = bench.shape if bench else kept.shape  # type: ignore[union-attr]  # one of them is there
-    opened = session.link_opened()
-    for sentence in _beyond(shape) if opened else ():
-        parts.drawn().notes.warning(plain(sentence))
-    if bench and text:
-        resources.prepare(bench, session.read(before))
-    with st.sidebar:
-        if text:
-            _temperatures(shape)
-            _where(shape)
-        elif "decoder" in shape.kinds:
-            _protected()
-        _prior(shape)
-        if text:
-            _view(shape)
-            st.button("Reset to identity", on_click=_reset, width="stretch")
-    scenario = session.read(before)
-    if opened:  # what the model made of the link, as with the kind that a short one does not name
-        st.session_state["made"] = (scenario, st.session_state["made"][1])
-    session.remember(scenario)
-    _links(navigation)
-    if shape.experimental:
-        st.warning(shape.experimental)
-    return View(scenario, shape, bench, kept.seen if kept else None)
-
-
-def _stored(scenario: Scenario) -> gallery.Stored | None:
-    """The gallery's numbers of a scenario, and its poster on the page, where it has them."""
-    entry = gallery.find(scenario)
-    if entry is None:
-        return None
-    try:
-        kept = gallery.stored(entry)
-    except (NVError, OSError):
-        return None
-    poster = gallery.poster(entry, theme())
-    if poster:
-        parts.drawn().posters[gallery.POSTERS[kept.shape.task]] = poster
-        parts.drawn().still = st.session_state.get("moving") != scenario
-    return kept
-
-
-def _beyond(shape: Shape) -> list[str]:
-    """What a link asks to see and this model or text does not have; the view goes back to what there is."""
-    state, said = st.session_state, []
-    if state[key("kind")] not in ("", *shape.kinds):
-        said.append(
-            f"The link's kind={state[key('kind')]!r} is no attention of this model; {shape.kinds[-1]} is shown."
-        )
-        state[key("kind")] = shape.kinds[-1]
-    counts = {"layer": shape.layers[state[key("kind")] or shape.kinds[-1]], "row": len(_rows(shape)) or None}
-    if state[key("head")].isdecimal():
-        counts["head"] = shape.heads
-    for field, count in counts.items():
-        if count is not None and int(state[key(field)]) >= count:
-            said.append(f"The link's {field}={state[key(field)]} does not exist here; the last is {count - 1}.")
-            state[key(field)] = type(state[key(field)])(count - 1)
-    return said
-
-
-def from_link(scenario: Scenario) -> bool:
-    """Whether this is what a link or a scenario file opened, untouched since."""
-    return st.session_state.get("made", (None,))[0] == scenario
-
-
-def refuse(sentence: str) -> None:
-    """Say what is wrong in one sentence."""
-    st.error(plain(sentence), icon=":material/info:")
-
-
-def stop(sentence: str) -> None:
-    """Say what is wrong in one sentence, and leave the controls for the visitor to mend it."""
-    refuse(sentence)
-    st.stop()
-
-
-def plain(text: str) -> str:
-    """A visitor's words as Markdown that shows them as they are: no image, link, formula or colour."""
-    return re.sub(r"([\\`*_\[\]$:!<>~#&|])", r"\\\1", text)
-
-
-def theme() -> str:
-    """ "light" or "dark", as the visitor's browser shows the app."""
-    return "dark" if st.context.theme.type == "dark" else "light"
-
-
-def link(page: str, label: str = "") -> None:
-    """A link to another page that keeps the view."""
-    path = next(path for path, name in PAGES.items() if name == page)
-    st.page_link(path, label=label or page, query_params=session.address(st.session_state["scenario"]))
-
-
-def _links(place: st.delta_generator.DeltaGenerator) -> None:
-    query = session.address(st.session_state["scenario"])
-    for path, label in PAGES.items():
-        place.page_link(path, label=label, query_params=query, width="stretch")
-
-
-def _model_and_text(before: Scenario, text: bool) -> None:
+def model_and_text(before: Scenario, text: bool) -> None:
+    """The model and, on a page that is of one, the text; before: what the last run showed."""
     names = list(CATALOGUE)
     current = st.session_state[key("model")] = resolve(st.session_state[key("model")] or before.model)
     st.selectbox(
@@ -246,7 +47,7 @@ def _model_and_text(before: Scenario, text: bool) -> None:
     )
     if not text:
         return
-    st.text_area("Text", key=key("text"), height=110, help=_text_help(current), on_change=_forget_cell)
+    st.text_area("Text", key=key("text"), height=110, help=_text_help(current), on_change=forget_cell)
     if current in EXAMPLE_TEXTS:
         st.selectbox(
             "Example texts", list(EXAMPLE_TEXTS[current]), index=None, key="example", on_change=_use_example,
@@ -255,6 +56,7 @@ def _model_and_text(before: Scenario, text: bool) -> None:
 
 
 def _text_help(model: str) -> str:
+    """What a text is to a model."""
     if model == "minilm":
         return "One sentence a line: the page compares them."
     return "English words, separated by spaces or lines." if model == "g2p" else "Any text; the model continues it."
@@ -270,21 +72,32 @@ def _switch_model() -> None:
     session.put(replace(example, text=kept))
 
 
-def _forget_cell() -> None:
-    st.session_state[key("cell")] = ""
-
-
 def _use_example() -> None:
+    """Take the chosen example over, on its first row."""
     title, model = st.session_state["example"], st.session_state[key("model")]
     if title:
         st.session_state[key("text")] = EXAMPLE_TEXTS[model][title]
         st.session_state[key("row")] = 0
         st.session_state["example"] = None
-        _forget_cell()
+        forget_cell()
 
 
 def _reset() -> None:
+    """Every temperature back to identity."""
     session.put(st.session_state["scenario"].at_identity())
+
+
+def controls(shape: Shape, text: bool) -> None:
+    """What a model is run with; without a text under a setting, the prior and whom it is hidden from alone."""
+    if text:
+        _temperatures(shape)
+        _where(shape)
+    elif "decoder" in shape.kinds:
+        _protected()
+    _prior(shape)
+    if text:
+        _view(shape)
+        st.button("Reset to identity", on_click=_reset, width="stretch")
 
 
 def _slider(label: str, field: str, options: Sequence[float], help_text: str) -> None:
@@ -296,10 +109,12 @@ def _slider(label: str, field: str, options: Sequence[float], help_text: str) ->
 
 
 def _show(value: float) -> str:
+    """A slider's value in words."""
     return "identity" if value == math.inf else f"{value:g}".replace("-", "−")
 
 
 def _temperatures(shape: Shape) -> None:
+    """How far from identity, by kind of attention."""
     st.header("Temperature", divider="gray")
     st.caption("Left end: identity, the untouched model. Further right: more regularised.")
     for kind in shape.kinds:
@@ -324,6 +139,7 @@ def _temperatures(shape: Shape) -> None:
 
 
 def _protected() -> None:
+    """How many first tokens do not see the prior."""
     st.number_input(
         "Protected first tokens", 0, 8, key=key("protected"),
         help="Leading positions that do not see the prior, so that the attention sink on the first token "
@@ -364,6 +180,7 @@ def _layer_range(kind: str, last: int) -> None:
 
 
 def _prior(shape: Shape) -> None:
+    """Where the prior comes from, and how it is scaled."""
     st.header("Prior", divider="gray")
     absent = {"shipped": not shape.shipped, "broad": not shape.broad, "own": not st.session_state[key("prior_id")]}
     sources = [source for source in SOURCES if not absent.get(source, False)]
@@ -392,13 +209,14 @@ def _prior(shape: Shape) -> None:
 
 
 def _view(shape: Shape) -> None:
+    """What of the model is shown, and how."""
     st.header("View", divider="gray")
     state = st.session_state
     if state[key("kind")] not in shape.kinds:
         state[key("kind")] = shape.kinds[-1]
     if len(shape.kinds) > 1:
         st.segmented_control("Attention", shape.kinds, key=key("kind"), required=True)
-    rows = _rows(shape)
+    rows = text_rows(shape)
     if len(rows) > 1:
         state[key("row")] = min(state[key("row")], len(rows) - 1)
         st.selectbox("Row of the text", range(len(rows)), format_func=lambda n: f"{n + 1}: {rows[n]}", key=key("row"))
@@ -422,42 +240,7 @@ def _view(shape: Shape) -> None:
     st.toggle("Prior column", key=key("with_prior"), help="Off: each NV row is divided by what the tokens got in all.")
 
 
-def head_name(head: str) -> str:
-    """A head, or the aggregate of all, in words."""
-    return AGGREGATES.get(head, f"head {head}")
-
-
-def pick(seen: Observation) -> None:
-    """Act on what was picked: a head of the overview, a cell of a map, or a token as query or as key."""
-    picked, cell = st.session_state["tokens"].picked, seen.cell
-    if picked["axis"] == "head":
-        st.session_state[key("layer")], st.session_state[key("head")] = int(picked["y"]), str(int(picked["x"]))
-        _forget_cell()
-    elif picked["axis"] == "cell":
-        token = _first(seen.key_group, int(picked["x"])) if picked["x"] >= 0 else -1
-        explain(_first(seen.query_group, int(picked["y"])), token)
-    elif picked["axis"] == "key":
-        explain(cell.query, _first(seen.key_group, int(picked["at"])))
-    else:
-        explain(_first(seen.query_group, int(picked["at"])), cell.key)
-
-
-def explain(query: int, token: int) -> None:
-    """Take this weight apart from now on; token: the key's position, -1 for the prior."""
-    st.session_state[key("cell")] = f"{query},{'prior' if token < 0 else token}"
-
-
-def close_path() -> None:
-    """Walk the path no further."""
-    st.session_state[key("path")] = False
-
-
-def _first(group: np.ndarray, row: int) -> int:
-    """The first token that is part of a map's row or column."""
-    return int(np.flatnonzero(group == row)[0])
-
-
-def _rows(shape: Shape) -> list[str]:
+def text_rows(shape: Shape) -> list[str]:
     """The rows of the text, or none while the text is one that the page will refuse."""
     try:
         return shape.rows(st.session_state[key("text")])
