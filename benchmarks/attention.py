@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from itertools import accumulate
+from typing import Any
 
 import torch
 import transformers
@@ -33,14 +34,15 @@ SETTINGS = {
 VARIANTS = ("fused", "eager", *SETTINGS, "plain")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 Call = Callable[[], object]
+Model = Any  # of transformers, whose parts have no types
 
 
-def bert() -> torch.nn.Module:
+def bert() -> Model:
     config = transformers.BertConfig(vocab_size=100, num_hidden_layers=1, max_position_embeddings=max(TOKENS))
     return transformers.BertModel(config, add_pooling_layer=False)
 
 
-def llama() -> torch.nn.Module:
+def llama() -> Model:
     """SmolLM2-135M's attention: 9 query and 3 key heads of 64 on a width of 576."""
     config = transformers.LlamaConfig(
         vocab_size=100, hidden_size=576, intermediate_size=64, num_hidden_layers=1, num_attention_heads=9,
@@ -49,7 +51,7 @@ def llama() -> torch.nn.Module:
     return transformers.LlamaModel(config)
 
 
-def layer_call(model: torch.nn.Module, x: torch.Tensor, mask: torch.Tensor | None) -> Call:
+def layer_call(model: Model, x: torch.Tensor, mask: torch.Tensor | None) -> Call:
     """The model's one attention layer on hidden states x [1, N, P]; mask: added, for eager attention."""
     if isinstance(model, transformers.BertModel):
         return lambda: model.encoder.layer[0].attention(x)
@@ -57,13 +59,13 @@ def layer_call(model: torch.nn.Module, x: torch.Tensor, mask: torch.Tensor | Non
     return lambda: model.layers[0].self_attn(x, position_embeddings=positions, attention_mask=mask)
 
 
-def plain_call(model: transformers.BertModel, posterior: LayerPosterior, x: torch.Tensor) -> Call:
+def plain_call(model: Model, posterior: LayerPosterior, x: torch.Tensor) -> Call:
     """BERT's layer with every query projected to model width, as the published evaluation has it: [H, N, P]."""
     attention = model.encoder.layer[0].attention
     own, d = attention.self, attention.self.attention_head_size
     key_weight, value_weight = (part.weight.view(-1, d, x.shape[-1]) for part in (own.key, own.value))
 
-    def call() -> torch.Tensor:
+    def call() -> object:
         prior, noise = posterior.prior, posterior.noise
         means = torch.cat((prior.mean.expand(1, 1, -1), posterior.means(x)), dim=1)  # [1, K, P]
         variances = torch.cat((prior.var[None], posterior.token_variance.expand(x.shape[1], -1)))  # [K, P]
@@ -80,7 +82,7 @@ def plain_call(model: transformers.BertModel, posterior: LayerPosterior, x: torc
     return call
 
 
-def variants(make: Callable[[], torch.nn.Module], tokens: int, held: ExitStack) -> dict[str, Call]:
+def variants(make: Callable[[], Model], tokens: int, held: ExitStack) -> dict[str, Call]:
     """Every variant of one layer on the same hidden states, ready to run for as long as `held` is open."""
     torch.manual_seed(0)
     models = [make().eval().to(DEVICE)]

@@ -57,9 +57,9 @@ def visit(browser: Browser, entry: Entry) -> dict[str, float]:
         page.add_init_script(WATCH)
         page.goto(f"{address}/?{urlencode(query)}")
         page.wait_for_function("() => window.took.checked", timeout=120_000)
-        found = page.evaluate("() => window.took")
+        took: dict[str, float] = page.evaluate("() => window.took")
         context.close()
-    return found
+    return took
 
 
 def told(values: list[float]) -> str:

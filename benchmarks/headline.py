@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nvib.lab import Bench, Scenario
-from nvib.lab.sweep.run import Findings, Plan, file_name, read_findings, sweep
+from nvib.lab.sweep.bootstrap import Change
+from nvib.lab.sweep.run import Findings, Plan, read_findings, sweep
 from nvib.lab.sweep.space import space
+from nvib.lab.sweep.store import file_name
 from nvib.lab.sweep.tasks import TEST, task
 
 
@@ -94,17 +96,16 @@ def report(asked: Asked, plan: Plan, found: Findings) -> None:
         if row.part == TEST:
             result, domain = row.result, "in" if row.inside else "out"
             values = [f"{value:.2f}{metric.unit and ' ' + metric.unit}" for value in (result.baseline, result.value)]
-            print(
-                line(
-                    [*first, f"{row.name} ({len(plan.task.part(row.name, TEST))})", domain, *values, said(plan, result)]
-                )
-            )
+            set_of = f"{row.name} ({len(plan.task.part(row.name, TEST))})"
+            print(line([*first, set_of, domain, *values, interval(plan, result)]))
             first = ["", ""]
     if found.outside:
-        print(line(["", "", "**mean out of domain**", "out", "", "", f"**{said(plan, found.outside)}**"]), flush=True)
+        print(
+            line(["", "", "**mean out of domain**", "out", "", "", f"**{interval(plan, found.outside)}**"]), flush=True
+        )
 
 
-def said(plan: Plan, result) -> str:
+def interval(plan: Plan, result: Change) -> str:
     unit = " %" if plan.task.metric.relative else ""
     return f"{result.change:+.2f}{unit} [{result.low:+.2f}, {result.high:+.2f}]".replace("-", "−")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from typing import Any
 
 import torch
 
@@ -22,7 +23,7 @@ SETTINGS = {
 }
 
 
-def seconds(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> float:
+def seconds(model: torch.nn.Module, inputs: dict[str, Any]) -> float:
     start = time.perf_counter()
     with torch.inference_mode():
         model(**inputs)
@@ -31,9 +32,13 @@ def seconds(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> float:
 
 def ratios(untouched: torch.nn.Module, loaded: nvib.Loaded, setting: nvib.Regularisation, tokens: int) -> list[float]:
     """NV time over sdpa time, pair by pair; the first pair warms up and is left out."""
-    inputs = {"input_ids": torch.randint(1000, 20000, (1, tokens)), "attention_mask": torch.ones(1, tokens).long()}
+    inputs: dict[str, Any] = {
+        "input_ids": torch.randint(1000, 20000, (1, tokens)),
+        "attention_mask": torch.ones(1, tokens).long(),
+    }
     extra = {"use_cache": False} if loaded.name == "smollm2" else {}
     found = []
+    assert loaded.prior is not None
     with nvib.reinterpret(loaded.model, loaded.prior) as nv, nv.regularised(setting):
         for pair in range(PAIRS + 1):
             order = (untouched, loaded.model) if pair % 2 else (loaded.model, untouched)

@@ -39,7 +39,7 @@ def both(bench: Bench, plan: Plan, point: Scenario) -> None:
     for name in plan.task.sets:
         examples = plan.task.part(name, VALIDATION)
         plan.task.measure.run(bench, examples)
-        with bench.regularised(point, bench.prior(point)):
+        with bench.under(point, bench.priors.of(point)):
             plan.task.measure.run(bench, examples)
 
 

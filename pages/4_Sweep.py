@@ -6,42 +6,41 @@ from nvib import NVError
 from nvib.lab import Bench, Scenario
 from nvib.lab.share.script import sweep_script
 from nvib.lab.sweep.run import Plan
-from nvib.show import controls, share
-from nvib.show import draw as parts
-from nvib.show.sections import sweeping
+from nvib.show import draw, page, share
+from nvib.show.sections import sweep_plan, sweep_results, sweep_run
 
 
 def swept(bench: Bench, plan: Plan, scenario: Scenario) -> None:
     """The run, and what came of it."""
-    path = sweeping.store_of(plan, bench.shape.revision)
-    sweeping.about(plan)
-    metric = sweeping.metric(plan)
-    found = sweeping.findings(bench, plan, path, metric)
-    sweeping.run(bench, plan, path, found)
-    results = sweeping.by_point(plan, found, metric)
+    path = sweep_run.store_of(plan, bench.shape.revision)
+    sweep_plan.caption(plan)
+    metric = sweep_plan.metric_of(plan)
+    kept = sweep_run.findings(bench, plan, path, metric)
+    sweep_run.run_panel(bench, plan, path, kept)
+    results = sweep_results.by_point(plan, kept, metric)
     if not results:
         st.caption("Nothing is measured yet.")
         return
-    sweeping.verdict(plan, found, metric)
-    sweeping.picture(plan, results, found.best, metric)
-    sweeping.caveat(plan, results)
-    first = found.best if found.best in results else next(iter(results))
-    sweeping.point(plan, found, sweeping.picked(results) or first, metric, scenario)
-    parts.numbers("sweep", "All points as a table", lambda: sweeping.frame(found.rows, plan, metric))
+    sweep_results.verdict(plan, kept, metric)
+    sweep_results.picture(plan, results, kept.best, metric)
+    sweep_results.caveat(plan, results)
+    first = kept.best if kept.best in results else next(iter(results))
+    sweep_results.one_point(plan, kept, sweep_results.picked(results) or first, metric, scenario)
+    draw.table_behind("sweep", "All points as a table", lambda: sweep_results.every_row(kept.rows, plan, metric))
 
 
-bench, scenario = controls.page("Sweep", text=False)
+bench, scenario = page.begin("Sweep", text=False)
 st.markdown(
     "Which temperatures help where the model was not at home? A sweep measures a task in the prior's domain and "
     "outside of it at many settings, each against the untouched model on the same texts."
 )
-scenario = sweeping.settings(bench, scenario)
-code, told = "", {}
+scenario = sweep_plan.ask(bench, scenario)
+code, words = "", {}
 try:
-    plan = sweeping.plan_of(bench, scenario)
+    plan = sweep_plan.plan_of(bench, scenario)
     if plan:
-        code, told = sweep_script(plan), sweeping.told(plan)
+        code, words = sweep_script(plan), sweep_plan.words(plan)
         swept(bench, plan, scenario)
 except (NVError, ValueError) as error:
-    controls.refuse(str(error))
-share.toolbar("Sweep", bench.shape, scenario, None, code=code, told=told)
+    page.refuse(str(error))
+share.toolbar("Sweep", bench.shape, scenario, None, code=code, words=words)

@@ -1,30 +1,37 @@
 """Prior: what the prior is, where it came from, how far a text is from it, and how to make one's own."""
 
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
 from nvib import NVError
 from nvib.lab.examples import OTHER_TEXTS
-from nvib.lab.view.distance import prior_summary
-from nvib.show import controls, resources, share
-from nvib.show import draw as parts
-from nvib.show.figures import bars as figures
-from nvib.show.figures import maps
+from nvib.lab.view.distance import TextDistance, prior_summary
+from nvib.show import draw, page, resources, share, sidebar
+from nvib.show.figures import bars, maps
 from nvib.show.sections import own_prior
+from nvib.show.session import key
 
-bench, scenario = controls.page("Prior")
-name = controls.plain(bench.loaded.name)
-own_prior.panel(bench)
+
+def distances_table(text: TextDistance) -> pd.DataFrame:
+    """Every token's distance in every layer."""
+    return draw.map_frame(text.distance.T, text.tokens, [f"layer {n}" for n in range(len(text.distance))], "token")
+
+
+bench, scenario = page.begin("Prior")
+name = page.verbatim(bench.loaded.name)
+own_prior.upload_panel(bench)
 try:
     prior = resources.prior(bench, scenario)
     seen = resources.observation(bench, scenario)
 except (NVError, ValueError) as error:
-    controls.stop(str(error))
+    page.stop(str(error))
 kind = scenario.kind or bench.kinds[-1]
 st.caption(
     f"The prior of {name} says what a hidden state looks like before any text is read: one Gaussian component with a "
-    f"pseudo-count for each layer. {controls.SOURCES[scenario.prior]}: "
-    + ", ".join(f"{field} {controls.plain(value)}" for field, value in prior.provenance.items())
+    f"pseudo-count for each layer. {sidebar.SOURCES[scenario.prior]}: "
+    + ", ".join(f"{field} {page.verbatim(value)}" for field, value in prior.provenance.items())
     + f". Fingerprint {prior.fingerprint}."
 )
 st.download_button(
@@ -39,10 +46,10 @@ st.caption(
     "the mean variance. log α: the prior's pseudo-count, whiskers one spread s of the tokens' log α in its corpus."
     + (" All cross-attention layers share one prior." if kind == "cross" else "")
 )
-for column, (title, field) in zip(st.columns(3), figures.PRIOR_PARTS.items(), strict=True):
+for column, (title, field) in zip(st.columns(3), bars.PRIOR_PARTS.items(), strict=True):
     column.markdown(f"**{title}**")
-    parts.chart(figures.prior_by_layer(summary, field), f"prior-{field}", column, title=f"Prior by layer, {title}")
-parts.numbers("prior", "The prior by layer as a table", lambda: pd.DataFrame(summary.columns()))
+    draw.chart(bars.prior_by_layer(summary, field), f"prior-{field}", column, title=f"Prior by layer, {title}")
+draw.table_behind("prior", "The prior by layer as a table", lambda: pd.DataFrame(summary.columns()))
 
 st.header("How far is a text from it?")
 st.caption(
@@ -51,44 +58,43 @@ st.caption(
     "in every layer; a text of another domain lies above."
 )
 st.text_area(
-    "Another text to compare with", key=controls.key("other_text"), height=80,
+    "Another text to compare with", key=key("other_text"), height=80,
     placeholder=OTHER_TEXTS.get(scenario.model, "Text of another domain or language"),
     help="Leave it empty for the example that is shown in grey.",
 )  # fmt: skip
 texts = {"This text": scenario.text, "Another text": scenario.other_text or OTHER_TEXTS.get(scenario.model, "")}
-found = {}
+distances_of = {}
 for title, text in texts.items():
     if not text.strip() and title == "Another text":
         continue
     try:
-        found[title] = resources.text_distance(bench, scenario, text, kind)
+        distances_of[title] = resources.text_distance(bench, scenario, text, kind)
     except (NVError, ValueError) as error:
-        controls.refuse(f"{title}: {error}")
-if not found:
+        page.refuse(f"{title}: {error}")
+if not distances_of:
     st.stop()
-parts.chart(
-    figures.distance_by_layer({title: d.by_layer for title, d in found.items()}),
+draw.chart(
+    bars.distance_by_layer({title: d.by_layer for title, d in distances_of.items()}),
     "distance-by-layer",
     title="Distance to the prior by layer",
 )
-most = max(2.0, *(float(d.distance.max()) for d in found.values()))
-for column, (title, distances) in zip(st.columns(2), found.items(), strict=False):
+most = max(2.0, *(float(d.distance.max()) for d in distances_of.values()))
+for column, (title, distances) in zip(st.columns(2), distances_of.items(), strict=False):
     layer, token = divmod(int(distances.distance.argmax()), len(distances.tokens))
     column.markdown(f"**{title}**")
     column.caption(
-        f"{controls.plain(texts[title][:80])} · farthest: “{controls.plain(distances.tokens[token])}”, "
+        f"{page.verbatim(texts[title][:80])} · farthest: “{page.verbatim(distances.tokens[token])}”, "
         f"{distances.distance[layer, token]:.1f} standard deviations at layer {layer}."
     )
-    parts.chart(
-        maps.distance(distances, most, controls.theme()),
+    draw.chart(
+        maps.distance(distances, most, page.theme()),
         f"distance-{title[:4]}",
         column,
         title=f"{title}: distance to the prior",
     )
-for title, distances in found.items():
-    parts.numbers(
+for title, distances in distances_of.items():
+    draw.table_behind(
         f"distance-{title[:4]}", f"{title}: distances as a table",
-        lambda d=distances: parts.map_frame(d.distance.T, d.tokens, [f"layer {n}" for n in range(len(d.distance))],
-                                            "token"),
+        partial(distances_table, distances),
     )  # fmt: skip
 share.toolbar("Prior", bench.shape, scenario, seen)

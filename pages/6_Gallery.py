@@ -6,18 +6,17 @@ import streamlit as st
 from nvib import NVError
 from nvib.lab.share import gallery, link
 from nvib.lab.share.gallery import Entry, Stored
+from nvib.lab.view.outputs import Generated, NextToken, Similarity
 from nvib.models.catalogue import CATALOGUE
-from nvib.show import controls
-from nvib.show import draw as parts
-from nvib.show.figures import bars as figures
-from nvib.show.figures import maps
+from nvib.show import draw, page, pick
+from nvib.show.figures import bars, maps
 from nvib.show.sections import attention
 from nvib.show.sections.output import outputs_frame
 
 
 def picture(entry: Entry, kept: Stored) -> None:
     """The figure that stands for an entry; of generated text, a table."""
-    seen, theme, key = kept.seen, controls.theme(), f"gallery-{entry.name}"
+    seen, theme, key = kept.seen, page.theme(), f"gallery-{entry.name}"
     tokens = (seen.queries, seen.keys, theme, entry.scenario.scale)
     if entry.shows == "overview":
         values = seen.prior_mass if entry.scenario.metric == "prior mass" else seen.change
@@ -27,18 +26,18 @@ def picture(entry: Entry, kept: Stored) -> None:
         figure = maps.attention(seen.regularised[:, 1:], *tokens, seen.regularised[:, 0] if present else None)
     elif entry.shows == "difference":
         figure = maps.difference(seen.difference, *tokens)
-    elif kept.shape.task == "next token":
-        figure = figures.next_token(seen.output)
-    else:
+    elif isinstance(seen.output, NextToken):
+        figure = bars.next_token(seen.output)
+    elif isinstance(seen.output, Similarity):
         figure = maps.similarity(seen.output, theme)[2]
-    parts.chart(figure, key, title=entry.title)
-    if kept.shape.task == "generated text":
+    draw.chart(figure, key, title=entry.title)
+    if isinstance(seen.output, Generated):
         st.table(outputs_frame(seen.output)[["text", "baseline", "NV"]])
 
 
-def told(entry: Entry, kept: Stored) -> str:
+def shown_as(entry: Entry, kept: Stored) -> str:
     """What the entry's figure is."""
-    place = f"{kept.seen.kind} layer {kept.seen.layer}, {controls.head_name(kept.seen.head)}"
+    place = f"{kept.seen.kind} layer {kept.seen.layer}, {pick.head_name(kept.seen.head)}"
     if entry.shows == "overview":
         return f"{attention.METRICS[entry.scenario.metric]}, layers × heads"
     if entry.shows == "map":
@@ -46,10 +45,10 @@ def told(entry: Entry, kept: Stored) -> str:
         return f"NV attention, {place}{', the prior in amber' if prior else ''}"
     if entry.shows == "difference":
         return f"NV − baseline, {place}"
-    return "Baseline grey, NV blue" if kept.shape.task == "next token" else "Cosine similarity, NV − baseline"
+    return "Baseline grey, NV blue" if kept.shape.mode.continues else "Cosine similarity, NV − baseline"
 
 
-controls.bare("Gallery")
+page.bare("Gallery")
 st.markdown(
     "Scenarios worth a look. Each opens Explore on exactly this view; its numbers were stored beforehand, and are "
     "checked against your server's own as soon as the model is loaded."
@@ -59,13 +58,13 @@ for n in range(0, len(gallery.ENTRIES), 2):
         with column.container(border=True, height="stretch"):
             st.header(entry.title)
             st.markdown(entry.sentence)
+            kept: Stored | None = None
             try:
                 kept = gallery.stored(entry)
             except (NVError, OSError):
                 st.caption("Its stored picture is missing; open it to compute it.")
-                kept = None
             if kept:
-                st.caption(f"{CATALOGUE[entry.scenario.model].title}. {told(entry, kept)}.")
+                st.caption(f"{CATALOGUE[entry.scenario.model].title}. {shown_as(entry, kept)}.")
                 picture(entry, kept)
             query = link.encode(entry.scenario, kept.made if kept else None)
             st.page_link("app.py", label="Open in Explore", icon=":material/arrow_forward:", query_params=query)

@@ -5,7 +5,7 @@ import streamlit as st
 
 from nvib import NVError, assets
 from nvib.lab import Observation
-from nvib.show import controls, resources, share
+from nvib.show import page, resources, share
 
 SYMBOLS = {
     "Explore": [
@@ -49,7 +49,7 @@ LIMITS = """
 - Pseudo-counts of real models are often astronomically large: then the Dirichlet has no width left.
 """
 HEADLINE = assets.shipped("assets", "headline.md")  # what benchmarks/headline.py prints
-FOUND = (
+OUTCOME = (
     "SmolLM2 improves in every language and in technical prose, also with the paper's protocol, a prior of the "
     "model's own language; most with a prior that has seen other texts in the three languages, for which Spanish and "
     "French are then not out of domain, only for the model. For phonemes an effect on proper names is at the edge of "
@@ -80,8 +80,8 @@ def worked(seen: Observation, name: str) -> None:
     cell = seen.cell
     query, key = seen.query_tokens[cell.query], "the prior" if cell.key < 0 else f"“{seen.tokens[cell.key]}”"
     st.markdown(
-        f"{controls.plain(name)}, {seen.kind} layer {seen.layer}, head {cell.head}: query "
-        f"“{controls.plain(query)}” attends to {controls.plain(key)}. Explore picks the cell, the sidebar the setting."
+        f"{page.verbatim(name)}, {seen.kind} layer {seen.layer}, head {cell.head}: query "
+        f"“{page.verbatim(query)}” attends to {page.verbatim(key)}. Explore picks the cell, the sidebar the setting."
     )
     if np.isnan(cell.regularised).any():
         st.info("The query does not see this key, or the prior is removed: choose another cell on Explore.")
@@ -96,7 +96,7 @@ def worked(seen: Observation, name: str) -> None:
         st.caption("In the order " + ", ".join(cell.terms) + "; the amount taken off is the row's log Σ exp. In nats.")
 
 
-bench, scenario = controls.page("Method")
+bench, scenario = page.begin("Method")
 st.html(WRAPPED)
 st.markdown(
     "A query asks a noisy question about a mixture of Gaussians, one component a token and one for the **prior**; "
@@ -135,8 +135,8 @@ st.markdown(
     "95 % paired bootstrap intervals; the texts of a set in brackets. `make headline` measures it anew."
 )
 st.markdown(HEADLINE.read_text("utf-8"))
-st.caption(FOUND)
-controls.link("Sweep", "Try it on Sweep")
+st.caption(OUTCOME)
+page.link("Sweep", "Try it on Sweep")
 
 st.header("One weight, worked out")
 try:
@@ -144,15 +144,15 @@ try:
     worked(seen, bench.loaded.name)
     share.toolbar("Method", bench.shape, scenario, seen)
 except (NVError, ValueError) as error:
-    controls.refuse(str(error))
-controls.link("Explore", "Open this cell on Explore")
+    page.refuse(str(error))
+page.link("Explore", "Open this cell on Explore")
 
 st.header("Symbols, and where the app shows them")
-for page, symbols in SYMBOLS.items():
-    if page in controls.PAGES.values():
-        controls.link(page)
+for title, symbols in SYMBOLS.items():
+    if title in page.PAGES.values():
+        page.link(title)
     else:
-        st.markdown(page)
+        st.markdown(title)
     rows = "".join(f"| {symbol} | {meaning} | {where} |\n" for symbol, meaning, where in symbols)
     st.markdown(f"| symbol | meaning | shown as |\n|---|---|---|\n{rows}")
 st.caption("Rows of every map are queries, columns are keys. Logarithms are natural, and divergences in nats.")

@@ -29,7 +29,7 @@ SEQ2SEQ_FIELDS = {"encoder": "encoder_attentions", "cross": "cross_attentions", 
 FIELDS = (
     {family: {"encoder": "attentions"} for family in ENCODERS}
     | {family: {"decoder": "attentions"} for family in DECODERS}
-    | {family: SEQ2SEQ_FIELDS for family in ENCODER_DECODERS}
+    | dict.fromkeys(ENCODER_DECODERS, SEQ2SEQ_FIELDS)
 )
 
 SETTINGS = {

@@ -15,7 +15,7 @@ from torchmetrics.functional.text import char_error_rate, sacre_bleu_score, word
 from nvib import NVError
 from nvib.lab import EXAMPLES, Bench, Scenario, metrics, observe
 from nvib.lab.view import outputs
-from nvib.lab.view.batch import MOST_ROWS, go_through, as_table, entries
+from nvib.lab.view.batch import MOST_ROWS, as_table, entries, go_through
 from nvib.lab.view.comparison import compare, force, reference_ids
 from nvib.lab.view.forwards import both_sides
 from nvib.lab.view.generation import SharedNoise, generate

@@ -15,12 +15,13 @@ from nvib.lab import EXAMPLES, observe
 from nvib.lab.share import gallery, link
 from nvib.lab.share.fingerprint import fingerprint
 from nvib.lab.view.walk import follow
-from nvib.show import controls, share
+from nvib.show import page as frame
+from nvib.show import report
 from tests import tiny
 from tests.test_models import encoder_folder, save
 
 ROOT = Path(__file__).parent.parent
-PATHS = {title: path for path, title in controls.PAGES.items() if title != "Gallery"}  # it has no controls
+PATHS = {title: path for path, title in frame.PAGES.items() if title != "Gallery"}  # it has no controls
 PAGES = [title for title in PATHS if title != "Sweep"]  # those of one text under one setting
 LEAST = {"Explore": 4, "Pseudo-counts": 3, "Compare": 3, "Sweep": 2, "Prior": 6, "Method": 0}  # charts
 
@@ -266,23 +267,23 @@ def test_every_figure_and_table_of_a_page_can_be_exported(page):
     about = {"model": "<script>", "app": "x"}
     for title, make in drawn.tables.items():
         table = make()
-        lines = share.to_csv(table, "where it comes from").decode().split("\n", 1)
+        lines = report.to_csv(table, "where it comes from").decode().split("\n", 1)
         back = pd.read_csv(io.StringIO(lines[1]), keep_default_na=False)
         assert back.shape == table.shape, title
-        found = json.loads(share.to_json(table, about))
+        found = json.loads(report.to_json(table, about))
         assert found["columns"] == [str(name) for name in table.columns]
         for at, name in enumerate(table.select_dtypes("number").columns):
             place = list(table.columns).index(name)
             values = [np.nan if row[place] is None else float(row[place]) for row in found["rows"]]
             np.testing.assert_allclose(values, table[name].to_numpy(float), rtol=1e-6, err_msg=f"{title} {at}")
-    html = share.report(page, about, drawn.tables)
+    html = report.document(page, about, drawn.tables)
     assert "<script>" not in html
     assert html.count("<table") == len(drawn.tables)
 
 
 def test_a_big_table_is_cut_in_the_report_and_says_so():
     big = pd.DataFrame(np.zeros((500, 60)), columns=[f"<b>{n}" for n in range(60)])
-    html = share.report("Explore", {}, {"Big": lambda: big})
+    html = report.document("Explore", {}, {"Big": lambda: big})
     assert "100 of 500 rows, 40 of 60 columns" in html
     assert html.count("<tr") == 101
     assert "<b>0" not in html

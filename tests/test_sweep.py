@@ -19,7 +19,7 @@ from nvib.lab import Scenario
 from nvib.lab.sweep import measures
 from nvib.lab.sweep.bootstrap import paired, pooled
 from nvib.lab.sweep.measures import ERRORS, LIKELIHOOD, PERPLEXITY, PHONEMES, Example, Measure
-from nvib.lab.sweep.run import Plan, Store, in_explore, name_of, read_findings, sweep, baseline_point
+from nvib.lab.sweep.run import Plan, Store, baseline_point, in_explore, name_of, read_findings, sweep
 from nvib.lab.sweep.space import space
 from nvib.lab.sweep.tasks import TEST, VALIDATION, Task, task
 

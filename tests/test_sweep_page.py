@@ -9,15 +9,17 @@ from contextlib import redirect_stdout
 import numpy as np
 import pytest
 
+from nvib.assets import SWEEPS
 from nvib.lab import EXAMPLES, Bench, Scenario
 from nvib.lab.scenario import TASKS
 from nvib.lab.share import link
 from nvib.lab.share.script import sweep_script
-from nvib.lab.sweep.run import Plan, file_name, name_of, read_findings, sweep
+from nvib.lab.sweep.run import Plan, read_findings, sweep
 from nvib.lab.sweep.space import grids, proposals, space
+from nvib.lab.sweep.store import file_name, name_of
 from nvib.lab.sweep.tasks import OFFERS, TEST, VALIDATION, task
-from nvib.show.figures import sweeps as curves
-from nvib.show.sections import sweeping
+from nvib.show.figures import sweeps
+from nvib.show.sections import sweep_run
 from tests import tiny
 from tests.test_models import WORDS, save
 from tests.test_pages import charts, opened
@@ -29,7 +31,7 @@ SMALL = {"v": "2", "model": "g2p", "examples": "16"}
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path, monkeypatch):
     """Results of these tests stay theirs."""
-    monkeypatch.setattr(sweeping, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(sweep_run, "cache_folder", lambda: tmp_path)
     return tmp_path
 
 
@@ -126,11 +128,11 @@ def test_the_choice_is_told_on_test(tmp_path):
     if found.best == Scenario(model="g2p"):
         assert "is better than the untouched model" in told
         return
-    assert curves.told(found.best, plan.space.moving) in told.replace("\\", "")
+    assert sweeps.point_name(found.best, plan.space.moving) in told.replace("\\", "")
     tested = app.dataframe[0].value
     wanted = [row for row in found.rows if row.part == TEST]
     assert list(tested["set"]) == [row.name for row in wanted]
-    assert list(tested.iloc[:, 2]) == [curves.interval(row.result) for row in wanted]
+    assert list(tested.iloc[:, 2]) == [sweeps.interval(row.result) for row in wanted]
 
 
 def test_the_caveat_counts_what_is_on_the_page(tmp_path):
@@ -146,7 +148,7 @@ def test_the_caveat_counts_what_is_on_the_page(tmp_path):
 def test_a_stopped_sweep_keeps_what_it_has_and_goes_on(tmp_path):
     bench, made = Bench("g2p"), task("phonemes", 16)
     plan = Plan(made, space(Scenario(model="g2p"), GRID))
-    path = sweeping.store_of(plan, bench.shape.revision)
+    path = sweep_run.store_of(plan, bench.shape.revision)
 
     def stop(done, count):
         if done == 8:  # the untouched model on both parts, and two points
@@ -174,7 +176,7 @@ def test_a_task_opens_with_results_that_are_its_models_own(name, benches):
     made = task(name, offer.examples)
     plan = Plan(made, space(example.at_identity(), next(iter(grids(bench.shape).values()))))
     assert len(charts(app)) == len(made.sets)
-    found = read_findings(plan, sweeping.store_of(plan, bench.shape.revision), bench.shape.revision)
+    found = read_findings(plan, sweep_run.store_of(plan, bench.shape.revision), bench.shape.revision)
     assert found.finished
     last = [row for row in found.rows if row.part == VALIDATION][-len(made.sets)]
     with bench.regularised(last.point, bench.prior(last.point)):
@@ -183,12 +185,12 @@ def test_a_task_opens_with_results_that_are_its_models_own(name, benches):
 
 
 def test_what_ships_is_small_and_of_these_tasks():
-    shipped = sorted(path.name for path in sweeping.SHIPPED.iterdir())
-    assert sum(path.stat().st_size for path in sweeping.SHIPPED.iterdir()) < 600_000
+    shipped = sorted(path.name for path in SWEEPS.iterdir())
+    assert sum(path.stat().st_size for path in SWEEPS.iterdir()) < 600_000
     revisions = {offer.model: Bench(offer.model).shape.revision for offer in OFFERS.values()}
     known = {file_name(task(name, offer.examples), revisions[offer.model]) + ".gz" for name, offer in OFFERS.items()}
     assert set(shipped) <= known
-    for path in sweeping.SHIPPED.iterdir():
+    for path in SWEEPS.iterdir():
         assert gzip.decompress(path.read_bytes())[:15] == b"SQLite format 3"
 
 
@@ -282,11 +284,11 @@ def test_the_tasks_of_a_link_are_those_of_the_page():
 
 def test_old_files_go_and_those_of_today_stay(own_folder, monkeypatch):
     """A file that a sweep has open must not go under it, however many visitors come."""
-    monkeypatch.setattr(sweeping, "STORES_KEPT", 3)
+    monkeypatch.setattr(sweep_run, "STORES_KEPT", 3)
     found = []
     for n in range(6):
         plan = Plan(task("phonemes", 8 + 2 * n), space(Scenario(model="g2p"), "mu=0.9"))
-        found.append(sweeping.store_of(plan, "x"))
+        found.append(sweep_run.store_of(plan, "x"))
         assert not found[-1].exists()  # it is made when something is measured
         found[-1].write_bytes(b"")
         if n < 3:
@@ -302,7 +304,7 @@ def test_old_files_go_and_those_of_today_stay(own_folder, monkeypatch):
 )  # fmt: skip
 def test_an_axis_says_which_way_it_leads(said, told):
     (axis,) = space(Scenario(model="g2p"), said).axes
-    assert curves._direction(axis) == told
+    assert sweeps._direction(axis) == told
 
 
 def test_one_point_is_named_by_its_controls(tmp_path):

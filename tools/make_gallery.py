@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from typing import Literal, get_args
 from urllib.parse import unquote, urlencode
 
 from playwright.sync_api import Browser
@@ -14,6 +15,7 @@ from nvib.lab.share.fingerprint import fingerprint, numbers
 from nvib.lab.share.gallery import Entry
 from tools.serve import chromium, serving
 
+Theme = Literal["light", "dark"]
 DRAWN = """async (key) => {
   const chart = document.querySelector(`.st-key-${key} .js-plotly-plot`);
   const { width, height } = chart._fullLayout;
@@ -30,10 +32,10 @@ def main() -> None:
         seen = observe(bench, entry.scenario)
         made = link.Made(fingerprint(seen), bench.shape.revision, __version__)
         gallery.store(entry, gallery.Stored(bench.shape, seen, made))
-        told = ", ".join(f"{key} {value:.4g}" for key, value in numbers(seen).items())
-        print(f"{entry.name:16} {told}", flush=True)
+        listed = ", ".join(f"{key} {value:.4g}" for key, value in numbers(seen).items())
+        print(f"{entry.name:16} {listed}", flush=True)
     with serving() as address, chromium() as browser:
-        for theme in ("light", "dark"):
+        for theme in get_args(Theme):
             for entry in gallery.ENTRIES:
                 key = benches[entry.scenario.model].mode.first_figure
                 image = drawn(browser, address, entry, key, theme)
@@ -41,7 +43,7 @@ def main() -> None:
                 path.write_bytes(gzip.compress(image.encode(), 9, mtime=0))
 
 
-def drawn(browser: Browser, address: str, entry: Entry, key: str, theme: str) -> str:
+def drawn(browser: Browser, address: str, entry: Entry, key: str, theme: Theme) -> str:
     """The figure of this key on the entry's page, as SVG."""
     page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme=theme)
     page.goto(f"{address}/?{urlencode(link.encode(entry.scenario) or {})}")

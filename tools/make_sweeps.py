@@ -11,17 +11,18 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from nvib.assets import SWEEPS
 from nvib.lab import EXAMPLES, Bench
-from nvib.lab.sweep.run import Plan, file_name, sweep
+from nvib.lab.sweep.run import Plan, sweep
 from nvib.lab.sweep.space import grids, space
+from nvib.lab.sweep.store import file_name
 from nvib.lab.sweep.tasks import OFFERS, task
-from nvib.show.sections.sweeping import SHIPPED
 
 KEPT = Path("out/sweeps")
 
 
 def main(names: list[str]) -> None:
-    for folder in (KEPT, SHIPPED):
+    for folder in (KEPT, SWEEPS):
         folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         offer = OFFERS[name]
@@ -29,14 +30,14 @@ def main(names: list[str]) -> None:
         grid = next(iter(grids(bench.shape).values()))
         plan = Plan(made, space(EXAMPLES[offer.model].at_identity(), grid))
         path = KEPT / file_name(made, bench.shape.revision)
-        sweep(bench, plan, path, partial(told, name))
+        sweep(bench, plan, path, partial(tell, name))
         packed = gzip.compress(path.read_bytes(), 9, mtime=0)
-        (SHIPPED / f"{path.name}.gz").write_bytes(packed)
+        (SWEEPS / f"{path.name}.gz").write_bytes(packed)
         print(f"\n{path.name}.gz: {len(packed) / 1e3:.0f} kB", file=sys.stderr)
         bench.close()
 
 
-def told(name: str, done: int, count: int) -> None:
+def tell(name: str, done: int, count: int) -> None:
     print(f"\r{name}: {done} of {count}", end="", file=sys.stderr)
 
 

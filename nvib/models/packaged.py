@@ -117,7 +117,7 @@ def _make(package: Path, done: Path, tell: Progress) -> None:
         _convert(package, unfinished, tell)
         if done.exists():  # a damaged copy: a folder with files in it cannot be replaced
             shutil.rmtree(done)
-        os.replace(unfinished, done)
+        unfinished.replace(done)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 

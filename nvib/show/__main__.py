@@ -94,7 +94,7 @@ def serve(arguments: list[str]) -> int:
             check_port(address, config.get_option("server.port"))
         run(target=str(SERVER), **options)
 
-    parameters = [parameter for parameter in cli.main_run.params if isinstance(parameter, click.Option)]
+    parameters: list[click.Parameter] = [each for each in cli.main_run.params if isinstance(each, click.Option)]
     command = click.Command("serve", callback=start, params=parameters, help=__doc__)
     try:
         command.main(arguments, prog_name="nvib serve")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -12,29 +11,18 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from nvib.show.components.painted import painted
-
-# A poster has the place and the height of its figure, and goes when the browser has drawn the figure itself.
-POSTER = """<style>
-{slot} {{ position: relative; }}
-{slot} .poster {{ width: 100%; height: {height}px; object-fit: fill; }}
-{slot}:has(.stPlotlyChart) .poster {{ position: absolute; inset: 0; z-index: 1; pointer-events: none; }}
-{slot}:has(.main-svg) .poster {{ display: none; }}
-</style><img class="poster" alt="{title}" src="{image}">"""
+from nvib.show import poster
 
 
 @dataclass
 class Drawn:
     """What a run of a page has drawn, for its export: titles of figures by key, and tables, made when asked for.
 
-    posters: images, as data URLs, that stand in for figures by key; still: whether there are only posters yet; bar,
-    notes: the places beside and below the page's title.
+    bar, notes: the places beside and below the page's title.
     """
 
     figures: dict[str, str] = field(default_factory=dict)
     tables: dict[str, Callable[[], pd.DataFrame]] = field(default_factory=dict)
-    posters: dict[str, str] = field(default_factory=dict)
-    still: bool = False
     bar: Any = None
     notes: Any = None
 
@@ -44,43 +32,31 @@ def fresh(title: str) -> None:
     head = st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center")
     head.title(title, width="content")
     bar = head.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", width="content")
+    poster.take_down()
     st.session_state["drawn"] = Drawn(bar=bar, notes=st.container())
 
 
 def drawn() -> Drawn:
     """What this run has drawn so far."""
-    return st.session_state["drawn"]
+    on_page: Drawn = st.session_state["drawn"]
+    return on_page
 
 
 def chart(figure: go.Figure, key: str, place: Any = st, *, title: str, **events: Any) -> None:
     """Draw a figure where `place` is; title: its name in an export.
 
-    Where there is a poster of it, that stands in the figure's place until the browser has drawn the figure. On a page
-    that is still, the figures before it are left blank, and the run ends with it: the server has nothing else to do
-    until the browser shows it.
+    On a page that is still its poster stands in for it, or a blank of its height.
     """
     drawn().figures[key] = title
     slot = place.container(key=f"slot-{key}", gap=None)
-    spot, height = slot.empty(), figure.layout.height
-    image = drawn().posters.get(key)
-    if image:
-        shown = {"slot": f".st-key-slot-{key}", "image": image, "height": height, "title": escape(title)}
-        spot.markdown(POSTER.format(**shown), unsafe_allow_html=True)
-    if not drawn().still:
+    if not poster.stands_in(slot, key, figure.layout.height, title):
         slot.plotly_chart(figure, key=key, config={"displaylogo": False}, **events)
-    elif not image:
-        spot.markdown(f'<div style="height: {height}px"></div>', unsafe_allow_html=True)
-    elif painted(".poster", "poster-painted"):
-        st.session_state["moving"] = st.session_state["scenario"]
-        st.rerun()
-    else:
-        st.stop()
 
 
-def numbers(key: str, label: str, make: Callable[[], pd.DataFrame], listed: bool = True) -> None:
+def table_behind(key: str, label: str, make: Callable[[], pd.DataFrame], listed: bool = True) -> None:
     """The table behind a figure, made only while it is open; listed: whether an export has it under this name."""
     if listed:
-        drawn().tables[label.split(" as a table")[0]] = make
+        drawn().tables[label.split(" as a table", maxsplit=1)[0]] = make
     with st.expander(label, key=f"numbers-{key}", on_change="rerun", icon=":material/table:") as opened:
         if opened.open:
             table(make())
@@ -90,7 +66,7 @@ def table(frame: pd.DataFrame, title: str = "", **options: Any) -> None:
     """A table with four decimals in its columns of numbers that are not whole; title: its name in an export."""
     if title:
         drawn().tables[title] = lambda: frame
-    if drawn().still:
+    if poster.still():
         return
     real = frame.select_dtypes(include=[np.floating]).columns
     shown = {str(name): st.column_config.NumberColumn(format="%.4f") for name in real}

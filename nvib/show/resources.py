@@ -1,63 +1,69 @@
-"""Models and observations that the visitors of one server share, with bounds."""
+"""Models and observations that the visitors of one server share, within budgets; pages never change what they get."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from dataclasses import is_dataclass
+from typing import Any
 
+import numpy as np
 import streamlit as st
 
 from nvib.errors import NVError
 from nvib.lab import Bench, IdentityProof, Observation, Scenario, observe, prove_identity
-from nvib.lab.share import link
-from nvib.lab.view import distance as domain
+from nvib.lab.view import distance
 from nvib.lab.view.distance import TextDistance
 from nvib.lab.view.forwards import both_sides
 from nvib.lab.view.samples import Draws, draw_row
 from nvib.lab.view.walk import Path, follow
+from nvib.memory import Memory
 from nvib.models.catalogue import resolve
 from nvib.prior import Prior
 from nvib.show import session
 
 MODELS_KEPT = 3
-Key = tuple[tuple[str, str], ...]
+PROOFS_KEPT = 64
+BYTES_KEPT = 256 * 2**20  # of observations; as many of each of the other kinds
 
 
-def _key(scenario: Scenario) -> Key:
-    return tuple(sorted((name, str(value)) for name, value in link.values(scenario).items()))
+def _bytes(value: Any) -> int:
+    """What a value of dataclasses, arrays and lists takes, nearly."""
+    if isinstance(value, np.ndarray):
+        return sys.getsizeof(value) + value.nbytes
+    parts = vars(value).values() if is_dataclass(value) else value if isinstance(value, list | tuple) else ()
+    return sys.getsizeof(value) + sum(_bytes(part) for part in parts)
 
 
-_loaded: set[str] = set()
+_benches: Memory[Bench] = Memory(MODELS_KEPT, release=Bench.close)
+_observations: Memory[Observation] = Memory(BYTES_KEPT, _bytes)
+_distances: Memory[TextDistance] = Memory(BYTES_KEPT, _bytes)
+_draws: Memory[Draws] = Memory(BYTES_KEPT, _bytes)
+_proofs: Memory[IdentityProof] = Memory(PROOFS_KEPT)
 
 
-def _release(model: Bench) -> None:
-    _loaded.discard(model.loaded.name)
-    model.close()
-
-
-@st.cache_resource(max_entries=MODELS_KEPT, show_spinner="Loading the model …", on_release=_release)
 def bench(name: str) -> Bench:
-    """The model of this name, loaded once for all visitors."""
-    model = Bench(name, device="auto")
-    _loaded.add(model.loaded.name)
-    return model
+    """The model of this name, loaded once for all visitors. Raises NVError or ValueError with one sentence."""
+    with nullcontext() if loaded(name) else st.spinner("Loading the model …"):
+        return _benches.get(resolve(name), lambda: Bench(name, device="auto"))
 
 
 def loaded(name: str) -> bool:
     """Whether `bench` has the model of this name at hand."""
-    return resolve(name) in _loaded
+    return resolve(name) in _benches
 
 
 def prior(model: Bench, scenario: Scenario) -> Prior:
     """The prior of a scenario, with progress while it is estimated. Raises NVError with one sentence."""
-    if scenario.prior != "text" or model.has_prior(scenario):
-        return model.prior(scenario)
+    if scenario.prior != "text" or model.priors.has(scenario):
+        return model.priors.of(scenario)
     spot = st.empty()
     with spot.container():
         status = st.status("Estimating the prior from your text …")
         st.button("Cancel the estimate", on_click=session.give_up_prior_text)
     try:
-        return model.prior(
+        return model.priors.of(
             scenario, lambda tokens: status.update(label=f"Estimating the prior: {tokens:,} tokens read")
         )
     finally:
@@ -67,12 +73,7 @@ def prior(model: Bench, scenario: Scenario) -> Prior:
 def observation(model: Bench, scenario: Scenario) -> Observation:
     """The numbers of a scenario; recent ones are kept. Raises NVError or ValueError with one sentence."""
     prior(model, scenario)
-    return _observation(_key(scenario), model.loaded.revision, model, scenario)
-
-
-@st.cache_data(max_entries=64, show_spinner=False)
-def _observation(key: Key, revision: str, _model: Bench, _scenario: Scenario) -> Observation:
-    return observe(_model, _scenario)
+    return _observations.get((scenario, model.loaded.revision), lambda: observe(model, scenario))
 
 
 def prepare(model: Bench, scenario: Scenario) -> None:
@@ -80,41 +81,29 @@ def prepare(model: Bench, scenario: Scenario) -> None:
 
     What cannot be run is told where the page asks for it.
     """
-    if scenario.prior != "text" or model.has_prior(scenario):
+    if scenario.prior != "text" or model.priors.has(scenario):
         with suppress(NVError, ValueError):
             both_sides(model, scenario)
 
 
 def text_distance(model: Bench, scenario: Scenario, text: str, kind: str) -> TextDistance:
     """How far a text is from the scenario's prior; recent answers are kept. Raises NVError with one sentence."""
-    return _text_distance(_key(scenario.without_view()), model.loaded.revision, text, kind, model, scenario)
+    key = (scenario.without_view(), model.loaded.revision, text, kind)
+    return _distances.get(key, lambda: distance.text_distance(model, scenario, text, kind))
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def _text_distance(key: Key, revision: str, text: str, kind: str, _model: Bench, _scenario: Scenario) -> TextDistance:
-    return domain.text_distance(_model, _scenario, text, kind)
-
-
-@st.cache_data(max_entries=64, show_spinner=False)
-def proof(name: str, revision: str, text: str, _model: Bench) -> IdentityProof:
+def proof(model: Bench, text: str) -> IdentityProof:
     """The identity proof of a model on a text, computed once."""
-    return prove_identity(_model, text)
+    return _proofs.get((model.loaded.name, model.loaded.revision, text), lambda: prove_identity(model, text))
 
 
-def path(model: Bench, scenario: Scenario, progress: Callable[[float], None]) -> Path:
-    """The walk from identity to a setting; recent ones are kept. What progress raises stops it.
-
-    Streamlit's cache would replay the progress that was drawn inside of it, and cannot.
-    """
+def walk(model: Bench, scenario: Scenario, progress: Callable[[float], None]) -> Path:
+    """The walk from identity to a setting; recent ones are kept. What progress raises stops it."""
     at = scenario.without_view()
-    return model.small.get(("path", at), lambda: follow(model, at, progress))
+    path: Path = model.results.get(("path", at), lambda: follow(model, at, progress))
+    return path
 
 
 def draws(model: Bench, scenario: Scenario, seen: Observation) -> Draws:
     """The seeded draws of the observation's cell; recent ones are kept."""
-    return _draws(_key(scenario), model.loaded.revision, model, scenario, seen)
-
-
-@st.cache_data(max_entries=64, show_spinner=False)
-def _draws(key: Key, revision: str, _model: Bench, _scenario: Scenario, _seen: Observation) -> Draws:
-    return draw_row(_model, _scenario, _seen)
+    return _draws.get((scenario, model.loaded.revision), lambda: draw_row(model, scenario, seen))

@@ -11,8 +11,9 @@ from starlette.middleware import Middleware
 
 import nvib.lab.view.batch
 import nvib.lab.view.comparison
-import nvib.show.controls
-import nvib.show.sections.sweeping
+import nvib.show.sections.sweep_plan
+import nvib.show.sections.sweep_results
+import nvib.show.sections.sweep_run
 import nvib.show.share  # noqa: F401  # what the pages need is here before the server answers
 from nvib import assets
 
@@ -43,14 +44,14 @@ class Hurried:
         root = scope.get("root_path", "")
         links = ", ".join(f"<{root}/static/js/{name}>; rel=modulepreload" for name in NEEDED)
 
-        async def told(message: Any) -> None:
+        async def hurried(message: Any) -> None:
             if message["type"] == "http.response.start" and links:
                 headers = list(message.get("headers", []))
                 if any(name.lower() == b"content-type" and value.startswith(b"text/html") for name, value in headers):
                     message = {**message, "headers": [*headers, (b"link", links.encode())]}
             await send(message)
 
-        await self._app(scope, receive, told)
+        await self._app(scope, receive, hurried)
 
 
 app = streamlit.App(assets.shipped("app.py"), middleware=[Middleware(Hurried)])

@@ -72,7 +72,7 @@ def address(scenario: Scenario) -> dict[str, str]:
 
 def link_opened() -> bool:
     """Whether a link was read that nobody asked about yet."""
-    return st.session_state.pop("link_opened", False)
+    return bool(st.session_state.pop("link_opened", False))
 
 
 def _take_prior() -> None:
@@ -97,7 +97,7 @@ def put(scenario: Scenario, missing_only: bool = False) -> None:
             st.session_state[key(field.name)] = getattr(scenario, field.name)
 
 
-def read(base: Scenario) -> Scenario:
+def current(base: Scenario) -> Scenario:
     """The scenario that the controls show; what has no control now keeps its value from `base`."""
     state = st.session_state
     changes = {f.name: state[key(f.name)] for f in fields(base) if state.get(key(f.name)) is not None}

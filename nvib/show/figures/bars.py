@@ -14,8 +14,7 @@ from nvib.lab.view.distance import PriorSummary
 from nvib.lab.view.observation import Observation
 from nvib.lab.view.outputs import HeadOutput, NextToken
 from nvib.lab.view.walk import Path
-from nvib.show.figures import axes as frame
-from nvib.show.figures import colours
+from nvib.show.figures import axes, colours
 from nvib.show.figures.axes import MONO, PRIOR_AT
 
 PRIOR_PARTS = {"Mean": "mean", "Standard deviation": "deviation", "Pseudo-count": "log_alpha"}
@@ -48,7 +47,7 @@ def _pairs(names: Sequence[str], before: np.ndarray, after: np.ndarray, title: s
         )
         for name, values, colour, shift in sides
     ]
-    text = [escape(frame.short(token, 18)) for token in names]
+    text = [escape(axes.short(token, 18)) for token in names]
     y = {"tickvals": at.tolist(), "ticktext": text, "autorange": "reversed", "tickfont": {"family": MONO, "size": 13}}
     top = float(max(before.max(), after.max())) * 100
     x = {
@@ -56,22 +55,22 @@ def _pairs(names: Sequence[str], before: np.ndarray, after: np.ndarray, title: s
         "range": [0, min(118, top * 1.18)],
         "zeroline": False,
     }
-    left = 12 + 8 * max(len(frame.short(token, 18)) for token in names)
+    left = 12 + 8 * max(len(axes.short(token, 18)) for token in names)
     margin = {"l": left, "r": 8, "t": 12, "b": 48}
-    return frame.figure(bars, 60 + 38 * len(at), x, {**y, "zeroline": False}, margin=margin)
+    return axes.figure(bars, 60 + 38 * len(at), x, {**y, "zeroline": False}, margin=margin)
 
 
-def forced(text: Forced) -> tuple[go.Figure, go.Figure]:
+def forced_text(text: Forced) -> tuple[go.Figure, go.Figure]:
     """Of each token of a forced text: log p under both models, and what the distributions at its place differ by.
 
     A dashed line stands where the generated part begins.
     """
     at = np.arange(len(text.tokens))
-    ticks = frame.ticks(text.tokens)
+    ticks = axes.ticks(text.tokens)
     names = [escape(token) for token in text.tokens]
     x = {**ticks, "tickangle": -90, "title": {"text": "token"}, "range": [-0.6, len(at) - 0.4]}
-    margin = {"l": 8, "r": 8, "t": 12, "b": frame.room(ticks["ticktext"], 40)}
-    layout: frame.Layout = {"margin": margin, "barmode": "overlay"}
+    margin = {"l": 8, "r": 8, "t": 12, "b": axes.room(ticks["ticktext"], 40)}
+    layout: axes.Layout = {"margin": margin, "barmode": "overlay"}
     if 0 < text.start < len(at):
         line = {"type": "line", "x0": text.start - 0.5, "x1": text.start - 0.5, "yref": "y domain", "y0": 0, "y1": 1}
         layout["shapes"] = [{**line, "line": {**DASHED, "color": colours.BASELINE}}]
@@ -88,8 +87,8 @@ def forced(text: Forced) -> tuple[go.Figure, go.Figure]:
              bars(text.js, "Jensen–Shannon", colours.OTHER, 0.2)]  # fmt: skip
     height = 220 + margin["b"]
     return (
-        frame.figure(likely, height, x, {"title": {"text": "log p, nats"}}, **layout),
-        frame.figure(apart, height, x, {"title": {"text": "divergence, nats"}, "rangemode": "tozero"}, **layout),
+        axes.figure(likely, height, x, {"title": {"text": "log p, nats"}}, **layout),
+        axes.figure(apart, height, x, {"title": {"text": "divergence, nats"}, "rangemode": "tozero"}, **layout),
     )
 
 
@@ -98,20 +97,20 @@ def answers(output: HeadOutput) -> go.Figure:
     return _pairs(output.answers, output.baseline, output.regularised, "probability, %")
 
 
-def path(walked: Path) -> list[go.Figure]:
+def path_curves(walked: Path) -> list[go.Figure]:
     """Output change, prior mass and kept tokens along the way to a setting; the first flip is marked in each."""
     curves = (
         (walked.change, "change of the output" + (", nats" if "nats" in walked.measure else ""), colours.NV),
         (walked.prior_mass * 100, "attention on the prior, %", colours.PRIOR),
         (walked.kept * 100, "kept tokens, %", colours.BASELINE),
     )
-    layout: frame.Layout = {"margin": {"l": 8, "r": 8, "t": 30, "b": 8}}
+    layout: axes.Layout = {"margin": {"l": 8, "r": 8, "t": 30, "b": 8}}
     flip = walked.first_flip
     if flip is not None:
         line = {"type": "line", "x0": flip, "x1": flip, "yref": "y domain", "y0": 0, "y1": 1}
         layout["shapes"] = [{**line, "line": {**DASHED, "color": colours.BASELINE}}]
-        told = {"text": f"first flip at {flip:.2f}", "x": flip, "y": 1, "yref": "y domain", "showarrow": False}
-        layout["annotations"] = [{**told, "yanchor": "bottom", "xanchor": "left" if flip < 0.3 else "center"}]
+        note = {"text": f"first flip at {flip:.2f}", "x": flip, "y": 1, "yref": "y domain", "showarrow": False}
+        layout["annotations"] = [{**note, "yanchor": "bottom", "xanchor": "left" if flip < 0.3 else "center"}]
     x = {"title": {"text": "share of the setting"}, "range": [-0.03, 1.03]}
     drawn = []
     for values, name, colour in curves:
@@ -119,7 +118,7 @@ def path(walked: Path) -> list[go.Figure]:
             x=walked.share, y=values, mode="lines+markers", line={"color": colour, "width": 2},
             hovertemplate="share %{x:.2f}<br>" + name + " %{y:.4g}<extra></extra>",
         )  # fmt: skip
-        drawn.append(frame.figure([trace], 280, x, {"title": {"text": name}, "rangemode": "tozero"}, **layout))
+        drawn.append(axes.figure([trace], 280, x, {"title": {"text": name}, "rangemode": "tozero"}, **layout))
     return drawn
 
 
@@ -134,7 +133,7 @@ def terms(names: Sequence[str], values: np.ndarray) -> go.Figure:
     reach = max(1e-3, float(np.abs(values).max())) * 1.7
     x = {"title": {"text": "NV − baseline, nats"}, "range": [-reach, reach]}
     y = {"tickvals": at, "ticktext": list(names), "autorange": "reversed", "automargin": True}
-    return frame.figure([bar], 70 + 30 * len(at), x, y)
+    return axes.figure([bar], 70 + 30 * len(at), x, y)
 
 
 def _signed(value: float) -> str:
@@ -145,7 +144,7 @@ def _signed(value: float) -> str:
 # By token
 
 
-def pseudo_counts(observation: Observation, layer: int) -> go.Figure:
+def log_alpha(observation: Observation, layer: int) -> go.Figure:
     """log alpha of one layer by token, in nats, the prior in amber."""
     values, prior = observation.log_alpha[layer], float(observation.prior_log_alpha[layer])
     return _tokens(_bars(observation.tokens, values, prior, "log α"), observation.tokens, prior, "log α, nats")
@@ -160,7 +159,7 @@ def dirichlet_weights(observation: Observation, weights: np.ndarray, ends: tuple
     return _tokens(bars, observation.tokens, prior, "mean weight E[π]")
 
 
-def drawn_row(observation: Observation, mean: np.ndarray, draws: np.ndarray, level: float) -> go.Figure:
+def row_of_draws(observation: Observation, mean: np.ndarray, draws: np.ndarray, level: float) -> go.Figure:
     """One query's attention [N + 1], the prior first, and the central band of its draws [draws, N + 1]."""
     prior = float(mean[0]) if np.isfinite(observation.prior_log_alpha[observation.layer]) else float("nan")
     shown = slice(0 if np.isfinite(prior) else 1, None)
@@ -218,6 +217,7 @@ def _pair(tokens: Sequence[str], baseline: np.ndarray, regularised: np.ndarray, 
 
 
 def _prior_bar(prior: float, name: str) -> list[go.Bar]:
+    """The prior's bar, where there is a prior."""
     if not np.isfinite(prior):
         return []
     tip = f"prior<br>{name} %{{y:.4g}}<extra></extra>"
@@ -225,13 +225,15 @@ def _prior_bar(prior: float, name: str) -> list[go.Bar]:
 
 
 def _tokens(traces: Sequence[Any], tokens: Sequence[str], prior: float, title: str) -> go.Figure:
-    x = {**frame.ticks(tokens, bool(np.isfinite(prior))), "tickangle": -60, "zeroline": False}
-    margin = {"l": 56, "r": 8, "t": 12, "b": 8 + int(0.87 * frame.room([*x["ticktext"], "prior"], 14))}
+    """Bars over tokens, the prior left of them."""
+    x = {**axes.ticks(tokens, bool(np.isfinite(prior))), "tickangle": -60, "zeroline": False}
+    margin = {"l": 56, "r": 8, "t": 12, "b": 8 + int(0.87 * axes.room([*x["ticktext"], "prior"], 14))}
     y = {"title": {"text": title}, "zeroline": True}
-    return frame.figure(traces, 210 + margin["b"], x, y, bargap=0.25, margin=margin)
+    return axes.figure(traces, 210 + margin["b"], x, y, bargap=0.25, margin=margin)
 
 
 def _whiskers(low: np.ndarray, middle: np.ndarray, high: np.ndarray) -> dict[str, Any]:
+    """Error bars from low to high around the middle."""
     spread = {"array": high - middle, "arrayminus": middle - low}
     return {"type": "data", "color": colours.BASELINE, "thickness": 1.5, **spread}
 
@@ -245,7 +247,7 @@ def by_layer(values: np.ndarray, axis: str, name: str, colour: str = colours.NV,
         x=list(range(len(values))), y=np.where(np.isfinite(values), values, np.nan), marker={"color": colour},
         hovertemplate="layer %{x}<br>" + name + " %{y:.5g}<extra></extra>", **style,
     )  # fmt: skip
-    return frame.figure([bar], 260, frame.layers(len(values)), {"title": {"text": axis}, "rangemode": "tozero"})
+    return axes.figure([bar], 260, axes.layers(len(values)), {"title": {"text": axis}, "rangemode": "tozero"})
 
 
 def prior_mass(observation: Observation) -> go.Figure:
@@ -263,7 +265,7 @@ def prior_mass(observation: Observation) -> go.Figure:
         hovertemplate="layer %{x} head %{customdata}<br>%{y:.3f} %<extra></extra>",
     )  # fmt: skip
     y = {"title": {"text": "attention on the prior, %"}, "rangemode": "tozero"}
-    return frame.figure([bar, points], 300, frame.layers(count), y)
+    return axes.figure([bar, points], 300, axes.layers(count), y)
 
 
 def prior_by_layer(summary: PriorSummary, part: str) -> go.Figure:
@@ -275,7 +277,7 @@ def prior_by_layer(summary: PriorSummary, part: str) -> go.Figure:
     return by_layer(getattr(summary, part), axis, axis, colours.PRIOR, **style)
 
 
-def distance_by_layer(found: Mapping[str, np.ndarray]) -> go.Figure:
+def distance_by_layer(distances: Mapping[str, np.ndarray]) -> go.Figure:
     """Distance of texts to the prior by layer [L] each; 1 is that of the prior's own corpus."""
     curves = [
         go.Scatter(
@@ -286,16 +288,16 @@ def distance_by_layer(found: Mapping[str, np.ndarray]) -> go.Figure:
             name=title,
             hovertemplate="layer %{x}<br>" + title + " %{y:.3f} standard deviations<extra></extra>",
         )
-        for (title, values), colour in zip(found.items(), (colours.NV, colours.OTHER), strict=False)
+        for (title, values), colour in zip(distances.items(), (colours.NV, colours.OTHER), strict=False)
     ]
     across = {"xref": "x domain", "yref": "y", "x0": 0, "x1": 1, "y0": 1, "y1": 1, "type": "line"}
-    told = {"text": "the prior's own corpus", "xref": "x domain", "x": 1, "yref": "y", "y": 1, "showarrow": False}
+    note = {"text": "the prior's own corpus", "xref": "x domain", "x": 1, "yref": "y", "y": 1, "showarrow": False}
     layout = {
         "showlegend": True,
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         "margin": {"l": 8, "r": 8, "t": 30, "b": 8},
         "shapes": [{**across, "line": {**DASHED, "color": colours.PRIOR}}],
-        "annotations": [{**told, "xanchor": "right", "yanchor": "bottom"}],
+        "annotations": [{**note, "xanchor": "right", "yanchor": "bottom"}],
     }
     y = {"title": {"text": "standard deviations, rms"}}
-    return frame.figure(curves, 300, frame.layers(len(next(iter(found.values())))), y, **layout)
+    return axes.figure(curves, 300, axes.layers(len(next(iter(distances.values())))), y, **layout)

@@ -28,10 +28,12 @@ MIDDLES = {
 
 
 def _rgb(colour: tuple[float, ...]) -> str:
+    """As CSS has it."""
     return "rgb({:.0f},{:.0f},{:.0f})".format(*colour)
 
 
 def _mix(a: tuple[int, ...], b: tuple[int, ...], t: float) -> tuple[float, ...]:
+    """The colour at a share t of the way from a to b."""
     return tuple(x + (y - x) * t for x, y in zip(a, b, strict=True))
 
 
@@ -58,11 +60,12 @@ def diverging(theme: str, scale: str = "linear", stops: int = 33) -> Scale:
 
 def _stops(scale: str, stops: int) -> list[tuple[float, float]]:
     """Values from 0 to 1, and how far along its colours each is."""
-    at = {"linear": lambda t: t, "sqrt": lambda t: t * t, "log": lambda t: LEAST ** (1 - t)}[scale]
-    return [(0.0, 0.0), *((at(i / (stops - 1)), i / (stops - 1)) for i in range(1, stops))]
+    along = [i / (stops - 1) for i in range(1, stops)]
+    at = {"linear": along, "sqrt": [t * t for t in along], "log": [LEAST ** (1 - t) for t in along]}[scale]
+    return [(0.0, 0.0), *zip(at, along, strict=True)]
 
 
-def painted(values: Sequence[float] | np.ndarray, theme: str) -> dict[str, list[str]]:
+def shades(values: Sequence[float] | np.ndarray, theme: str) -> dict[str, list[str]]:
     """The grounds, "colours", and the "inks" of tokens with values from -1 to 1."""
     grounds, inks = zip(*(shade(float(value), theme) for value in values), strict=True) if len(values) else ((), ())
     return {"colours": list(grounds), "inks": list(inks)}

@@ -12,8 +12,7 @@ import plotly.graph_objects as go
 from nvib.lab.view.distance import TextDistance
 from nvib.lab.view.observation import Observation
 from nvib.lab.view.outputs import Similarity
-from nvib.show.figures import axes as frame
-from nvib.show.figures import colours
+from nvib.show.figures import axes, colours
 from nvib.show.figures.axes import PRIOR_AT
 
 CELL = 22  # pixels
@@ -28,7 +27,7 @@ def mosaic(values: np.ndarray, metric: str, at: tuple[int, int | None], theme: s
     layers, heads = values.shape
     if metric == "entropy":
         reach = max(0.01, float(np.abs(values).max()))
-        style: frame.Layout = {"zmin": -reach, "zmax": reach, "colorscale": colours.diverging(theme)}
+        style: axes.Layout = {"zmin": -reach, "zmax": reach, "colorscale": colours.diverging(theme)}
     else:
         name = "prior" if metric == "prior mass" else "attention"
         style = {"zmin": 0.0, "zmax": max(0.01, float(values.max())), "colorscale": colours.ramp(name, theme)}
@@ -40,8 +39,8 @@ def mosaic(values: np.ndarray, metric: str, at: tuple[int, int | None], theme: s
     x = {"title": {"text": "head"}, "tickvals": list(range(heads)), "range": [-0.5, heads - 0.5], **plain}
     step = 1 if layers <= 12 else 5
     y = {"title": {"text": "layer"}, "tickvals": list(range(0, layers, step)), "range": [layers - 0.5, -0.5], **plain}
-    shapes = [] if at[1] is None else [frame.outline(at[0], at[1], theme)]
-    return frame.figure([trace], 90 + max(14 * layers, 60), x, y, shapes=shapes)
+    shapes = [] if at[1] is None else [axes.outline(at[0], at[1], theme)]
+    return axes.figure([trace], 90 + max(14 * layers, 60), x, y, shapes=shapes)
 
 
 def attention(
@@ -77,7 +76,7 @@ def difference(
     return _map([trace], queries, keys, False, theme, cell)
 
 
-def pseudo_counts(observation: Observation, theme: str) -> go.Figure:
+def log_alpha_by_layer(observation: Observation, theme: str) -> go.Figure:
     """log alpha by layer and token, in nats: one heatmap, and the prior's own as a column beside it."""
     values, own = observation.log_alpha, observation.prior_log_alpha
     everything = np.concatenate((values.ravel(), own))
@@ -119,20 +118,22 @@ def similarity(output: Similarity, theme: str) -> tuple[go.Figure, go.Figure, go
             showscale=False, xgap=1, ygap=1, zmin=-reach, zmax=reach, colorscale=colours.diverging(theme),
             hovertemplate=f"sentences %{{text}}<br>cosine %{{z:{form}}}<extra></extra>",
         )  # fmt: skip
-        drawn.append(frame.figure([trace], 90 + 34 * max(4, size), axis, {**axis, "autorange": "reversed"}))
+        drawn.append(axes.figure([trace], 90 + 34 * max(4, size), axis, {**axis, "autorange": "reversed"}))
     return drawn[0], drawn[1], drawn[2]
 
 
 def _map(
     traces: Sequence[go.Heatmap], queries: Sequence[str], keys: Sequence[str], prior: bool, theme: str, cell: Cell
 ) -> go.Figure:
+    """Heatmaps of queries and keys, one cell framed where they show it."""
     title = {"font": {"size": 12}}
-    shapes = [frame.outline(*cell, theme)] if cell is not None and (cell[1] >= 0 or prior) else []
+    shapes = [axes.outline(*cell, theme)] if cell is not None and (cell[1] >= 0 or prior) else []
     return _tokens(traces, queries, keys, prior, {"text": "key (attended to)", **title},
                    {"text": "query (attends)", **title}, shapes)  # fmt: skip
 
 
 def _by_layer(traces: Sequence[go.Heatmap], tokens: Sequence[str], prior: bool) -> go.Figure:
+    """Heatmaps of layers and tokens."""
     names = [str(n) for n in range(traces[0].z.shape[0])]
     return _tokens(traces, names, tokens, prior, {"text": "token"}, {"text": "layer"}, [])
 
@@ -142,16 +143,17 @@ def _tokens(
     rows: Sequence[str],
     columns: Sequence[str],
     prior: bool,
-    x_title: frame.Layout,
-    y_title: frame.Layout,
+    x_title: axes.Layout,
+    y_title: axes.Layout,
     shapes: list[Any],
 ) -> go.Figure:
+    """Heatmaps whose rows and columns are named, columns on top."""
     plain = {"showgrid": False, "zeroline": False, "automargin": False}
-    x = frame.ticks(columns, prior, MAX_COLUMNS)
-    y = frame.ticks(rows)
-    left, top = frame.room(y["ticktext"], 38), frame.room([*x["ticktext"], "prior"], 46)  # the same for maps of a text
+    x = axes.ticks(columns, prior, MAX_COLUMNS)
+    y = axes.ticks(rows)
+    left, top = axes.room(y["ticktext"], 38), axes.room([*x["ticktext"], "prior"], 46)  # the same for maps of a text
     start = PRIOR_AT - 0.6 if prior else -0.5
-    return frame.figure(
+    return axes.figure(
         traces,
         top + 56 + min(30, max(6, len(rows))) * CELL,
         {**x, **plain, "side": "top", "tickangle": -90, "title": x_title, "range": [start, len(columns) - 0.5]},
@@ -162,7 +164,7 @@ def _tokens(
 
 
 def _heat(
-    z: np.ndarray, x: Sequence[float], text: np.ndarray | None, name: str, style: frame.Layout, place: str = ""
+    z: np.ndarray, x: Sequence[float], text: np.ndarray | None, name: str, style: axes.Layout, place: str = ""
 ) -> go.Heatmap:
     """One heatmap; text: a name for each cell, or None to name them by position, as `place` says."""
     gap = 1 if z.shape[0] <= 64 else 0
@@ -181,12 +183,12 @@ def _names(rows: Sequence[str], columns: Sequence[str]) -> np.ndarray | None:
     return np.array([[f"{a} → {b}" for b in c] for a in r], dtype=object)
 
 
-def _legend(style: frame.Layout) -> frame.Layout:
+def _legend(style: axes.Layout) -> axes.Layout:
     """A colour bar under its map, so that maps side by side keep one size."""
     place = {"orientation": "h", "x": 0.5, "xanchor": "center", "y": 0, "yanchor": "top", "len": 0.9}
     return {"thickness": 8, "outlinewidth": 0, "ypad": 8, "tickfont": {"size": 11}, "tickangle": 0, **place, **style}
 
 
-def _bar(title: str) -> frame.Layout:
+def _bar(title: str) -> axes.Layout:
     """A colour bar beside a map of its own."""
     return {"thickness": 8, "outlinewidth": 0, "title": {"text": title, "side": "right"}, "x": 1.0}

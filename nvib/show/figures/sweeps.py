@@ -14,71 +14,72 @@ from nvib.lab.sweep.bootstrap import Change
 from nvib.lab.sweep.measures import Metric
 from nvib.lab.sweep.space import Varied
 from nvib.settings import KINDS, Temperature
-from nvib.show.figures import axes as frame
-from nvib.show.figures import colours
+from nvib.show.figures import axes, colours
 
 SETS = ("#009E73", "#D55E00", "#CC79A7", "#56B4E9")  # sets outside of the domain; the one inside is NV blue
 SYMBOLS = ("square", "diamond", "triangle-up", "cross")
 REACH = 10.0  # percent at which the colours of a map of relative changes are full, at most
 SHOWN = 14  # of the best points of a search
 SYMBOL = {"alpha": "τα", "sigma": "τσ", "layers": "layers"}
-Found = Mapping[Scenario, Mapping[str, Change]]  # by point, then by set
+Results = Mapping[Scenario, Mapping[str, Change]]  # by point, then by set
 
 
-def name(control: str) -> str:
+def control_name(control: str) -> str:
     """A control as the axes call it: "τσ decoder"."""
     kind, _, what = control.partition("_")
     return f"{SYMBOL[what]} {kind}" if what in SYMBOL else {"mu": "τμ"}.get(control, control.replace("_", " "))
 
 
-def value(control: str, said: str) -> str:
+def value_name(control: str, value: str) -> str:
     """A control's value as a tick: identity where it is that."""
-    return "identity" if _at_identity(control, said) else _minus(said) or "all"
+    return "identity" if _at_identity(control, value) else _minus(value) or "all"
 
 
-def _at_identity(control: str, said: object) -> bool:
+def _at_identity(control: str, value: str) -> bool:
+    """Whether a temperature has the value that leaves the model alone."""
     neutral = getattr(Scenario(), control)
-    return isinstance(neutral, float) and float(said) == neutral  # type: ignore[arg-type]
+    return isinstance(neutral, float) and float(value) == neutral
 
 
-def told(point: Scenario, axes: Sequence[Varied]) -> str:
+def point_name(point: Scenario, varied: Sequence[Varied]) -> str:
     """A point by the controls that were varied."""
-    return ", ".join(f"{name(a.name)} {value(a.name, str(getattr(point, a.name)))}" for a in axes)
+    return ", ".join(f"{control_name(a.name)} {value_name(a.name, str(getattr(point, a.name)))}" for a in varied)
 
 
-def change(found: Change, metric: Metric) -> str:
+def change_tip(result: Change, metric: Metric) -> str:
     """A value and its change, as a tooltip says it."""
-    return f"{metric.name} {found.value:.3f}<br>change, {metric.change_unit}: {interval(found)}"
+    return f"{metric.name} {result.value:.3f}<br>change, {metric.change_unit}: {interval(result)}"
 
 
-def interval(found: Change, decimals: int = 2) -> str:
+def interval(result: Change, decimals: int = 2) -> str:
     """A change with its interval."""
-    middle, low, high = (f"{value:+.{decimals}f}" for value in (found.change, found.low, found.high))
+    middle, low, high = (f"{value:+.{decimals}f}" for value in (result.change, result.low, result.high))
     return _minus(f"{middle} [{low}, {high}]")
 
 
-def _minus(said: str) -> str:
-    return re.sub(r"(?<!\d)-(?=\d)", "−", said)
+def _minus(text: str) -> str:
+    """Numbers with a minus for a hyphen."""
+    return re.sub(r"(?<!\d)-(?=\d)", "−", text)
 
 
-def curve(found: Found, axis: Varied, sets: Sequence[str], inside: Sequence[str], metric: Metric) -> go.Figure:
+def curve(results: Results, axis: Varied, sets: Sequence[str], inside: Sequence[str], metric: Metric) -> go.Figure:
     """The change on each set over one control, with intervals; 0 is the untouched model."""
-    points = list(found)
+    points = list(results)
     at = np.array([_place(axis, point) for point in points], float)
     order = np.argsort(at, kind="stable")
     step = (np.diff(np.unique(at)).min() if len(set(at)) > 1 else 1.0) * 0.05
     traces = []
     for n, (set_name, style) in enumerate(_styles(sets, inside).items()):
-        results = [found[points[i]][set_name] for i in order]
+        changes = [results[points[i]][set_name] for i in order]
         traces.append(
             _whiskered(
-                at[order] + (n - (len(sets) - 1) / 2) * step, results, set_name, style, metric, [int(i) for i in order],
-                [told(points[i], (axis,)) for i in order], line=True,
+                at[order] + (n - (len(sets) - 1) / 2) * step, changes, set_name, style, metric, [int(i) for i in order],
+                [point_name(points[i], (axis,)) for i in order], line=True,
             )
         )  # fmt: skip
-    x: dict[str, Any] = {"title": {"text": f"{name(axis.name)}{_direction(axis)}"}, "zeroline": False}
+    x: dict[str, Any] = {"title": {"text": f"{control_name(axis.name)}{_direction(axis)}"}, "zeroline": False}
     if axis.values:
-        x |= {"tickvals": list(range(len(axis.values))), "ticktext": [value(axis.name, v) for v in axis.values]}
+        x |= {"tickvals": list(range(len(axis.values))), "ticktext": [value_name(axis.name, v) for v in axis.values]}
     return _framed(traces, 420, x, {"title": {"text": _change_title(metric)}, "zeroline": False}, horizontal=True)
 
 
@@ -87,36 +88,42 @@ def neutral(point: Scenario) -> bool:
     return all(point.temperature(kind) == Temperature() for kind in KINDS)
 
 
-def reach(found: Found, metric: Metric) -> float:
+def reach(results: Results, metric: Metric) -> float:
     """The change at the ends of the colours, the same for every set; numbers on the strongest colours stay legible."""
-    most = max((abs(result.change) for by_set in found.values() for result in by_set.values()), default=0.0)
+    most = max((abs(result.change) for by_set in results.values() for result in by_set.values()), default=0.0)
     return max(1e-3, 1.25 * (min(most, REACH) if metric.relative else most))
 
 
-def grid(
-    found: Found, axes: tuple[Varied, Varied], set_name: str, metric: Metric, reach: float, theme: str, best: Scenario
+def map_of_two(
+    results: Results,
+    varied: tuple[Varied, Varied],
+    set_name: str,
+    metric: Metric,
+    reach: float,
+    theme: str,
+    best: Scenario,
 ) -> go.Figure:
     """The change on one set over two controls with its interval: blue is better than the untouched model, red worse.
 
     reach: the change at the ends of the colours; a bold number has an interval without 0; the point that was chosen
     has a frame, and what is at identity a dotted one.
     """
-    across, up = axes
+    across, up = varied
     z = np.full((len(up.values), len(across.values)), np.nan, np.float32)
     text = np.full(z.shape, "", dtype=object)
     at_x, at_y, which, hover = [], [], [], []
     sign = 1 if metric.higher else -1
-    for n, (point, by_set) in enumerate(found.items()):
+    for n, (point, by_set) in enumerate(results.items()):
         row, column = int(_place(up, point)), int(_place(across, point))
         result = by_set[set_name]
         z[row, column] = sign * result.change
-        said, _, ends = interval(result, 1).partition(" ")
-        said = f"<b>{said}</b>" if result.clear else said
-        text[row, column] = f"{said}<br><span style='font-size:9px'>{ends}</span>"
+        number, _, ends = interval(result, 1).partition(" ")
+        number = f"<b>{number}</b>" if result.clear else number
+        text[row, column] = f"{number}<br><span style='font-size:9px'>{ends}</span>"
         at_x.append(column)
         at_y.append(row)
         which.append(n)
-        hover.append(f"{told(point, axes)}<br>{change(result, metric)}")
+        hover.append(f"{point_name(point, varied)}<br>{change_tip(result, metric)}")
     map_ = go.Heatmap(
         z=z, zmin=-reach, zmax=reach, colorscale=colours.diverging(theme), showscale=False, hoverinfo="skip", xgap=2,
         ygap=2, text=text, texttemplate="%{text}", textfont={"size": 13},
@@ -127,35 +134,35 @@ def grid(
         selected={"marker": {"opacity": 0}},
     )  # fmt: skip
     x, y = (
-        {"title": {"text": name(axis.name)}, "tickvals": list(range(len(axis.values))),
-         "ticktext": [value(axis.name, v) for v in axis.values], "zeroline": False, "showgrid": False,
+        {"title": {"text": control_name(axis.name)}, "tickvals": list(range(len(axis.values))),
+         "ticktext": [value_name(axis.name, v) for v in axis.values], "zeroline": False, "showgrid": False,
          "range": [-0.5, len(axis.values) - 0.5]}
         for axis in (across, up)
     )  # fmt: skip
-    shapes = [frame.outline(_place(up, best), _place(across, best), theme)] if best in found else []
-    for point in found:
+    shapes = [axes.outline(_place(up, best), _place(across, best), theme)] if best in results else []
+    for point in results:
         if neutral(point):
-            mark = frame.outline(_place(up, point), _place(across, point), theme)
+            mark = axes.outline(_place(up, point), _place(across, point), theme)
             shapes.append(mark | {"line": mark["line"] | {"dash": "dot"}})
-    left = frame.room([value(up.name, v) for v in up.values], 34)
+    left = axes.room([value_name(up.name, v) for v in up.values], 34)
     margin = {"l": left, "r": 8, "t": 12, "b": 56}
-    return frame.figure([map_, clicks], 90 + 44 * len(up.values), x, y, shapes=shapes, margin=margin)
+    return axes.figure([map_, clicks], 90 + 44 * len(up.values), x, y, shapes=shapes, margin=margin)
 
 
 def ranked(
-    found: Found, axes: Sequence[Varied], sets: Sequence[str], inside: Sequence[str], metric: Metric
+    results: Results, varied: Sequence[Varied], sets: Sequence[str], inside: Sequence[str], metric: Metric
 ) -> go.Figure:
     """The best points, the very best on top, each set's change with its interval; 0 is the untouched model."""
-    points = list(found)[:SHOWN]
+    points = list(results)[:SHOWN]
     at = np.arange(len(points), dtype=float)
     traces = []
     for n, (set_name, style) in enumerate(_styles(sets, inside).items()):
-        results = [found[point][set_name] for point in points]
+        changes = [results[point][set_name] for point in points]
         shift = (n - (len(sets) - 1) / 2) * 0.6 / len(sets)
-        labels = [told(point, axes) for point in points]
+        labels = [point_name(point, varied) for point in points]
         places = list(range(len(points)))
-        traces.append(_whiskered(at + shift, results, set_name, style, metric, places, labels, line=False))
-    labels = [_wrapped(told(point, axes)) for point in points]
+        traces.append(_whiskered(at + shift, changes, set_name, style, metric, places, labels, line=False))
+    labels = [_wrapped(point_name(point, varied)) for point in points]
     y = {"tickvals": at.tolist(), "ticktext": labels, "autorange": "reversed", "zeroline": False,
          "tickfont": {"size": 11}}  # fmt: skip
     x = {"title": {"text": _change_title(metric).replace(", ", ",<br>")}, "zeroline": False}
@@ -163,29 +170,29 @@ def ranked(
     return _framed(traces, 140 + (14 + 16 * lines) * len(points), x, y, horizontal=False)
 
 
-def _wrapped(said: str, most: int = 2) -> str:
+def _wrapped(text: str, most: int = 2) -> str:
     """So many controls a line."""
-    parts = said.split(", ")
+    parts = text.split(", ")
     return "<br>".join(", ".join(parts[n : n + most]) for n in range(0, len(parts), most))
 
 
 def _place(axis: Varied, point: Scenario) -> float:
     """Where a point stands on an axis: its value's number, or its value where the axis is a range."""
-    said = getattr(point, axis.name)
+    value = getattr(point, axis.name)
     if not axis.values:
-        return float(said)
-    kind = type(said)
-    return float([kind(v) for v in axis.values].index(said))
+        return float(value)
+    kind = type(value)
+    return float([kind(v) for v in axis.values].index(value))
 
 
 def _styles(sets: Sequence[str], inside: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Colour and symbol of each set: NV blue inside of the domain."""
     outside = iter(zip(SETS * 4, SYMBOLS * 4, strict=True))
-    found = {}
+    styles = {}
     for set_name in sets:
         colour, symbol = (colours.NV, "circle") if set_name in inside else next(outside)
-        found[set_name] = {"color": colour, "symbol": symbol}
-    return found
+        styles[set_name] = {"color": colour, "symbol": symbol}
+    return styles
 
 
 def _whiskered(
@@ -195,16 +202,17 @@ def _whiskered(
     """A set's changes with whiskers: along y over a curve's x, or along x over ranked places."""
     middle, low, high = (np.array([getattr(r, part) for r in results]) for part in ("change", "low", "high"))
     error = {"type": "data", "array": high - middle, "arrayminus": middle - low, "thickness": 1.5, "width": 3}
-    hover = [f"{set_name}: {label}<br>{change(r, metric)}" for label, r in zip(labels, results, strict=True)]
-    axes = {"x": at, "y": middle, "error_y": error} if line else {"x": middle, "y": at, "error_x": error}
+    hover = [f"{set_name}: {label}<br>{change_tip(r, metric)}" for label, r in zip(labels, results, strict=True)]
+    places = {"x": at, "y": middle, "error_y": error} if line else {"x": middle, "y": at, "error_x": error}
     return go.Scatter(
-        **axes, mode="lines+markers" if line else "markers", name=set_name, customdata=which, text=hover,
+        **places, mode="lines+markers" if line else "markers", name=set_name, customdata=which, text=hover,
         hovertemplate="%{text}<extra></extra>", marker={**style, "size": 9}, line={"color": style["color"], "width": 2},
         unselected={"marker": {"opacity": 0.9}},
     )  # fmt: skip
 
 
 def _framed(traces: list[go.Scatter], height: int, x: dict[str, Any], y: dict[str, Any], horizontal: bool) -> go.Figure:
+    """Changes with their legend, and a dashed line at 0, the untouched model."""
     ends = {"xref": "paper", "x0": 0, "x1": 1, "y0": 0, "y1": 0} if horizontal else {"yref": "paper", "y0": 0, "y1": 1,
                                                                                        "x0": 0, "x1": 0}  # fmt: skip
     line = {"type": "line", "line": {"color": colours.BASELINE, "width": 2, "dash": "dash"}, "layer": "below", **ends}
@@ -212,10 +220,11 @@ def _framed(traces: list[go.Scatter], height: int, x: dict[str, Any], y: dict[st
     lines = [part for label in y.get("ticktext", []) for part in label.split("<br>")]
     left = 64 if horizontal else 10 + 6 * max(map(len, lines), default=0)
     margin = {"l": left, "r": 8, "t": 48, "b": 56 if horizontal else 68}
-    return frame.figure(traces, height, x, y, showlegend=True, legend=legend, shapes=[line], margin=margin)
+    return axes.figure(traces, height, x, y, showlegend=True, legend=legend, shapes=[line], margin=margin)
 
 
 def _change_title(metric: Metric) -> str:
+    """The axis of a metric's changes."""
     better = "higher is better" if metric.higher else "lower is better"
     return f"change of {metric.name}, {metric.change_unit} ({better})"
 

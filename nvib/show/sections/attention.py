@@ -10,12 +10,11 @@ import streamlit as st
 
 from nvib.lab import Observation, Scenario
 from nvib.lab.view.outputs import Generated
-from nvib.show import controls
-from nvib.show import draw as parts
+from nvib.show import draw, page, pick, sidebar
 from nvib.show.components.tokens import token_strip
-from nvib.show.figures import bars as figures
-from nvib.show.figures import maps
+from nvib.show.figures import bars, maps
 from nvib.show.figures.axes import PRIOR_AT
+from nvib.show.session import key
 
 METRICS = {"change": "Change", "prior mass": "Prior mass", "entropy": "Entropy"}
 MEANING = {
@@ -30,21 +29,23 @@ OVERVIEW = "overview"
 
 
 def overview(seen: Observation, scenario: Scenario) -> None:
+    """All heads of all layers as one picture; a click opens a head."""
     st.header(f"Where it bites, {seen.kind} layers × heads")
     metric = scenario.metric
     st.segmented_control(
-        "Show", METRICS, format_func=METRICS.__getitem__, key=controls.key("metric"), required=True,
+        "Show", METRICS, format_func=METRICS.__getitem__, key=key("metric"), required=True,
         label_visibility="collapsed",
     )  # fmt: skip
     st.caption(f"{MEANING[metric]} Mean over the text's queries. Click a square to open its head.")
     values = {"change": seen.change, "prior mass": seen.prior_mass, "entropy": seen.entropy - seen.baseline_entropy}
     at = (seen.layer, int(seen.head) if seen.head.isdecimal() else None)
-    figure = maps.mosaic(values[metric], metric, at, controls.theme())
-    parts.chart(figure, OVERVIEW, title=f"{METRICS[metric]}, {seen.kind} layers × heads")
-    parts.numbers("heads", "Every head as a table, most changed first", lambda: _heads_table(seen))
+    figure = maps.mosaic(values[metric], metric, at, page.theme())
+    draw.chart(figure, OVERVIEW, title=f"{METRICS[metric]}, {seen.kind} layers × heads")
+    draw.table_behind("heads", "Every head as a table, most changed first", lambda: _heads_table(seen))
 
 
 def _heads_table(seen: Observation) -> pd.DataFrame:
+    """A head a row, the most changed first."""
     layers, heads = np.divmod(np.arange(seen.change.size), seen.change.shape[1])
     columns = {
         "layer": layers, "head": heads, "distance to the baseline": seen.change, "prior mass": seen.prior_mass,
@@ -55,11 +56,12 @@ def _heads_table(seen: Observation) -> pd.DataFrame:
 
 
 def attention_maps(seen: Observation, scenario: Scenario) -> None:
+    """The text's tokens and the maps of the head that is shown: baseline, NV and their difference."""
     st.header(f"Attention, {seen.kind} {_place(seen, scenario)}")
     st.caption(_explained(seen, scenario))
-    cell, theme = _picked(seen), controls.theme()
+    cell, theme = _picked(seen), page.theme()
     pressed = (cell[0], -1 if cell[1] < 0 else int(cell[1])) if cell else (-1, -1)
-    token_strip(seen, list(MAPS.values()), OVERVIEW, theme, pressed, lambda: controls.pick(seen))
+    token_strip(seen, list(MAPS.values()), OVERVIEW, theme, pressed, lambda: pick.act(seen))
     st.caption(
         "Background: attention received under NV minus baseline, blue more, red less. Press a token to explain it as "
         "the query, with Shift as the key; point at one to find its row and column."
@@ -68,21 +70,21 @@ def attention_maps(seen: Observation, scenario: Scenario) -> None:
     )
     for column, (title, figure) in zip(st.columns(3), _drawn(seen, scenario, cell).items(), strict=True):
         column.markdown(f"**{title}**")
-        parts.chart(figure, MAPS[title.split(",")[0]], column, title=f"{title}: {seen.kind} {_place(seen, scenario)}")
+        draw.chart(figure, MAPS[title.split(",")[0]], column, title=f"{title}: {seen.kind} {_place(seen, scenario)}")
     mass = seen.prior_mass[seen.layer]
     st.caption(
         f"Attention on the prior in layer {seen.layer}: mean of its heads {mass.mean():.2%}, largest {mass.max():.2%}. "
         f"Largest change of one weight shown: {np.abs(seen.difference).max():.4f}."
     )
     _marginals(seen)
-    parts.numbers("maps", "The maps as a table", lambda: _map_table(seen), listed=False)
+    draw.table_behind("maps", "The maps as a table", lambda: _map_table(seen), listed=False)
     for which in MAPS:
-        parts.drawn().tables[f"Map, {which}"] = lambda which=which: _one_map(seen, which)  # type: ignore[misc]
+        draw.drawn().tables[f"Map, {which}"] = lambda which=which: _one_map(seen, which)  # type: ignore[misc]
 
 
 def _drawn(seen: Observation, scenario: Scenario, cell: tuple[int, float] | None) -> dict[str, Any]:
     """The three maps by title."""
-    tokens = (seen.queries, seen.keys, controls.theme(), scenario.scale)
+    tokens = (seen.queries, seen.keys, page.theme(), scenario.scale)
     present = scenario.with_prior and np.isfinite(seen.prior_log_alpha).any()
     prior = seen.regularised[:, 0] if present else None
     return {
@@ -95,24 +97,25 @@ def _drawn(seen: Observation, scenario: Scenario, cell: tuple[int, float] | None
 
 
 def _place(seen: Observation, scenario: Scenario) -> str:
-    layers = f"layer {seen.layer}" if scenario.across == "layer" else controls.ACROSS[scenario.across]
-    return f"{layers}, {controls.head_name(seen.head)}"
+    """The layer and the head that are shown, in words."""
+    layers = f"layer {seen.layer}" if scenario.across == "layer" else sidebar.ACROSS[scenario.across]
+    return f"{layers}, {pick.head_name(seen.head)}"
 
 
 def _explained(seen: Observation, scenario: Scenario) -> str:
-    told = [
-        "Rows are queries, columns are keys. Every map has one fixed scale, 0 to 1 or −1 to 1, in every layer "
-        f"({SCALES[scenario.scale]}). Difference: blue where NV attends more, red where less."
-    ]
+    """What the maps show, and what they leave out or join."""
+    scale = f"Every map has one fixed scale, 0 to 1 or −1 to 1, in every layer ({SCALES[scenario.scale]})."
+    colours = "Difference: blue where NV attends more, red where less."
+    sentences = [f"Rows are queries, columns are keys. {scale} {colours}"]
     if isinstance(seen.output, Generated) and seen.kind != "encoder":
-        told.append("Rows are the baseline's own output, forced through both models.")
+        sentences.append("Rows are the baseline's own output, forced through both models.")
     if not scenario.with_prior:
-        told.append("The prior is hidden: each NV row is divided by what its tokens got.")
+        sentences.append("The prior is hidden: each NV row is divided by what its tokens got.")
     joined = len(seen.keys) < int((seen.key_group >= 0).sum())
     if joined or len(seen.queries) < int((seen.query_group >= 0).sum()):
         what = "Pieces of a word are one" if scenario.merge else f"Neighbours of {len(seen.tokens):,} tokens are one"
-        told.append(f"{what}: the sum of the attention to them, the mean of the attention from them.")
-    return " ".join(told)
+        sentences.append(f"{what}: the sum of the attention to them, the mean of the attention from them.")
+    return " ".join(sentences)
 
 
 def _picked(seen: Observation) -> tuple[int, float] | None:
@@ -123,22 +126,24 @@ def _picked(seen: Observation) -> tuple[int, float] | None:
 
 
 def _marginals(seen: Observation) -> None:
+    """Sums over the maps' rows and columns, made only while they are open."""
     with st.expander(
         "Marginals: what each key receives, what each query gives", key="marginals", on_change="rerun"
     ) as e:
         if not e.open:
             return
         st.caption("Key: attention received, mean over the queries shown. :gray[■] baseline, :blue[■] NV.")
-        parts.chart(figures.key_marginal(seen), "key-marginal", title="Attention received by key")
+        draw.chart(bars.key_marginal(seen), "key-marginal", title="Attention received by key")
         st.caption(
             "Query: attention given to the tokens shown; what is missing to 1 is on the prior or on hidden tokens."
         )
-        parts.chart(figures.query_marginal(seen), "query-marginal", title="Attention given by query")
+        draw.chart(bars.query_marginal(seen), "query-marginal", title="Attention given by query")
         for what, tokens, sides in (("key", ["prior", *seen.keys], seen.received), ("query", seen.queries, seen.given)):
-            parts.table(pd.DataFrame({what: tokens, "baseline": sides[0], "NV": sides[1]}), f"Marginal by {what}")
+            draw.table(pd.DataFrame({what: tokens, "baseline": sides[0], "NV": sides[1]}), f"Marginal by {what}")
 
 
 def _map_table(seen: Observation) -> pd.DataFrame:
+    """The map that the visitor chose, as numbers."""
     which = st.segmented_control("Map", list(MAPS), default="NV", key="numbers-which", required=True) or "NV"
     return _one_map(seen, which)
 
@@ -150,10 +155,11 @@ def _one_map(seen: Observation, which: str) -> pd.DataFrame:
         "NV": seen.regularised,
         "NV − baseline": np.concatenate((seen.regularised[:, :1], seen.difference), 1),
     }[which]
-    return parts.map_frame(values, seen.queries, ["prior", *seen.keys], "query")
+    return draw.map_frame(values, seen.queries, ["prior", *seen.keys], "query")
 
 
 def why(seen: Observation) -> None:
+    """One weight taken apart: its terms under both models, and what moved it."""
     cell = seen.cell
     before, after = cell.weights
     st.header(f"Why this weight? Layer {seen.layer}, head {cell.head}")
@@ -178,11 +184,11 @@ def why(seen: Observation) -> None:
     rows = pd.concat([rows, pd.DataFrame(sums, columns=rows.columns)], ignore_index=True)
     rows["NV − baseline"] = rows["NV"] - rows["baseline"]
     with table:
-        parts.table(rows, "Why this weight")
+        draw.table(rows, "Why this weight")
     change = np.append(cell.regularised - cell.baseline, cell.baseline_total - cell.regularised_total)
     if np.isfinite(change).all():
-        parts.chart(
-            figures.terms([*cell.terms, "− row normaliser"], change),
+        draw.chart(
+            bars.terms([*cell.terms, "− row normaliser"], change),
             "terms",
             picture,
             title=f"Why this weight, layer {seen.layer}, head {cell.head}",
@@ -192,4 +198,5 @@ def why(seen: Observation) -> None:
 
 
 def _name_cell() -> None:
-    controls.explain(st.session_state["why_query"], st.session_state["why_key"])
+    """Take the weight apart that was named in the boxes."""
+    pick.explain(st.session_state["why_query"], st.session_state["why_key"])

@@ -13,17 +13,18 @@ from nvib.lab import Bench, Scenario
 from nvib.lab.uploads import ENDINGS, pairs
 from nvib.lab.view.batch import MOST_ROWS, Row, as_table, entries, go_through
 from nvib.prior import Prior
-from nvib.show import controls
-from nvib.show import draw as parts
+from nvib.show import draw, page
+from nvib.show.session import key
 
 DONE = "listing_done"
 REDRAWN = 1.0  # seconds between two pictures of the table while it grows
 
 
-def panel(bench: Bench, scenario: Scenario, prior: Prior) -> None:
+def list_panel(bench: Bench, scenario: Scenario, prior: Prior) -> None:
+    """The box for the texts, the run, and the table of what is done."""
     st.header("A list of texts")
     st.text_area(
-        "Texts, one a line", key=controls.key("listing"), height=110, placeholder="Paste texts, or take a file",
+        "Texts, one a line", key=key("listing"), height=110, placeholder="Paste texts, or take a file",
         help=f"At most {MOST_ROWS}. A reference may stand after a tab.",
     )  # fmt: skip
     st.file_uploader(
@@ -32,11 +33,11 @@ def panel(bench: Bench, scenario: Scenario, prior: Prior) -> None:
     )  # fmt: skip
     problem = st.session_state.get("listing_problem")
     if problem:
-        controls.refuse(problem)
+        page.refuse(problem)
     try:
         found = entries(scenario.listing)
     except NVError as error:
-        controls.refuse(str(error))
+        page.refuse(str(error))
         return
     if not found:
         return
@@ -44,7 +45,7 @@ def panel(bench: Bench, scenario: Scenario, prior: Prior) -> None:
                  sampled=scenario.sampled, seed=scenario.seed)  # fmt: skip
     done = st.session_state.get(DONE)
     if done is None or done["at"] != at:
-        done = st.session_state[DONE] = {"at": at, "rows": [], "running": controls.from_link(scenario)}
+        done = st.session_state[DONE] = {"at": at, "rows": [], "running": page.from_link(scenario)}
     if done["running"] and len(done["rows"]) < len(found):
         _go_on(bench, scenario, prior, found, done)
     rows, left = done["rows"], len(found) - len(done["rows"])
@@ -61,7 +62,7 @@ def panel(bench: Bench, scenario: Scenario, prior: Prior) -> None:
             + ". Click a column's head to sort by it."
         )
         result = as_table(rows)
-        parts.table(result, "A list of texts")
+        draw.table(result, "A list of texts")
         st.download_button("Download the table", lambda: result.to_csv(index=False).encode(), "texts.csv", "text/csv",
                            on_click="ignore", icon=":material/download:")  # fmt: skip
 
@@ -99,6 +100,4 @@ def _take_file() -> None:
     except NVError as error:
         state["listing_problem"] = str(error)
         return
-    state[controls.key("listing")] = "\n".join(
-        "\t".join(" ".join(part.split()) for part in pair if part) for pair in found
-    )
+    state[key("listing")] = "\n".join("\t".join(" ".join(part.split()) for part in pair if part) for pair in found)

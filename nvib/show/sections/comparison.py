@@ -11,15 +11,15 @@ import torch
 
 from nvib.lab import Bench, Observation, Scenario
 from nvib.lab.metrics import against_references
-from nvib.lab.share.link import LENGTHS
+from nvib.lab.scenario import FIELDS, bounds
 from nvib.lab.view.comparison import SIDES, Comparison, Forced, target_of
 from nvib.lab.view.generation import generate
 from nvib.lab.view.outputs import NextToken, Similarity, neighbours
 from nvib.prior import Prior
-from nvib.show import controls
-from nvib.show import draw as parts
-from nvib.show.components.marked import Marked, marked
-from nvib.show.figures import bars as figures
+from nvib.show import draw, page
+from nvib.show.components.marked import Marked, draw_marked
+from nvib.show.figures import bars
+from nvib.show.session import key
 
 STOPPED = "generation_stopped"
 PARTIAL = "generation_partial"
@@ -28,17 +28,15 @@ PARTIAL = "generation_partial"
 def generation_controls(bench: Bench) -> None:
     """Length, greedy or sampled, seed, and the reference."""
     length, way, seed = st.columns([1, 2, 1], vertical_alignment="bottom")
-    length.number_input("Length, tokens at most", *LENGTHS, key=controls.key("length"))
+    length.number_input("Length, tokens at most", *bounds("length"), key=key("length"))
     way.segmented_control(
         "Choice of each token", (False, True), format_func=lambda s: "sampled" if s else "greedy",
-        key=controls.key("sampled"), required=True,
-        help="Sampled: from the model's own distribution. Both models draw with the same noise, so that two models "
-        "that agree write the same text.",
+        key=key("sampled"), required=True, help=FIELDS["sampled"].help,
     )  # fmt: skip
-    seed.number_input("Seed", 0, 999_999, key=controls.key("seed"))
-    lines = bench.task == "generated text"
+    seed.number_input("Seed", *bounds("seed"), key=key("seed"))
+    lines = bench.mode.answers
     st.text_area(
-        "References, one a line" if lines else "Reference", key=controls.key("target"), height=68,
+        "References, one a line" if lines else "Reference", key=key("target"), height=68,
         help="What should come out, a line for each row of the text." if lines else
         "How the text should go on; a space is put before it where letters meet.",
     )  # fmt: skip
@@ -79,23 +77,27 @@ def stream(bench: Bench, scenario: Scenario, prior: Prior) -> bool:
 
 
 def _partial(bench: Bench, spot: Any, steps: list[torch.Tensor]) -> None:
+    """The text that there is so far."""
     if steps:
         _show(spot, bench.loaded.target_tokenizer.batch_decode(torch.stack(steps, 1), skip_special_tokens=True))
 
 
 def _show(spot: Any, texts: list[str]) -> None:
+    """Texts as they were written."""
     spot.code("\n".join(texts) or " ", language=None, wrap_lines=True)
 
 
 def _stop() -> None:
+    """End the generation."""
     st.session_state[STOPPED] = True
 
 
 def _go_on() -> None:
+    """Take the generation up again."""
     st.session_state[STOPPED] = False
 
 
-def next_tokens(output: NextToken) -> None:
+def next_token_table(output: NextToken) -> None:
     """The next-token table: probability, rank, change."""
     st.header("Next token")
     st.caption(f"KL(baseline ‖ NV) {output.kl:.4f} nats, Jensen–Shannon {output.js:.4f} nats.")
@@ -104,39 +106,39 @@ def next_tokens(output: NextToken) -> None:
         "NV − baseline": output.regularised - output.baseline, "rank, baseline": output.baseline_rank,
         "rank, NV": output.regularised_rank,
     }  # fmt: skip
-    parts.table(pd.DataFrame(columns), "Next token")
+    draw.table(pd.DataFrame(columns), "Next token")
 
 
-def aligned(found: Comparison) -> None:
+def aligned(both: Comparison) -> None:
     """The two texts token by token, with what one has and the other has not."""
-    where = found.first_divergence
-    n = sum(max(b - a, d - c) for op, a, b, c, d in found.edits if op != "equal")
+    where = both.first_divergence
+    n = sum(max(b - a, d - c) for op, a, b, c, d in both.edits if op != "equal")
     st.caption(
         "Both models generate the same tokens."
         if where is None
         else f"First divergence, framed in amber: token {where}, counted from 0. {n} edit operations on tokens. "
         "Red: only the baseline has it; blue: only NV."
     )
-    parts.drawn().tables["Edits, token by token"] = lambda: _edits(found)
-    gone, come = (np.zeros(len(found.tokens[side])) for side in SIDES)
-    for op, a, b, c, d in found.edits:
+    draw.drawn().tables["Edits, token by token"] = lambda: _edits(both)
+    gone, come = (np.zeros(len(both.tokens[side])) for side in SIDES)
+    for op, a, b, c, d in both.edits:
         if op != "equal":
             gone[a:b], come[c:d] = -0.45, 0.45
     texts = [
-        Marked(side, found.tokens[side], values, ["only here" if v else "in both" for v in values], where)
+        Marked(side, both.tokens[side], values, ["only here" if v else "in both" for v in values], where)
         for side, values in zip(SIDES, (gone, come), strict=True)
     ]
-    marked("aligned", texts, controls.theme())
+    draw_marked("aligned", texts, page.theme())
 
 
-def _edits(found: Comparison) -> pd.DataFrame:
+def _edits(both: Comparison) -> pd.DataFrame:
     """What leads from the baseline's output to NV's, an operation a row."""
-    one, other = (found.tokens[side] for side in SIDES)
-    rows = [[op, " ".join(one[a:b]), " ".join(other[c:d])] for op, a, b, c, d in found.edits]
+    one, other = (both.tokens[side] for side in SIDES)
+    rows = [[op, " ".join(one[a:b]), " ".join(other[c:d])] for op, a, b, c, d in both.edits]
     return pd.DataFrame(rows, columns=["operation", *SIDES])
 
 
-def forced(found: Comparison) -> None:
+def forced_texts(both: Comparison) -> None:
     """Each text through both models: totals, token by token, and the divergence at every position."""
     st.header("What each model makes of each text")
     st.caption(
@@ -145,15 +147,16 @@ def forced(found: Comparison) -> None:
     )
     rows = [[f"{name}'s text" if name in SIDES else name, *text.totals, text.totals[1] - text.totals[0],
              text.kl.mean() if len(text.kl) else np.nan, text.js.mean() if len(text.js) else np.nan]
-            for name, text in found.forced.items()]  # fmt: skip
+            for name, text in both.forced.items()]  # fmt: skip
     columns = ["text", "log p, baseline", "log p, NV", "NV − baseline", "mean KL, nats", "mean Jensen–Shannon, nats"]
-    parts.table(pd.DataFrame(rows, columns=columns), "What each model makes of each text")
-    for name, text in found.forced.items():
+    draw.table(pd.DataFrame(rows, columns=columns), "What each model makes of each text")
+    for name, text in both.forced.items():
         if len(text.tokens):
-            _forced(name, text, found.first_divergence)
+            _forced(name, text, both.first_divergence)
 
 
 def _forced(name: str, text: Forced, divergence: int | None) -> None:
+    """One text under both models, token by token."""
     title = f"{name}'s text" if name in SIDES else "Reference"
     st.subheader(title)
     reach = max(0.5, float(np.abs(text.change).max()))
@@ -162,37 +165,37 @@ def _forced(name: str, text: Forced, divergence: int | None) -> None:
         "Bars: baseline grey, NV blue; KL blue, Jensen–Shannon green."
         + (" The dashed line is where the generated part begins." if text.start else "")
     )
-    told = [f"log p {a:.3f} baseline, {b:.3f} NV" for a, b in zip(text.baseline, text.regularised, strict=True)]
+    words = [f"log p {a:.3f} baseline, {b:.3f} NV" for a, b in zip(text.baseline, text.regularised, strict=True)]
     at = text.start + divergence if divergence is not None and name in SIDES else None
-    marked(f"forced-{name}", [Marked("", text.tokens, text.change / reach * 0.7, told, at)], controls.theme())
-    drawn = figures.forced(text)
+    draw_marked(f"forced-{name}", [Marked("", text.tokens, text.change / reach * 0.7, words, at)], page.theme())
+    drawn = bars.forced_text(text)
     for column, figure, what in zip(st.columns(2), drawn, ("log-p", "divergence"), strict=True):
-        parts.chart(figure, f"{what}-{name}", column, title=f"{title}, {what}")
+        draw.chart(figure, f"{what}-{name}", column, title=f"{title}, {what}")
     columns = {
         "token": text.tokens, "part": ["text" if n < text.start else "generated" for n in range(len(text.tokens))],
         "log p, baseline": text.baseline, "log p, NV": text.regularised, "NV − baseline": text.change,
         "KL, nats": text.kl, "Jensen–Shannon, nats": text.js,
     }  # fmt: skip
-    parts.numbers(f"forced-{name}", f"{title} as a table", lambda: pd.DataFrame(columns))
+    draw.table_behind(f"forced-{name}", f"{title} as a table", lambda: pd.DataFrame(columns))
 
 
-def outputs_table(bench: Bench, scenario: Scenario, found: Comparison, rows: list[str]) -> None:
+def outputs_table(bench: Bench, scenario: Scenario, both: Comparison, rows: list[str]) -> None:
     """Every row's output of both models, with edits, and how far each is from its reference."""
     references = [target_of(scenario, n) for n in range(len(rows))]
-    columns: dict[str, Any] = {"text": rows, **found.outputs, "edits, tokens": found.distance}
+    columns: dict[str, Any] = {"text": rows, **both.outputs, "edits, tokens": both.distance}
     if any(references):
         columns["reference"] = references
         given = [n for n, reference in enumerate(references) if reference]
         scores = {
-            side: against_references(bench.measure, [found.outputs[side][n] for n in given],
+            side: against_references(bench.shape.symbols, [both.outputs[side][n] for n in given],
                                      [references[n] for n in given])
             for side in SIDES
         }  # fmt: skip
-        told = [
+        scored = [
             f"{name}: baseline {value:.2f}, NV {scores['NV'][name]:.2f}" for name, value in scores["baseline"].items()
         ]
-        st.caption(f"Against {len(given)} reference{'s' if len(given) > 1 else ''}. {'; '.join(told)}.")
-    parts.table(pd.DataFrame(columns), "Outputs of every row")
+        st.caption(f"Against {len(given)} reference{'s' if len(given) > 1 else ''}. {'; '.join(scored)}.")
+    draw.table(pd.DataFrame(columns), "Outputs of every row")
 
 
 def nearest(output: Similarity, seen: Observation) -> None:
@@ -210,4 +213,4 @@ def nearest(output: Similarity, seen: Observation) -> None:
         "cosine, NV": output.regularised[at, after], "changed": ["yes" if c else "" for c in before != after],
         "cosine to the own baseline": output.moved,
     }  # fmt: skip
-    parts.table(pd.DataFrame(columns), "Nearest neighbours")
+    draw.table(pd.DataFrame(columns), "Nearest neighbours")

@@ -7,13 +7,12 @@ import streamlit as st
 
 from nvib.lab import Bench, Observation, Scenario
 from nvib.lab.view.outputs import Generated, NextToken, Similarity
-from nvib.show import controls, resources
-from nvib.show import draw as parts
-from nvib.show.figures import bars as figures
-from nvib.show.figures import maps
+from nvib.show import draw, page, pick, resources
+from nvib.show.figures import bars, maps
 
 
 def output_change(seen: Observation, scenario: Scenario) -> None:
+    """What the model gives under both settings, by the kind of its output."""
     st.header("What changes in the output")
     if scenario.effect == "local":
         st.caption("Local effect: each layer is measured on the baseline's own inputs, and the output stays its own.")
@@ -26,26 +25,28 @@ def output_change(seen: Observation, scenario: Scenario) -> None:
 
 
 def _next_token(output: NextToken) -> None:
+    """The likeliest next tokens."""
     st.caption(
         f"Next token after the text: :gray[■] baseline, :blue[■] NV. "
         f"KL(baseline ‖ NV) {output.kl:.4f} nats, Jensen–Shannon {output.js:.4f} nats."
     )
-    parts.chart(figures.next_token(output), "next-token", title="Next token")
+    draw.chart(bars.next_token(output), "next-token", title="Next token")
     columns = {"token": output.tokens, "probability, baseline": output.baseline, "probability, NV": output.regularised}
-    parts.numbers("next-token", "Next tokens as a table", lambda: pd.DataFrame(columns))
+    draw.table_behind("next-token", "Next tokens as a table", lambda: pd.DataFrame(columns))
 
 
 def _generated(output: Generated) -> None:
+    """What both models write for each row."""
     changed = sum(a != b for a, b in zip(output.baseline, output.regularised, strict=True))
     st.caption(
         f"Greedy output of each row; {changed} of {len(output.sources)} changed. "
         "log p, in nats, is that of the baseline's output, forced through both models."
     )
-    parts.table(outputs_frame(output), "Outputs")
+    draw.table(outputs_frame(output), "Outputs")
 
 
 def outputs_frame(output: Generated) -> pd.DataFrame:
-    """What both models write for each row."""
+    """The outputs as a table, with what the baseline's costs under both models."""
     changed = ["yes" if a != b else "" for a, b in zip(output.baseline, output.regularised, strict=True)]
     columns = {
         "text": output.sources, "baseline": output.baseline, "NV": output.regularised, "changed": changed,
@@ -55,6 +56,7 @@ def outputs_frame(output: Generated) -> pd.DataFrame:
 
 
 def _similarity(output: Similarity, seen: Observation) -> None:
+    """How alike the sentences are to both models."""
     st.caption(
         "Cosine similarity of the sentences' mean-pooled embeddings; in the difference blue is more alike, red less. "
         f"Cosine of each embedding to its own baseline: {', '.join(f'{c:.3f}' for c in output.moved)}."
@@ -62,15 +64,16 @@ def _similarity(output: Similarity, seen: Observation) -> None:
     if len(seen.rows) == 1:
         return
     titles = {"baseline": "Baseline", "nv": "NV", "difference": "NV − baseline"}
-    drawn = maps.similarity(output, controls.theme())
+    drawn = maps.similarity(output, page.theme())
     for column, (key, title), figure in zip(st.columns(3), titles.items(), drawn, strict=True):
         column.markdown(f"**{title}**")
-        parts.chart(figure, f"similarity-{key}", column, title=f"Cosine similarity, {title}")
-    st.caption(" · ".join(f"{i + 1}: {controls.plain(row[:120])}" for i, row in enumerate(seen.rows)))
-    parts.numbers("similarity", "Similarities as a table", lambda: _similarity_table(output))
+        draw.chart(figure, f"similarity-{key}", column, title=f"Cosine similarity, {title}")
+    st.caption(" · ".join(f"{i + 1}: {page.verbatim(row[:120])}" for i, row in enumerate(seen.rows)))
+    draw.table_behind("similarity", "Similarities as a table", lambda: _similarity_table(output))
 
 
 def _similarity_table(output: Similarity) -> pd.DataFrame:
+    """A pair of sentences a row."""
     pairs = [(a, b) for a in range(len(output.baseline)) for b in range(a)]
     rows = [[b + 1, a + 1, float(output.baseline[a, b]), float(output.regularised[a, b])] for a, b in pairs]
     table = pd.DataFrame(rows, columns=["sentence", "and", "cosine, baseline", "cosine, NV"])
@@ -78,19 +81,19 @@ def _similarity_table(output: Similarity) -> pd.DataFrame:
     return table
 
 
-def path(bench: Bench, scenario: Scenario) -> None:
+def path_from_identity(bench: Bench, scenario: Scenario) -> None:
     """The walk from identity to the setting, when the visitor asked for it; made last, for it takes its time."""
     if scenario.effect == "local":
         st.info("A local effect leaves the output as it is: choose the total effect to walk the path.")
         return
     bar = st.progress(0.0, "Walking from identity to this setting")
     place = st.empty()
-    place.button("Cancel the walk", on_click=controls.close_path)
+    place.button("Cancel the walk", on_click=pick.close_path)
 
     def tell(share: float) -> None:
         bar.progress(share)
 
-    walked = resources.path(bench, scenario, tell)
+    walked = resources.walk(bench, scenario, tell)
     bar.empty()
     place.empty()
     st.caption(
@@ -98,15 +101,15 @@ def path(bench: Bench, scenario: Scenario) -> None:
         "prior's pseudo-count is multiplied by the share. Kept: tokens whose pseudo-count exceeds the prior's, over "
         "the regularised layers."
         + (
-            f" First flip at {walked.first_flip:.2f}: {controls.plain(walked.flip)}."
+            f" First flip at {walked.first_flip:.2f}: {page.verbatim(walked.flip)}."
             if walked.first_flip is not None
             else " The answer does not flip on the way."
         )
     )
-    for n, (column, figure) in enumerate(zip(st.columns(3), figures.path(walked), strict=True)):
-        parts.chart(figure, f"path-{n}", column, title=f"From identity to the setting, {n + 1}")
+    for n, (column, figure) in enumerate(zip(st.columns(3), bars.path_curves(walked), strict=True)):
+        draw.chart(figure, f"path-{n}", column, title=f"From identity to the setting, {n + 1}")
     columns = {
         "share of the setting": walked.share, walked.measure: walked.change, "prior mass": walked.prior_mass,
         "kept tokens": walked.kept,
     }  # fmt: skip
-    parts.numbers("path", "The path as a table", lambda: pd.DataFrame(columns))
+    draw.table_behind("path", "The path as a table", lambda: pd.DataFrame(columns))

@@ -7,12 +7,12 @@ import streamlit as st
 from nvib import NVError, Prior
 from nvib.lab import Bench
 from nvib.lab.uploads import ENDINGS, texts
-from nvib.show import controls
+from nvib.show import page
 
 WORKING = "prior_file_taken"
 
 
-def panel(bench: Bench) -> None:
+def upload_panel(bench: Bench) -> None:
     """The file box; a file's prior becomes the scenario's when it is ready."""
     with st.expander("Make or upload a prior of your own", icon=":material/upload_file:"):
         st.caption(
@@ -27,9 +27,9 @@ def panel(bench: Bench) -> None:
         spot.button("Cancel the estimate", on_click=_cancel)
         try:
             prior = _made(bench, file.name, file.getvalue())
-            fingerprint = bench.keep_prior(prior)
+            fingerprint = bench.priors.keep(prior)
         except (NVError, ValueError) as error:
-            controls.refuse(str(error))
+            page.refuse(str(error))
             return
         finally:
             spot.empty()
@@ -39,22 +39,25 @@ def panel(bench: Bench) -> None:
 
 
 def _made(bench: Bench, name: str, data: bytes) -> Prior:
+    """The prior of a file, with progress while it is estimated. Raises NVError or ValueError with one sentence."""
     if name.lower().endswith(".safetensors"):
         return Prior.from_bytes(name, data)
-    found = texts(name, data)
+    lines = texts(name, data)
     with st.status("Estimating the prior …") as status:
 
         def tell(tokens: int) -> None:
             status.update(label=f"Estimating the prior: {tokens:,} tokens read")
 
-        prior = bench.estimate(found, f"the file {name}", tell)
+        prior = bench.priors.estimate(lines, f"the file {name}", tell)
         status.update(label="The prior is estimated", state="complete")
     return prior
 
 
 def _new_file() -> None:
+    """A file was chosen that no prior was made of yet."""
     st.session_state[WORKING] = True
 
 
 def _cancel() -> None:
+    """Leave the file."""
     st.session_state[WORKING] = False

@@ -1,11 +1,11 @@
 // A button that copies the page's address with the view's parameters.
 export default function ({ data, parentElement }) {
   const button = parentElement.querySelector('button');
-  const told = parentElement.querySelector('[role=status]');
+  const status = parentElement.querySelector('[role=status]');
   const say = (sentence) => {
-    told.textContent = sentence;
+    status.textContent = sentence;
     clearTimeout(button.timer);
-    button.timer = setTimeout(() => { told.textContent = ''; }, 6000);
+    button.timer = setTimeout(() => { status.textContent = ''; }, 6000);
   };
   button.onclick = async () => {
     // While the page is at work the address bar is ahead of this button: then it is the link, without a fingerprint.

@@ -11,7 +11,7 @@ export default function ({ data, parentElement }) {
       const mark = document.createElement('span');
       mark.className = n === text.at ? 'token at' : 'token';
       mark.textContent = token;
-      mark.title = `${n}: ${text.told[n]}`;
+      mark.title = `${n}: ${text.words[n]}`;
       mark.style.background = text.colours[n];
       mark.style.color = text.inks[n];
       line.append(mark);

@@ -4,22 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-PATIENCE = 5000  # milliseconds after which the page goes on all the same
-JS = """
-export default function ({ data, setTriggerValue }) {
-  const start = performance.now();
-  const there = (found) => found && (!(found instanceof HTMLImageElement) || found.complete);
-  const look = () => {
-    if (there(document.querySelector(data.selector)) || performance.now() - start > data.patience) {
-      requestAnimationFrame(() => setTimeout(() => setTriggerValue('painted', true)));
-    } else waiting = setTimeout(look, 30);
-  };
-  let waiting = setTimeout(look, 30);
-  return () => clearTimeout(waiting);
-}
-"""
+from nvib.show.components import part
 
-_painted = st.components.v2.component("nvib_painted", html="", js=JS)
+PATIENCE = 5000  # milliseconds after which the page goes on all the same
+
+_painted = st.components.v2.component("nvib_painted", html="", js=part("painted", "painted.js"))
 
 
 def painted(selector: str, key: str) -> bool:

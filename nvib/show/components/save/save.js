@@ -5,13 +5,13 @@ const LETTER = 5.4;  // pixels of the caption's font, on average
 
 export default function ({ data, parentElement }) {
   const chosen = parentElement.querySelector('select');
-  const told = parentElement.querySelector('[role=status]');
+  const status = parentElement.querySelector('[role=status]');
   const before = chosen.value;
   chosen.replaceChildren(...data.figures.map(([key, title]) => new Option(title, key)));
   if (data.figures.some(([key]) => key === before)) chosen.value = before;
   parentElement.querySelector('.figure').hidden = !data.figures.length;
 
-  const report = () => told.textContent = '';
+  const report = () => status.textContent = '';
   for (const button of parentElement.querySelectorAll('button')) {
     button.onclick = async () => {
       report();
@@ -19,7 +19,7 @@ export default function ({ data, parentElement }) {
       try {
         await (button.dataset.form === 'html' ? whole() : one(chosen.value, button.dataset.form));
       } catch (error) {
-        told.textContent = `The figure cannot be saved: ${error.message}`;
+        status.textContent = `The figure cannot be saved: ${error.message}`;
       }
       button.disabled = false;
     };

@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import streamlit as st
 
 from nvib.lab import Observation
+from nvib.show.components import part
 from nvib.show.figures import colours
-
-CSS = """
-p { margin: 0 0 .5rem; line-height: 2.1; }
-.name { color: var(--st-text-color); opacity: .75; font-size: .8rem; margin-right: .5rem; }
-button {
-  font: .8rem var(--st-code-font), monospace; border: 1px solid var(--st-border-color); border-radius: .25rem;
-  padding: .1rem .3rem; margin: 0 .15rem .15rem 0; cursor: pointer; white-space: pre; unicode-bidi: isolate;
-}
-button:focus-visible { outline: 2px solid var(--st-primary-color); outline-offset: 1px; }
-button.query { box-shadow: inset 0 -3px 0 var(--st-text-color); }
-button.key { box-shadow: inset 0 3px 0 var(--st-text-color); }
-button.query.key { box-shadow: inset 0 -3px 0 var(--st-text-color), inset 0 3px 0 var(--st-text-color); }
-button.pointed { outline: 2px solid #E69F00; }
-.strips { max-height: 16rem; overflow-y: auto; }
-"""
 
 _strip = st.components.v2.component(
     "nvib_token_strip",
-    html='<div class="strips"></div>',
-    css=CSS,
-    js=(Path(__file__).parent / "tokens.js").read_text("utf-8"),
+    html=part("tokens", "tokens.html"),
+    css=part("tokens", "tokens.css"),
+    js=part("tokens", "tokens.js"),
 )
 
 
@@ -48,17 +33,18 @@ def token_strip(
     if seen.kind != "cross":
         strips = [{**keys, "name": "tokens", "query": True, "key": True}]
     else:
-        plain = _side("queries, attending", seen.queries, np.zeros(len(seen.queries)), "", theme)
-        strips = [{**plain, "query": True, "key": False}, {**keys, "query": False, "key": True}]
+        queries = _side("queries, attending", seen.queries, np.zeros(len(seen.queries)), "", theme)
+        strips = [{**queries, "query": True, "key": False}, {**keys, "query": False, "key": True}]
     data = {"strips": strips, "maps": maps, "overview": overview, "query": picked[0], "key": picked[1]}
     _strip(key="tokens", data=data, on_picked_change=on_pick)
 
 
 def _side(name: str, tokens: list[str], values: np.ndarray, what: str, theme: str) -> dict[str, Any]:
+    """One strip: tokens, what each says when it is pointed at, and its colours by value."""
     reach = max(0.01, float(np.abs(values).max(initial=0.0)))
     return {
         "name": name,
         "tokens": tokens,
-        "told": [f"{value:+.4f} {what}" if what else "query" for value in values],
-        **colours.painted(values / reach * 0.6, theme),
+        "words": [f"{value:+.4f} {what}" if what else "query" for value in values],
+        **colours.shades(values / reach * 0.6, theme),
     }

@@ -23,7 +23,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
       const button = document.createElement('button');
       button.type = 'button';
       button.textContent = token;
-      button.title = `${n}: ${strip.told[n]}`;
+      button.title = `${n}: ${strip.words[n]}`;
       button.style.background = strip.colours[n];
       button.style.color = strip.inks[n];
       button.classList.toggle('query', strip.query && n === data.query);

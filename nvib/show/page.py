@@ -1,0 +1,195 @@
+"""The frame of a page: its title, menu and sidebar, what its link asked for, and how it says what is wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import streamlit as st
+
+from nvib import assets
+from nvib.errors import NVError
+from nvib.lab import Bench, Observation, Scenario
+from nvib.lab.model.shape import Shape
+from nvib.lab.share import gallery
+from nvib.show import draw, poster, resources, session, sidebar
+from nvib.show.session import key
+
+ASSETS = assets.ROOT / "assets"
+PAGES = {
+    "app.py": "Explore",
+    "pages/2_Pseudo-counts.py": "Pseudo-counts",
+    "pages/3_Compare.py": "Compare",
+    "pages/4_Sweep.py": "Sweep",
+    "pages/5_Prior.py": "Prior",
+    "pages/6_Gallery.py": "Gallery",
+    "pages/7_Method.py": "Method",
+}
+
+
+@dataclass(frozen=True)
+class View:
+    """What a visitor set, and the model it is of. stored: the gallery's numbers, where `bench` is not loaded yet."""
+
+    scenario: Scenario
+    shape: Shape
+    loaded: Bench | None
+    stored: Observation | None
+
+    @property
+    def bench(self) -> Bench:
+        """The model, loaded now if it was not."""
+        return self.loaded or resources.bench(self.shape.name)
+
+
+def bare(title: str) -> None:
+    """Frame a page that has the menu, and no control of a scenario."""
+    ignored, menu = _framed(title)
+    _links(menu)
+    _note(ignored)
+
+
+def begin(title: str, text: bool = True) -> tuple[Bench, Scenario]:
+    """Frame a page, draw the sidebar, and return the model and the scenario that the visitor set.
+
+    text: whether the page is of a text under a setting; else the sidebar has the model and the prior alone.
+
+    Stops the page with one sentence when the model cannot be loaded.
+    """
+    shown = view(title, early=False, text=text)
+    return shown.bench, shown.scenario
+
+
+def view(title: str, early: bool = True, text: bool = True) -> View:
+    """As `begin`; early: a scenario of the gallery is shown as it was stored while its model is not loaded."""
+    ignored, menu = _framed(title)
+    before = st.session_state["scenario"]
+    kept = None if not early or resources.loaded(before.model) else _stored(session.current(before))
+    if kept and poster.still():
+        return View(before, kept.shape, None, kept.seen)
+    with st.sidebar:
+        sidebar.model_and_text(before, text)
+    _note(ignored)
+    if kept:
+        bench, shape, stored = None, kept.shape, kept.seen
+    else:
+        bench = _bench(before, menu)
+        shape, stored = bench.shape, None
+    opened = session.link_opened()
+    _note(_beyond(shape) if opened else ())
+    if bench and text:
+        resources.prepare(bench, session.current(before))
+    with st.sidebar:
+        sidebar.controls(shape, text)
+    scenario = session.current(before)
+    if opened:  # what the model made of the link, as with the kind that a short one does not name
+        st.session_state["made"] = (scenario, st.session_state["made"][1])
+    session.remember(scenario)
+    _links(menu)
+    if shape.experimental:
+        st.warning(shape.experimental)
+    return View(scenario, shape, bench, stored)
+
+
+def _framed(title: str) -> tuple[list[str], Any]:
+    """The page's title and an empty menu; what the link ignored, and the menu's place."""
+    st.set_page_config(page_title=f"{title} · NVIB Explorer", page_icon=str(ASSETS / "favicon.png"), layout="wide")
+    draw.fresh(title)
+    ignored = session.seed(title)
+    with st.sidebar:
+        st.logo(str(ASSETS / ("wordmark-dark.svg" if theme() == "dark" else "wordmark.svg")), size="large")
+        menu = st.container(gap=None)
+    return ignored, menu
+
+
+def _bench(before: Scenario, menu: Any) -> Bench:
+    """The model that the visitor chose; stops the page with one sentence, menu drawn, when it cannot be loaded."""
+    try:
+        return resources.bench(st.session_state[key("model")])
+    except (NVError, ValueError) as error:
+        session.remember(session.current(before))
+        _links(menu)
+        stop(str(error))
+
+
+def _stored(scenario: Scenario) -> gallery.Stored | None:
+    """The gallery's numbers of a scenario, and its poster on the page, where it has them."""
+    entry = gallery.find(scenario)
+    if entry is None:
+        return None
+    try:
+        kept = gallery.stored(entry)
+    except (NVError, OSError):
+        return None
+    image = gallery.poster(entry, theme())
+    if image:
+        poster.hang(kept.shape.mode.first_figure, image, scenario)
+    return kept
+
+
+def _beyond(shape: Shape) -> list[str]:
+    """What a link asks to see and this model or text does not have; the view goes back to what there is."""
+    state, sentences = st.session_state, []
+    if state[key("kind")] not in ("", *shape.kinds):
+        sentences.append(
+            f"The link's kind={state[key('kind')]!r} is no attention of this model; {shape.kinds[-1]} is shown."
+        )
+        state[key("kind")] = shape.kinds[-1]
+    counts = {
+        "layer": shape.layers[state[key("kind")] or shape.kinds[-1]],
+        "row": len(sidebar.text_rows(shape)) or None,
+    }
+    if state[key("head")].isdecimal():
+        counts["head"] = shape.heads
+    for field, count in counts.items():
+        if count is not None and int(state[key(field)]) >= count:
+            sentences.append(f"The link's {field}={state[key(field)]} does not exist here; the last is {count - 1}.")
+            state[key(field)] = type(state[key(field)])(count - 1)
+    return sentences
+
+
+def _note(sentences: Iterable[str]) -> None:
+    """Warn below the page's title, a sentence each."""
+    for sentence in sentences:
+        draw.drawn().notes.warning(verbatim(sentence))
+
+
+def from_link(scenario: Scenario) -> bool:
+    """Whether this is what a link or a scenario file opened, untouched since."""
+    return bool(st.session_state.get("made", (None,))[0] == scenario)
+
+
+def refuse(sentence: str) -> None:
+    """Say what is wrong in one sentence."""
+    st.error(verbatim(sentence), icon=":material/info:")
+
+
+def stop(sentence: str) -> NoReturn:
+    """Say what is wrong in one sentence, and leave the controls for the visitor to mend it."""
+    refuse(sentence)
+    st.stop()
+
+
+def verbatim(text: str) -> str:
+    """A visitor's words as Markdown that shows them as they are: no image, link, formula or colour."""
+    return re.sub(r"([\\`*_\[\]$:!<>~#&|])", r"\\\1", text)
+
+
+def theme() -> str:
+    """ "light" or "dark", as the visitor's browser shows the app."""
+    return "dark" if st.context.theme.type == "dark" else "light"
+
+
+def link(page: str, label: str = "") -> None:
+    """A link to another page that keeps the view."""
+    path = next(path for path, name in PAGES.items() if name == page)
+    st.page_link(path, label=label or page, query_params=session.address(st.session_state["scenario"]))
+
+
+def _links(menu: Any) -> None:
+    """Fill the menu with the pages, each with the view."""
+    query = session.address(st.session_state["scenario"])
+    for path, label in PAGES.items():
+        menu.page_link(path, label=label, query_params=query, width="stretch")

@@ -1,0 +1,51 @@
+"""Acting on what a visitor picked in a figure, before the page runs again, and how a head is called."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+
+from nvib.lab import Observation
+from nvib.show.session import key
+
+AGGREGATES = {"mean": "mean of all heads", "max": "largest of all heads"}
+
+
+def head_name(head: str) -> str:
+    """A head, or the aggregate of all, in words."""
+    return AGGREGATES.get(head, f"head {head}")
+
+
+def act(seen: Observation) -> None:
+    """Act on what was picked: a head of the overview, a cell of a map, or a token as query or as key."""
+    picked, cell = st.session_state["tokens"].picked, seen.cell
+    if picked["axis"] == "head":
+        st.session_state[key("layer")], st.session_state[key("head")] = int(picked["y"]), str(int(picked["x"]))
+        forget_cell()
+    elif picked["axis"] == "cell":
+        token = _first(seen.key_group, int(picked["x"])) if picked["x"] >= 0 else -1
+        explain(_first(seen.query_group, int(picked["y"])), token)
+    elif picked["axis"] == "key":
+        explain(cell.query, _first(seen.key_group, int(picked["at"])))
+    else:
+        explain(_first(seen.query_group, int(picked["at"])), cell.key)
+
+
+def explain(query: int, token: int) -> None:
+    """Take this weight apart from now on; token: the key's position, -1 for the prior."""
+    st.session_state[key("cell")] = f"{query},{'prior' if token < 0 else token}"
+
+
+def forget_cell() -> None:
+    """Take apart the weight that changed most again."""
+    st.session_state[key("cell")] = ""
+
+
+def close_path() -> None:
+    """Walk the path no further."""
+    st.session_state[key("path")] = False
+
+
+def _first(group: np.ndarray, row: int) -> int:
+    """The first token that is part of a map's row or column."""
+    return int(np.flatnonzero(group == row)[0])

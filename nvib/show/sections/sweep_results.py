@@ -1,0 +1,169 @@
+"""What came of a sweep: the verdict, its figures and tables, and how far they can be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from nvib.lab import EXAMPLES, Scenario
+from nvib.lab.sweep.bootstrap import LEVEL, Change
+from nvib.lab.sweep.measures import Metric
+from nvib.lab.sweep.run import Findings, Outcome, Plan, baseline_point, in_explore
+from nvib.lab.sweep.space import Varied
+from nvib.lab.sweep.tasks import TEST, VALIDATION
+from nvib.show import draw, page, session
+from nvib.show.figures import sweeps
+from nvib.show.figures.sweeps import Results
+
+PICKED = "sweep_picked"
+ENOUGH = 16  # texts; from 16 on a 95 % interval missed 0 in 7 % of simulated sweeps without effect
+
+
+def by_point(plan: Plan, kept: Findings, metric: Metric) -> Results:
+    """The changes on validation, the best point outside of the domain on top."""
+    tried: dict[Scenario, dict[str, Change]] = {}
+    for row in kept.rows:
+        if row.part == VALIDATION:
+            tried.setdefault(row.point, {})[row.name] = row.result
+    sign = 1 if metric.higher else -1
+    merits = {point: sign * sum(by_set[name].change for name in plan.task.outside) for point, by_set in tried.items()}
+    ordered = sorted(tried, key=lambda point: np.nan_to_num(merits[point], nan=-np.inf), reverse=True)
+    return {point: tried[point] for point in ordered}
+
+
+def picture(plan: Plan, results: Results, best: Scenario, metric: Metric) -> None:
+    """A curve over one control, maps over two, or else the best points, one under the other."""
+    sets, inside, axes = list(plan.task.sets), plan.task.inside, varied(plan)
+    title = f"{metric.name} against {' and '.join(sweeps.control_name(axis.name) for axis in axes[:2])}, validation"
+
+    def click(key: str) -> dict[str, Any]:
+        return {"on_select": partial(_pick, key, list(results)), "selection_mode": "points"}
+
+    if len(axes) == 1:
+        key = "sweep-curve"
+        draw.chart(sweeps.curve(results, axes[0], sets, inside, metric), key, title=title, **click(key))
+        st.caption(f"Change against the untouched model with {LEVEL} % intervals, on the validation texts.")
+    elif len(axes) == 2 and all(axis.values for axis in axes):
+        reach = sweeps.reach(results, metric)
+        columns = st.columns(2)
+        for n, name in enumerate(sets):
+            with columns[n % 2]:
+                st.markdown(f"**{name}** :gray[{'in domain' if name in inside else 'out of domain'}]")
+                figure = sweeps.map_of_two(results, axes, name, metric, reach, page.theme(), best)
+                key = f"sweep-map-{n}"
+                draw.chart(figure, key, title=f"{title}, {name}", **click(key))
+        st.caption(
+            f"Change of {metric.name} against the untouched model, in {metric.change_unit}, on the validation texts, "
+            f"with its {LEVEL} % interval: blue is better, red is worse, full colour at {reach:.3g}; bold where the "
+            f"interval does not hold 0. Framed: best {plan.task.chosen} by {plan.task.metric.name}."
+            + (" Dotted: identity, the untouched model itself." if any(map(sweeps.neutral, results)) else "")
+        )
+    else:
+        key = "sweep-ranked"
+        draw.chart(sweeps.ranked(results, axes, sets, inside, metric), key, title=title, **click(key))
+        st.caption(
+            f"The best {min(sweeps.SHOWN, len(results))} of {len(results)} points {plan.task.chosen}, with {LEVEL} % "
+            "intervals, on the validation texts."
+        )
+
+
+def varied(plan: Plan) -> tuple[Varied, ...]:
+    """The controls that tell the plan's points apart; where there is one point only, all that are named."""
+    return plan.space.moving or plan.space.axes
+
+
+def _pick(key: str, points: list[Scenario]) -> None:
+    """Remember the point that was clicked in a figure."""
+    selected: Any = st.session_state[key]
+    chosen = selected["selection"]["points"]
+    at = chosen[-1].get("customdata") if chosen else None
+    at = at[0] if isinstance(at, list) else at
+    if at is not None and int(at) < len(points):
+        st.session_state[PICKED] = points[int(at)]
+
+
+def picked(results: Results) -> Scenario | None:
+    """The point that was clicked last, if it is one of these."""
+    clicked: Scenario | None = st.session_state.get(PICKED)
+    return clicked if clicked in results else None
+
+
+def one_point(plan: Plan, kept: Findings, shown: Scenario, metric: Metric, view: Scenario) -> None:
+    """A point's numbers on validation, and the way to see it in Explore."""
+    best = f" (the best {plan.task.chosen})" if shown == kept.best else ""
+    st.markdown(f"**{page.verbatim(sweeps.point_name(shown, varied(plan)))}**{best}, validation")
+    draw.table(brief([row for row in kept.rows if row.point == shown and row.part == VALIDATION], metric))
+    if not view.text.strip() and view.model in EXAMPLES:
+        view = replace(view, text=EXAMPLES[view.model].text)
+    query = session.address(in_explore(shown, view))
+    st.page_link("app.py", label="Open in Explore", icon=":material/arrow_forward:", query_params=query)
+
+
+def verdict(plan: Plan, kept: Findings, metric: Metric) -> None:
+    """What the point that validation chose does on test."""
+    by = f"{plan.task.chosen} on validation, by {plan.task.metric.name}"
+    if kept.best == baseline_point(plan.task):
+        st.info(f"No point {'' if kept.finished else 'so far '}is better than the untouched model {by}.")
+        return
+    tested = [row for row in kept.rows if row.part == TEST]
+    st.markdown(
+        f"Best {by}: **{page.verbatim(sweeps.point_name(kept.best, varied(plan)))}**. "
+        + ("On the test texts, which had no part in the choice:" if tested else "")
+    )
+    if tested:
+        draw.table(brief(tested, metric), "The chosen point on test")
+        if kept.outside and len(plan.task.outside) > 1:
+            st.markdown(f"Mean out of domain: **{sweeps.interval(kept.outside)}** {metric.change_unit}.")
+    else:
+        st.caption("Not measured on the test texts yet: that comes at the end of the sweep.")
+
+
+def caveat(plan: Plan, results: Results) -> None:
+    """How far the intervals can be trusted."""
+    changes = [change for by_set in results.values() for change in by_set.values()]
+    fewest = min(len(plan.task.part(name, VALIDATION)) for name in plan.task.sets)
+    if fewest < ENOUGH:
+        st.warning(
+            f"A set has {fewest} validation texts alone. Intervals of fewer than {ENOUGH} are too narrow: they miss 0 "
+            f"by chance more often than {100 - LEVEL} times in a hundred."
+        )
+    expected, clear = len(changes) * (100 - LEVEL) / 100, sum(change.clear for change in changes)
+    st.caption(
+        f"Intervals: {LEVEL} %, paired bootstrap over the texts of a set, each point by itself. Many are looked at: "
+        f"of {len(changes)} intervals about {expected:.0f} would miss 0 by chance alone if no point did anything; "
+        f"{clear} do. And the best of many points looks better than it is. So the choice is made on the validation "
+        "texts, and what it is worth is told on the test texts."
+    )
+
+
+def brief(rows: list[Outcome], metric: Metric) -> pd.DataFrame:
+    """One point's rows, to be read at a glance."""
+    unit = f" {metric.unit}".rstrip()
+    return pd.DataFrame([
+        {
+            "set": row.name, "domain": "in" if row.inside else "out of it",
+            f"change, {metric.change_unit} [{LEVEL} % interval]": sweeps.interval(row.result),
+            f"{metric.name}, untouched": f"{row.result.baseline:.4g}{unit}",
+            f"{metric.name}, NV": f"{row.result.value:.4g}{unit}",
+        }
+        for row in rows
+    ])  # fmt: skip
+
+
+def every_row(rows: list[Outcome], plan: Plan, metric: Metric) -> pd.DataFrame:
+    """Rows as a table: the point's controls, the set, values and the change with its interval."""
+    unit = f", {metric.unit}" if metric.unit else ""
+    return pd.DataFrame([
+        {
+            **{axis.name: str(getattr(row.point, axis.name)) for axis in plan.space.axes},
+            "set": row.name, "domain": "in" if row.inside else "out", "part": row.part,
+            f"{metric.name}{unit}, untouched": row.result.baseline, f"{metric.name}{unit}, NV": row.result.value,
+            f"change, {metric.change_unit}": row.result.change, "from": row.result.low, "to": row.result.high,
+        }
+        for row in rows
+    ])  # fmt: skip

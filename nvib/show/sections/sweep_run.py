@@ -1,0 +1,95 @@
+"""The run of a sweep: where its results are kept, its button with progress and a way to stop, and what is measured."""
+
+from __future__ import annotations
+
+import gzip
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from nvib import NVError, assets
+from nvib.lab import Bench
+from nvib.lab.sweep.measures import Metric
+from nvib.lab.sweep.run import Findings, Plan, read_findings, sweep
+from nvib.lab.sweep.store import file_name
+from nvib.memory import Memory
+from nvib.models.packaged import cache_folder
+from nvib.show import resources
+
+RUNNING = "sweep_running"
+STORES_KEPT, KEPT_SECONDS = 64, 86_400  # files of results that nobody asked for since
+FINDINGS_KEPT = 64
+_findings: Memory[Findings] = Memory(FINDINGS_KEPT)
+
+
+def store_of(plan: Plan, revision: str) -> Path:
+    """The file that the server keeps a task's results in, begun with what ships; the oldest go.
+
+    Only files that nobody has written to for a day: a sweep may have the others open. Raises NVError.
+    """
+    path = cache_folder() / "sweeps" / file_name(plan.task, revision)
+    shipped = assets.SWEEPS / f"{path.name}.gz"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        changed = {file: file.stat().st_mtime for file in path.parent.glob("*.db")}
+        for old in sorted(changed, key=lambda file: changed[file])[:-STORES_KEPT]:
+            if old != path and time.time() - changed[old] > KEPT_SECONDS:
+                old.unlink(missing_ok=True)
+        if shipped.exists() and not path.exists():
+            part = path.with_suffix(f".{time.monotonic_ns()}")
+            part.write_bytes(gzip.decompress(shipped.read_bytes()))
+            part.replace(path)
+    except OSError as error:
+        raise NVError(f"The results cannot be kept in {str(path.parent)!r} ({error.strerror}).") from error
+    return path
+
+
+def run_panel(bench: Bench, plan: Plan, path: Path, kept: Findings) -> None:
+    """The button, and while it runs the progress and a way to stop; what is measured stays."""
+    state, key = st.session_state, (plan.task.digest, plan.space, plan.search, plan.trials, plan.seed)
+    spot = st.empty()
+    if state.get(RUNNING) == key:
+        with spot.container():
+            bar = st.progress(0.0, "Measuring the untouched model")
+            st.button("Stop the sweep", on_click=_set_running, args=(None,), help="What is measured stays.")
+        try:
+            if plan.space.base.prior == "text":
+                resources.prior(bench, plan.space.base)  # it has a progress of its own, and is kept
+            sweep(bench, plan, path, _teller(bar))
+        finally:
+            state[RUNNING] = None
+        st.rerun()
+    if not kept.finished:
+        label = "Go on with the sweep" if kept.rows else "Run the sweep"
+        spot.button(f"{label}, {plan.points:,} points", type="primary", on_click=_set_running, args=(key,))
+
+
+def _teller(bar: Any) -> Callable[[int, int], None]:
+    """What a sweep tells its progress to: a bar, with the time that is left once there is something to judge it by."""
+    begun: list[tuple[float, int]] = []
+
+    def tell(done: int, count: int) -> None:
+        begun.append((time.monotonic(), done))
+        (start, first), (now, _) = begun[0], begun[-1]
+        seconds = (now - start) / max(1, done - first) * (count - done)
+        left = f", about {seconds / 60:.0f} min left" if seconds > 90 else f", about {seconds:.0f} s left"
+        bar.progress(done / count, f"{done:,} of {count:,} measurements{left if done - first > 2 else ''}")
+
+    return tell
+
+
+def _set_running(key: Any) -> None:
+    """Have the next run of the page measure what the key is of; None for nothing."""
+    st.session_state[RUNNING] = key
+
+
+def findings(bench: Bench, plan: Plan, path: Path, metric: Metric) -> Findings:
+    """What the file has of the plan, by a metric; read anew where the file has changed."""
+    stat = path.stat() if path.exists() else None
+    state = (stat.st_mtime_ns, stat.st_size) if stat else ()
+    asked = (plan.task.digest, repr(plan.space), plan.search, plan.trials, plan.seed, metric.name)
+    key = (path, state, asked, bench.shape.revision)
+    return _findings.get(key, lambda: read_findings(plan, path, bench.shape.revision, metric))

@@ -1,0 +1,213 @@
+"""The sidebar: every control of a scenario, labelled by what it does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import streamlit as st
+
+from nvib.errors import NVError
+from nvib.lab import EXAMPLES, Scenario
+from nvib.lab.examples import EXAMPLE_TEXTS
+from nvib.lab.fields import layer_range
+from nvib.lab.model.shape import Shape
+from nvib.lab.scenario import FIELDS, bounds, options
+from nvib.models.catalogue import CATALOGUE, resolve
+from nvib.show import session
+from nvib.show.pick import forget_cell, head_name
+from nvib.show.session import key
+
+ACROSS = {"layer": "this layer", "mean": "mean of all layers", "max": "largest of all layers"}
+ALPHAS = [math.inf, 10.0, 8.0, 6.0, 5.0, 4.0, 3.0, 2.5, 2.0, 1.5, 1.0, 0.5, 0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0,
+          -5.0]  # fmt: skip
+TEXT_HELP = "Any text; the model continues it."
+SIGMAS = [round(i * 0.05, 2) for i in range(21)]
+MUS = [round(1 - i * 0.05, 2) for i in range(21)]
+SCALES = [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0]
+SHIFTS = [float(n) for n in range(-20, 21, 2)]
+LEVELS = [0.5, 0.8, 0.9, 0.95, 0.99]
+SOURCES = {
+    "shipped": "Shipped", "broad": "Shipped, of three languages", "text": "From my text", "normal": "Standard normal",
+    "own": "My file",
+}  # fmt: skip
+
+
+def model_and_text(before: Scenario, text: bool) -> None:
+    """The model and, on a page that is of one, the text; before: what the last run showed."""
+    names = list(CATALOGUE)
+    current = st.session_state[key("model")] = resolve(st.session_state[key("model")] or before.model)
+    st.selectbox(
+        "Model",
+        names if current in names else [*names, current],
+        format_func=lambda name: CATALOGUE[name].title if name in CATALOGUE else name,
+        key=key("model"),
+        accept_new_options=True,
+        on_change=_switch_model,
+        help="One of the embedded models, or type a Hugging Face hub id or a local folder (safetensors only).",
+    )
+    if not text:
+        return
+    help_text = CATALOGUE[current].text_help if current in CATALOGUE else TEXT_HELP
+    st.text_area("Text", key=key("text"), height=110, help=help_text, on_change=forget_cell)
+    if current in EXAMPLE_TEXTS:
+        st.selectbox(
+            "Example texts", list(EXAMPLE_TEXTS[current]), index=None, key="example", on_change=_use_example,
+            placeholder="Choose an example", label_visibility="collapsed",
+        )  # fmt: skip
+
+
+def _switch_model() -> None:
+    """Open the new model on its example, with the visitor's own text where they wrote one."""
+    chosen = resolve(st.session_state[key("model")] or "")
+    text = st.session_state[key("text")]
+    example = EXAMPLES.get(chosen, Scenario(model=chosen or st.session_state["scenario"].model, text=text))
+    offered = {text for texts in EXAMPLE_TEXTS.values() for text in texts.values()}
+    kept = example.text if not text.strip() or text in offered else text
+    session.put(replace(example, text=kept))
+
+
+def _use_example() -> None:
+    """Take the chosen example over, on its first row."""
+    title, model = st.session_state["example"], st.session_state[key("model")]
+    if title:
+        st.session_state[key("text")] = EXAMPLE_TEXTS[model][title]
+        st.session_state[key("row")] = 0
+        st.session_state["example"] = None
+        forget_cell()
+
+
+def _reset() -> None:
+    """Every temperature back to identity."""
+    session.put(st.session_state["scenario"].at_identity())
+
+
+def controls(shape: Shape, text: bool) -> None:
+    """What a model is run with; without a text under a setting, the prior and whom it is hidden from alone."""
+    if text:
+        _temperatures(shape)
+        _where(shape)
+    elif "decoder" in shape.kinds:
+        _protected()
+    _prior(shape)
+    if text:
+        _view(shape)
+        st.button("Reset to identity", on_click=_reset, width="stretch")
+
+
+def _slider(label: str, field: str, stops: Sequence[float]) -> None:
+    """A slider that runs from identity on its left to more regularised on its right."""
+    value = st.session_state[key(field)]
+    if value not in stops:  # a value from a link keeps its place between the usual ones
+        stops = sorted({*stops, value}, reverse=stops[0] > stops[-1])
+    st.select_slider(label, stops, format_func=_show, key=key(field), help=FIELDS[field].help)
+
+
+def _show(value: float) -> str:
+    """A slider's value in words."""
+    return "identity" if value == math.inf else f"{value:g}".replace("-", "−")
+
+
+def _temperatures(shape: Shape) -> None:
+    """How far from identity, by kind of attention."""
+    st.header("Temperature", divider="gray")
+    st.caption("Left end: identity, the untouched model. Further right: more regularised.")
+    for kind in shape.kinds:
+        name = f" · {kind}" if len(shape.kinds) > 1 else ""
+        _slider(f"Pseudo-counts *τα*{name}", f"{kind}_alpha", ALPHAS)
+        _slider(f"Variance *τσ*{name}", f"{kind}_sigma", SIGMAS)
+    _slider("Mean *τμ*", "mu", MUS)
+    if "decoder" in shape.kinds:
+        _protected()
+
+
+def _protected() -> None:
+    """How many first tokens do not see the prior."""
+    st.number_input("Protected first tokens", *bounds("protected"), key=key("protected"), help=FIELDS["protected"].help)
+
+
+def _where(shape: Shape) -> None:
+    """Which layers are regularised, and whether each sees what the layers before it changed."""
+    with st.expander("Layers and effect", key="layers-and-effect", on_change="rerun") as part:
+        if not part.open:
+            return
+        for kind in shape.kinds:
+            last = shape.layers[kind] - 1
+            if last > 0:
+                _layer_range(kind, last)
+        st.segmented_control("Effect", options("effect"), key=key("effect"), required=True, help=FIELDS["effect"].help)
+
+
+def _layer_range(kind: str, last: int) -> None:
+    """The first and the last layer, kept in the scenario as "2-5", and as nothing where it is all of them."""
+    state, field = st.session_state, f"{kind}_layers"
+    chosen = layer_range(state[key(field)]) or range(last + 1)
+    first, end = f"first_{kind}", f"last_{kind}"
+    state[first], state[end] = min(chosen[0], last), min(chosen[-1], last)
+
+    def keep() -> None:
+        low, high = sorted((state[first], state[end]))
+        state[key(field)] = "" if (low, high) == (0, last) else f"{low}-{high}"
+
+    columns = st.columns(2)
+    columns[0].selectbox(f"First layer · {kind}", range(last + 1), key=first, on_change=keep)
+    columns[1].selectbox(f"Last layer · {kind}", range(last + 1), key=end, on_change=keep)
+
+
+def _prior(shape: Shape) -> None:
+    """Where the prior comes from, and how it is scaled."""
+    st.header("Prior", divider="gray")
+    absent = {"shipped": not shape.shipped, "broad": not shape.broad, "own": not st.session_state[key("prior_id")]}
+    sources = [source for source in SOURCES if not absent.get(source, False)]
+    if st.session_state[key("prior")] not in sources:
+        st.session_state[key("prior")] = sources[0]
+    st.selectbox("Source", sources, format_func=SOURCES.__getitem__, key=key("prior"))
+    if st.session_state[key("prior")] == "text":
+        st.text_area("Text for the prior", key=key("prior_text"), height=110, help=FIELDS["prior_text"].help)
+    with st.expander("Scales of the prior", key="prior-scales", on_change="rerun") as part:
+        if not part.open:
+            return
+        _slider("Mean scale", "prior_mean_scale", SCALES)
+        _slider("Variance scale *σ²ₚ*", "prior_variance_scale", SCALES[1:])
+        _slider("Pseudo-count shift, nats", "pseudo_count_shift", SHIFTS)
+
+
+def _view(shape: Shape) -> None:
+    """What of the model is shown, and how."""
+    st.header("View", divider="gray")
+    state = st.session_state
+    if state[key("kind")] not in shape.kinds:
+        state[key("kind")] = shape.kinds[-1]
+    if len(shape.kinds) > 1:
+        st.segmented_control("Attention", shape.kinds, key=key("kind"), required=True)
+    rows = text_rows(shape)
+    if len(rows) > 1:
+        state[key("row")] = min(state[key("row")], len(rows) - 1)
+        st.selectbox("Row of the text", range(len(rows)), format_func=lambda n: f"{n + 1}: {rows[n]}", key=key("row"))
+    layers = shape.layers[state[key("kind")]]
+    state[key("layer")] = min(state[key("layer")], layers - 1)
+    if layers > 1:
+        st.select_slider("Layer", range(layers), key=key("layer"))
+    heads = ["mean", "max", *(str(n) for n in range(shape.heads))]
+    if state[key("head")] not in heads:
+        state[key("head")] = "mean"
+    st.selectbox("Head", heads, format_func=head_name, key=key("head"))
+    if layers > 1:
+        st.selectbox("Layers in the maps", ACROSS, format_func=ACROSS.__getitem__, key=key("across"))
+    scales = {"linear": "linear", "sqrt": "square root", "log": "log"}
+    st.segmented_control("Colour scale", scales, format_func=scales.__getitem__, key=key("scale"), required=True)
+    for field, label in {
+        "special": "Special tokens",
+        "merge": "Join word pieces",
+        "with_prior": "Prior column",
+    }.items():
+        st.toggle(label, key=key(field), help=FIELDS[field].help)
+
+
+def text_rows(shape: Shape) -> list[str]:
+    """The rows of the text, or none while the text is one that the page will refuse."""
+    try:
+        return shape.rows(st.session_state[key("text")])
+    except NVError:
+        return []
