@@ -53,7 +53,7 @@ def llama() -> Model:
 
 def layer_call(model: Model, x: torch.Tensor, mask: torch.Tensor | None) -> Call:
     """The model's one attention layer on hidden states x [1, N, P]; mask: added, for eager attention."""
-    if isinstance(model, transformers.BertModel):
+    if model.config.model_type == "bert":
         return lambda: model.encoder.layer[0].attention(x)
     positions = model.rotary_emb(x, torch.arange(x.shape[1], device=x.device)[None])
     return lambda: model.layers[0].self_attn(x, position_embeddings=positions, attention_mask=mask)

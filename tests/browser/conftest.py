@@ -39,7 +39,7 @@ class Visit:
         self.origins, self.errors, self.messages = set(), [], [0]
         self.page.on("websocket", lambda ws: ws.on("framereceived", lambda data: self.messages.append(len(data))))
         self.page.on("request", lambda request: self.asked(urlparse(request.url)))
-        self.page.on("console", lambda message: self.note(message))
+        self.page.on("console", self.note)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.goto(f"{address}/{path}")
 
