@@ -26,9 +26,9 @@ def picture(entry: Entry, kept: Stored) -> None:
     elif entry.shows == "difference":
         figure = maps.difference(seen.difference, *tokens)
     elif kept.shape.task == "next token":
-        figure = bars.next_token(seen.output)
+        figure = bars.next_token_shares(seen.output)
     else:
-        figure = maps.similarity(seen.output, theme)[2]
+        figure = maps.similarities(seen.output, theme)[2]
     draw.chart(figure, key, title=entry.title)
     if kept.shape.task == "generated text":
         st.table(outputs_frame(seen.output)[["text", "baseline", "NV"]])

@@ -128,12 +128,7 @@ def _temperatures(shape: Shape) -> None:
             f"Variance *τσ*{name}", f"{kind}_sigma", SIGMAS,
             "σₙ² = σₚ²·τσ²: each token's share of the prior's standard deviation. 0 is identity.",
         )  # fmt: skip
-    _slider(
-        "Mean *τμ*",
-        "mu",
-        MUS,
-        "μₙ = τμ·xₙ + (1 − τμ)·μₚ: the share of the token that is kept. 1 is identity.",
-    )
+    _slider("Mean *τμ*", "mu", MUS, "μₙ = τμ·xₙ + (1 − τμ)·μₚ: the share of the token that is kept. 1 is identity.")
     if "decoder" in shape.kinds:
         _protected()
 
