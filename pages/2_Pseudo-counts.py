@@ -60,9 +60,7 @@ st.caption(
 )
 ends = dirichlet.intervals(log_alpha, scenario.level)
 draw.chart(
-    bars.dirichlet_weights(seen, weights, ends),
-    "weights",
-    title=f"Dirichlet weights, {seen.kind} layer {seen.layer}",
+    bars.dirichlet_weights(seen, weights, ends), "weights", title=f"Dirichlet weights, {seen.kind} layer {seen.layer}"
 )
 columns = {"component": names, "log α, nats": log_alpha, "E[π]": weights, "lower end": ends[0], "upper end": ends[1]}
 draw.table_behind("weights", "Dirichlet weights as a table", lambda: pd.DataFrame(columns))
@@ -93,10 +91,7 @@ else:
     gaussian, counts = st.columns(2)
     counts.markdown("**Dirichlet part**")
     draw.chart(
-        bars.by_layer(seen.kl_dirichlet, "nats", "KL"),
-        "kl-dirichlet",
-        counts,
-        title="KL to the prior, Dirichlet part",
+        bars.by_layer(seen.kl_dirichlet, "nats", "KL"), "kl-dirichlet", counts, title="KL to the prior, Dirichlet part"
     )
     gaussian.markdown("**Gaussian part**")
     if np.isinf(seen.kl_gaussian).any():

@@ -22,7 +22,7 @@ def swept(bench: Bench, plan: Plan, scenario: Scenario) -> None:
         st.caption("Nothing is measured yet.")
         return
     sweep_results.verdict(plan, kept, metric)
-    sweep_results.picture(plan, results, kept.best, metric)
+    sweep_results.charts(plan, results, kept.best, metric)
     sweep_results.caveat(plan, results)
     first = kept.best if kept.best in results else next(iter(results))
     sweep_results.one_point(plan, kept, sweep_results.picked(results) or first, metric, scenario)
@@ -39,7 +39,7 @@ code, words = "", {}
 try:
     plan = sweep_plan.plan_of(bench, scenario)
     if plan:
-        code, words = sweep_script(plan), sweep_plan.words(plan)
+        code, words = sweep_script(plan), sweep_plan.in_words(plan)
         swept(bench, plan, scenario)
 except (NVError, ValueError) as error:
     page.refuse(str(error))

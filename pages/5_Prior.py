@@ -87,7 +87,7 @@ for column, (title, distances) in zip(st.columns(2), distances_of.items(), stric
         f"{distances.distance[layer, token]:.1f} standard deviations at layer {layer}."
     )
     draw.chart(
-        maps.distance(distances, most, page.theme()),
+        maps.distance_to_prior(distances, most, page.theme()),
         f"distance-{title[:4]}",
         column,
         title=f"{title}: distance to the prior",

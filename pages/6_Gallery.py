@@ -27,9 +27,9 @@ def picture(entry: Entry, kept: Stored) -> None:
     elif entry.shows == "difference":
         figure = maps.difference(seen.difference, *tokens)
     elif isinstance(seen.output, NextToken):
-        figure = bars.next_token(seen.output)
+        figure = bars.next_token_shares(seen.output)
     elif isinstance(seen.output, Similarity):
-        figure = maps.similarity(seen.output, theme)[2]
+        figure = maps.similarities(seen.output, theme)[2]
     draw.chart(figure, key, title=entry.title)
     if isinstance(seen.output, Generated):
         st.table(outputs_frame(seen.output)[["text", "baseline", "NV"]])

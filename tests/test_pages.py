@@ -267,10 +267,10 @@ def test_every_figure_and_table_of_a_page_can_be_exported(page):
     about = {"model": "<script>", "app": "x"}
     for title, make in drawn.tables.items():
         table = make()
-        lines = report.to_csv(table, "where it comes from").decode().split("\n", 1)
+        lines = report.as_csv(table, "where it comes from").decode().split("\n", 1)
         back = pd.read_csv(io.StringIO(lines[1]), keep_default_na=False)
         assert back.shape == table.shape, title
-        found = json.loads(report.to_json(table, about))
+        found = json.loads(report.as_json(table, about))
         assert found["columns"] == [str(name) for name in table.columns]
         for at, name in enumerate(table.select_dtypes("number").columns):
             place = list(table.columns).index(name)

@@ -15,7 +15,7 @@ from nvib.show import poster
 
 
 @dataclass
-class Drawn:
+class OnPage:
     """What a run of a page has drawn, for its export: titles of figures by key, and tables, made when asked for.
 
     bar, notes: the places beside and below the page's title.
@@ -33,12 +33,12 @@ def fresh(title: str) -> None:
     head.title(title, width="content")
     bar = head.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", width="content")
     poster.take_down()
-    st.session_state["drawn"] = Drawn(bar=bar, notes=st.container())
+    st.session_state["drawn"] = OnPage(bar=bar, notes=st.container())
 
 
-def drawn() -> Drawn:
+def drawn() -> OnPage:
     """What this run has drawn so far."""
-    on_page: Drawn = st.session_state["drawn"]
+    on_page: OnPage = st.session_state["drawn"]
     return on_page
 
 
@@ -59,10 +59,10 @@ def table_behind(key: str, label: str, make: Callable[[], pd.DataFrame], listed:
         drawn().tables[label.split(" as a table", maxsplit=1)[0]] = make
     with st.expander(label, key=f"numbers-{key}", on_change="rerun", icon=":material/table:") as opened:
         if opened.open:
-            table(make())
+            show_table(make())
 
 
-def table(frame: pd.DataFrame, title: str = "", **options: Any) -> None:
+def show_table(frame: pd.DataFrame, title: str = "", **options: Any) -> None:
     """A table with four decimals in its columns of numbers that are not whole; title: its name in an export."""
     if title:
         drawn().tables[title] = lambda: frame

@@ -80,7 +80,7 @@ def view(title: str, early: bool = True, text: bool = True) -> View:
     opened = session.link_opened()
     _note(_beyond(shape) if opened else ())
     if bench and text:
-        resources.prepare(bench, session.current(before))
+        resources.run_ahead(bench, session.current(before))
     with st.sidebar:
         sidebar.controls(shape, text)
     scenario = session.current(before)

@@ -75,5 +75,6 @@ def arrived() -> bool:
 
 
 def _poster() -> Poster:
+    """The poster of this run."""
     poster: Poster = st.session_state[POSTER]
     return poster

@@ -62,12 +62,12 @@ def in_export(shape: Shape, words: Mapping[str, str], made: link.Made) -> dict[s
     return {"model": shape.name, "revision": shape.revision, **words, "app": f"{link.APP} {made.app}"}
 
 
-def to_csv(table: pd.DataFrame, caption: str) -> bytes:
+def as_csv(table: pd.DataFrame, caption: str) -> bytes:
     """A table after one line, begun with #, that says where it comes from."""
     return f"# {caption}\n{table.to_csv(index=False)}".encode()
 
 
-def to_json(table: pd.DataFrame, about: Mapping[str, str]) -> bytes:
+def as_json(table: pd.DataFrame, about: Mapping[str, str]) -> bytes:
     """A table by columns and rows; null for a number that is none."""
     rows = table.astype(object).to_numpy().tolist()
     return dumped({"about": about, "columns": [str(name) for name in table.columns], "rows": jsonable(rows)})

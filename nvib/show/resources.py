@@ -76,7 +76,7 @@ def observation(model: Bench, scenario: Scenario) -> Observation:
     return _observations.get((scenario, model.loaded.revision), lambda: observe(model, scenario))
 
 
-def prepare(model: Bench, scenario: Scenario) -> None:
+def run_ahead(model: Bench, scenario: Scenario) -> None:
     """Run a scenario before the page draws its controls: the browser then has nothing to do with the same cores.
 
     What cannot be run is told where the page asks for it.

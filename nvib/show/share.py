@@ -18,7 +18,7 @@ from nvib.show import draw, session
 from nvib.show.components.copy_link import copy_link
 from nvib.show.components.save import save_figures
 from nvib.show.page import refuse, verbatim
-from nvib.show.report import about, document, dumped, in_export, to_csv, to_json
+from nvib.show.report import about, as_csv, as_json, document, dumped, in_export
 
 
 def toolbar(
@@ -80,13 +80,13 @@ def _export(
     save_figures(drawn.figures, caption, name, document(page, source, drawn.tables))
     if drawn.tables:
         title = st.selectbox("Table", drawn.tables, key="export-table")
-        csv, as_json = st.columns(2)
+        left, right = st.columns(2)
         make = drawn.tables[title]
-        csv.download_button("CSV", lambda: to_csv(make(), caption), f"{name}.csv", "text/csv", on_click="ignore",
-                            key="save-csv", width="stretch",
-                            help="The first line says where the numbers come from.")  # fmt: skip
-        as_json.download_button("JSON", lambda: to_json(make(), source), f"{name}.json", "application/json",
-                                on_click="ignore", key="save-json", width="stretch")  # fmt: skip
+        left.download_button("CSV", lambda: as_csv(make(), caption), f"{name}.csv", "text/csv", on_click="ignore",
+                             key="save-csv", width="stretch",
+                             help="The first line says where the numbers come from.")  # fmt: skip
+        right.download_button("JSON", lambda: as_json(make(), source), f"{name}.json", "application/json",
+                              on_click="ignore", key="save-json", width="stretch")  # fmt: skip
     if seen is not None:
         st.download_button(
             "All numbers of the view, JSON", lambda: dumped({"about": source, "observation": record(seen)}),

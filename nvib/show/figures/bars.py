@@ -23,7 +23,7 @@ DASHED = {"dash": "dash", "width": 1.5}
 # Output
 
 
-def next_token(output: NextToken) -> go.Figure:
+def next_token_shares(output: NextToken) -> go.Figure:
     """Probabilities of the likeliest next tokens, percent: baseline grey, NV blue."""
     return _pairs(output.tokens, output.baseline, output.regularised, "probability of the next token, %")
 
@@ -50,11 +50,7 @@ def _pairs(names: Sequence[str], before: np.ndarray, after: np.ndarray, title: s
     text = [escape(axes.short(token, 18)) for token in names]
     y = {"tickvals": at.tolist(), "ticktext": text, "autorange": "reversed", "tickfont": {"family": MONO, "size": 13}}
     top = float(max(before.max(), after.max())) * 100
-    x = {
-        "title": {"text": title},
-        "range": [0, min(118, top * 1.18)],
-        "zeroline": False,
-    }
+    x = {"title": {"text": title}, "range": [0, min(118, top * 1.18)], "zeroline": False}
     left = 12 + 8 * max(len(axes.short(token, 18)) for token in names)
     margin = {"l": left, "r": 8, "t": 12, "b": 48}
     return axes.figure(bars, 60 + 38 * len(at), x, {**y, "zeroline": False}, margin=margin)

@@ -21,10 +21,7 @@ RAMP_ENDS = {
     "more": {"light": (33, 102, 172), "dark": (98, 170, 235)},
     "less": {"light": (178, 24, 43), "dark": (240, 110, 110)},
 }
-MIDDLES = {
-    "attention": (66, 146, 198),
-    "prior": (230, 159, 0),
-}
+MIDDLES = {"attention": (66, 146, 198), "prior": (230, 159, 0)}
 
 
 def _rgb(colour: tuple[float, ...]) -> str:

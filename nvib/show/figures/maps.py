@@ -92,7 +92,7 @@ def log_alpha_by_layer(observation: Observation, theme: str) -> go.Figure:
     return _by_layer(traces, tokens, prior)
 
 
-def distance(text: TextDistance, most: float, theme: str) -> go.Figure:
+def distance_to_prior(text: TextDistance, most: float, theme: str) -> go.Figure:
     """Distance of every token to the prior by layer [L, N], in the prior's standard deviations, 0 to `most`."""
     names = _names([f"layer {n}" for n in range(len(text.distance))], text.tokens)
     style = {"zmin": 0.0, "zmax": most, "colorscale": colours.ramp("attention", theme), "colorbar": _bar("std. dev.")}
@@ -100,7 +100,7 @@ def distance(text: TextDistance, most: float, theme: str) -> go.Figure:
     return _by_layer([trace], text.tokens, False)
 
 
-def similarity(output: Similarity, theme: str) -> tuple[go.Figure, go.Figure, go.Figure]:
+def similarities(output: Similarity, theme: str) -> tuple[go.Figure, go.Figure, go.Figure]:
     """Cosine similarity of the sentences: baseline, NV, and their difference."""
     size = len(output.baseline)
     numbers = [str(i + 1) for i in range(size)]

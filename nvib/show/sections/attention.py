@@ -139,7 +139,7 @@ def _marginals(seen: Observation) -> None:
         )
         draw.chart(bars.query_marginal(seen), "query-marginal", title="Attention given by query")
         for what, tokens, sides in (("key", ["prior", *seen.keys], seen.received), ("query", seen.queries, seen.given)):
-            draw.table(pd.DataFrame({what: tokens, "baseline": sides[0], "NV": sides[1]}), f"Marginal by {what}")
+            draw.show_table(pd.DataFrame({what: tokens, "baseline": sides[0], "NV": sides[1]}), f"Marginal by {what}")
 
 
 def _map_table(seen: Observation) -> pd.DataFrame:
@@ -184,7 +184,7 @@ def why(seen: Observation) -> None:
     rows = pd.concat([rows, pd.DataFrame(sums, columns=rows.columns)], ignore_index=True)
     rows["NV − baseline"] = rows["NV"] - rows["baseline"]
     with table:
-        draw.table(rows, "Why this weight")
+        draw.show_table(rows, "Why this weight")
     change = np.append(cell.regularised - cell.baseline, cell.baseline_total - cell.regularised_total)
     if np.isfinite(change).all():
         draw.chart(

@@ -35,39 +35,40 @@ def list_panel(bench: Bench, scenario: Scenario, prior: Prior) -> None:
     if problem:
         page.refuse(problem)
     try:
-        found = entries(scenario.listing)
+        listed = entries(scenario.listing)
     except NVError as error:
         page.refuse(str(error))
         return
-    if not found:
+    if not listed:
         return
     at = replace(scenario.without_view(), text="", listing=scenario.listing, length=scenario.length,
                  sampled=scenario.sampled, seed=scenario.seed)  # fmt: skip
     done = st.session_state.get(DONE)
     if done is None or done["at"] != at:
         done = st.session_state[DONE] = {"at": at, "rows": [], "running": page.from_link(scenario)}
-    if done["running"] and len(done["rows"]) < len(found):
-        _go_on(bench, scenario, prior, found, done)
-    rows, left = done["rows"], len(found) - len(done["rows"])
+    if done["running"] and len(done["rows"]) < len(listed):
+        _go_on(bench, scenario, prior, listed, done)
+    rows, left = done["rows"], len(listed) - len(done["rows"])
     if left:
-        label = f"Go on with the other {left}" if rows else f"Compare {len(found)} texts"
+        label = f"Go on with the other {left}" if rows else f"Compare {len(listed)} texts"
         st.button(label, on_click=_run, args=(True,), type="primary")
     if rows:
         skipped = sum(bool(row.problem) for row in rows)
         changed = sum(row.columns.get("changed") == "yes" for row in rows)
         st.caption(
-            f"{len(rows)} of {len(found)} done"
+            f"{len(rows)} of {len(listed)} done"
             + (f", {skipped} skipped" if skipped else "")
             + (f"; {changed} changed" if changed else "")
             + ". Click a column's head to sort by it."
         )
         result = as_table(rows)
-        draw.table(result, "A list of texts")
+        draw.show_table(result, "A list of texts")
         st.download_button("Download the table", lambda: result.to_csv(index=False).encode(), "texts.csv", "text/csv",
                            on_click="ignore", icon=":material/download:")  # fmt: skip
 
 
-def _go_on(bench: Bench, scenario: Scenario, prior: Prior, found: list[tuple[str, str]], done: dict[str, Any]) -> None:
+def _go_on(bench: Bench, scenario: Scenario, prior: Prior, listed: list[tuple[str, str]], done: dict[str, Any]) -> None:
+    """Compare what is left of the list, with progress, and keep each row as it comes."""
     rows: list[Row] = done["rows"]
     spot = st.empty()
     with spot.container():
@@ -75,9 +76,9 @@ def _go_on(bench: Bench, scenario: Scenario, prior: Prior, found: list[tuple[str
         st.button("Cancel the list", on_click=_run, args=(False,))
         growing = st.empty()
     drawn = time.monotonic()
-    for row in go_through(bench, scenario, prior, found[len(rows) :]):
+    for row in go_through(bench, scenario, prior, listed[len(rows) :]):
         rows.append(row)
-        bar.progress(len(rows) / len(found), f"{len(rows)} of {len(found)} texts")
+        bar.progress(len(rows) / len(listed), f"{len(rows)} of {len(listed)} texts")
         if time.monotonic() - drawn > REDRAWN:
             growing.dataframe(as_table(rows), hide_index=True)
             drawn = time.monotonic()
@@ -86,6 +87,7 @@ def _go_on(bench: Bench, scenario: Scenario, prior: Prior, found: list[tuple[str
 
 
 def _run(running: bool) -> None:
+    """Have the next run of the page go on with the list, or leave it."""
     st.session_state[DONE]["running"] = running
 
 
@@ -96,8 +98,8 @@ def _take_file() -> None:
     if file is None:
         return
     try:
-        found = pairs(file.name, file.getvalue())
+        rows = pairs(file.name, file.getvalue())
     except NVError as error:
         state["listing_problem"] = str(error)
         return
-    state[key("listing")] = "\n".join("\t".join(" ".join(part.split()) for part in pair if part) for pair in found)
+    state[key("listing")] = "\n".join("\t".join(" ".join(part.split()) for part in pair if part) for pair in rows)

@@ -106,7 +106,7 @@ def next_token_table(output: NextToken) -> None:
         "NV − baseline": output.regularised - output.baseline, "rank, baseline": output.baseline_rank,
         "rank, NV": output.regularised_rank,
     }  # fmt: skip
-    draw.table(pd.DataFrame(columns), "Next token")
+    draw.show_table(pd.DataFrame(columns), "Next token")
 
 
 def aligned(both: Comparison) -> None:
@@ -149,7 +149,7 @@ def forced_texts(both: Comparison) -> None:
              text.kl.mean() if len(text.kl) else np.nan, text.js.mean() if len(text.js) else np.nan]
             for name, text in both.forced.items()]  # fmt: skip
     columns = ["text", "log p, baseline", "log p, NV", "NV − baseline", "mean KL, nats", "mean Jensen–Shannon, nats"]
-    draw.table(pd.DataFrame(rows, columns=columns), "What each model makes of each text")
+    draw.show_table(pd.DataFrame(rows, columns=columns), "What each model makes of each text")
     for name, text in both.forced.items():
         if len(text.tokens):
             _forced(name, text, both.first_divergence)
@@ -195,7 +195,7 @@ def outputs_table(bench: Bench, scenario: Scenario, both: Comparison, rows: list
             f"{name}: baseline {value:.2f}, NV {scores['NV'][name]:.2f}" for name, value in scores["baseline"].items()
         ]
         st.caption(f"Against {len(given)} reference{'s' if len(given) > 1 else ''}. {'; '.join(scored)}.")
-    draw.table(pd.DataFrame(columns), "Outputs of every row")
+    draw.show_table(pd.DataFrame(columns), "Outputs of every row")
 
 
 def nearest(output: Similarity, seen: Observation) -> None:
@@ -213,4 +213,4 @@ def nearest(output: Similarity, seen: Observation) -> None:
         "cosine, NV": output.regularised[at, after], "changed": ["yes" if c else "" for c in before != after],
         "cosine to the own baseline": output.moved,
     }  # fmt: skip
-    draw.table(pd.DataFrame(columns), "Nearest neighbours")
+    draw.show_table(pd.DataFrame(columns), "Nearest neighbours")

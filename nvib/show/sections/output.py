@@ -30,7 +30,7 @@ def _next_token(output: NextToken) -> None:
         f"Next token after the text: :gray[■] baseline, :blue[■] NV. "
         f"KL(baseline ‖ NV) {output.kl:.4f} nats, Jensen–Shannon {output.js:.4f} nats."
     )
-    draw.chart(bars.next_token(output), "next-token", title="Next token")
+    draw.chart(bars.next_token_shares(output), "next-token", title="Next token")
     columns = {"token": output.tokens, "probability, baseline": output.baseline, "probability, NV": output.regularised}
     draw.table_behind("next-token", "Next tokens as a table", lambda: pd.DataFrame(columns))
 
@@ -42,7 +42,7 @@ def _generated(output: Generated) -> None:
         f"Greedy output of each row; {changed} of {len(output.sources)} changed. "
         "log p, in nats, is that of the baseline's output, forced through both models."
     )
-    draw.table(outputs_frame(output), "Outputs")
+    draw.show_table(outputs_frame(output), "Outputs")
 
 
 def outputs_frame(output: Generated) -> pd.DataFrame:
@@ -64,7 +64,7 @@ def _similarity(output: Similarity, seen: Observation) -> None:
     if len(seen.rows) == 1:
         return
     titles = {"baseline": "Baseline", "nv": "NV", "difference": "NV − baseline"}
-    drawn = maps.similarity(output, page.theme())
+    drawn = maps.similarities(output, page.theme())
     for column, (key, title), figure in zip(st.columns(3), titles.items(), drawn, strict=True):
         column.markdown(f"**{title}**")
         draw.chart(figure, f"similarity-{key}", column, title=f"Cosine similarity, {title}")

@@ -174,7 +174,7 @@ def caption(plan: Plan) -> None:
     )
 
 
-def words(plan: Plan) -> dict[str, str]:
+def in_words(plan: Plan) -> dict[str, str]:
     """What an export says of a sweep, by name."""
     how = plan.search if plan.search == "grid" else f"{plan.search}, {plan.trials} points, seed {plan.seed}"
     return {

@@ -36,7 +36,7 @@ def by_point(plan: Plan, kept: Findings, metric: Metric) -> Results:
     return {point: tried[point] for point in ordered}
 
 
-def picture(plan: Plan, results: Results, best: Scenario, metric: Metric) -> None:
+def charts(plan: Plan, results: Results, best: Scenario, metric: Metric) -> None:
     """A curve over one control, maps over two, or else the best points, one under the other."""
     sets, inside, axes = list(plan.task.sets), plan.task.inside, varied(plan)
     title = f"{metric.name} against {' and '.join(sweeps.control_name(axis.name) for axis in axes[:2])}, validation"
@@ -97,7 +97,7 @@ def one_point(plan: Plan, kept: Findings, shown: Scenario, metric: Metric, view:
     """A point's numbers on validation, and the way to see it in Explore."""
     best = f" (the best {plan.task.chosen})" if shown == kept.best else ""
     st.markdown(f"**{page.verbatim(sweeps.point_name(shown, varied(plan)))}**{best}, validation")
-    draw.table(brief([row for row in kept.rows if row.point == shown and row.part == VALIDATION], metric))
+    draw.show_table(brief([row for row in kept.rows if row.point == shown and row.part == VALIDATION], metric))
     if not view.text.strip() and view.model in EXAMPLES:
         view = replace(view, text=EXAMPLES[view.model].text)
     query = session.address(in_explore(shown, view))
@@ -116,7 +116,7 @@ def verdict(plan: Plan, kept: Findings, metric: Metric) -> None:
         + ("On the test texts, which had no part in the choice:" if tested else "")
     )
     if tested:
-        draw.table(brief(tested, metric), "The chosen point on test")
+        draw.show_table(brief(tested, metric), "The chosen point on test")
         if kept.outside and len(plan.task.outside) > 1:
             st.markdown(f"Mean out of domain: **{sweeps.interval(kept.outside)}** {metric.change_unit}.")
     else:

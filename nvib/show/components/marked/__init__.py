@@ -12,10 +12,7 @@ from nvib.show.components import part
 from nvib.show.figures import colours
 
 _marked = st.components.v2.component(
-    "nvib_marked",
-    html=part("marked", "marked.html"),
-    css=part("marked", "marked.css"),
-    js=part("marked", "marked.js"),
+    "nvib_marked", html=part("marked", "marked.html"), css=part("marked", "marked.css"), js=part("marked", "marked.js")
 )
 
 
