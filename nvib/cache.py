@@ -25,12 +25,7 @@ class NVCache(DynamicCache):
         self._kind, self._fold = kind, fold
 
     def update(
-        self,
-        key_states: torch.Tensor,
-        value_states: torch.Tensor,
-        layer_idx: int,
-        *args: Any,
-        **kwargs: Any,
+        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> Rows:
         """Append new tokens, folded for the kernel."""
         rows = self._fold(self._kind, layer_idx, key_states, value_states)

@@ -36,10 +36,7 @@ class LayerPrior:
     def scaled(self, mean_scale: float, variance_scale: float, log_alpha_shift: float) -> LayerPrior:
         """This prior with its mean and variance multiplied and its log pseudo-count shifted."""
         return LayerPrior(
-            self.mean * mean_scale,
-            self.var * variance_scale,
-            self.log_alpha + log_alpha_shift,
-            self.log_alpha_std,
+            self.mean * mean_scale, self.var * variance_scale, self.log_alpha + log_alpha_shift, self.log_alpha_std
         )
 
 

@@ -1,30 +1,80 @@
-"""The floors of the house: imports run one way."""
+"""The floors of the house, and its rooms: imports run one way, those inside of functions too, and in no circle."""
 
 import ast
-from pathlib import Path
+from graphlib import TopologicalSorter
 
 import pytest
 
-ROOT = Path(__file__).parent.parent / "nvib"
-BELOW_SHOW = [path for path in ROOT.rglob("*.py") if "show" not in path.parts]
+from tests.support.folders import ROOT
+
+# Lower floors and rooms first; each imports from itself and from what stands before it.
+FLOORS = ("core", "lab", "show")
+LAB = ("fields", "scenario", "examples", "uploads", "metrics", "model", "view", "sweep", "share", "cli")
+SHOW = ("figures", "components", "session", "resources", "poster", "pick", "report", "draw", "sidebar", "page", "share",
+        "sections", "server", "__main__")  # fmt: skip
+FACADES = ("nvib", "nvib.lab")  # they name what others hold, and import it when it is asked for
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in (ROOT / "nvib").rglob("*.py")
+}
 
 
-def imported(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+def imported(module):
+    """The modules of the house that a module imports, wherever the line stands."""
+    if module in FACADES:
+        return set()
+    names = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text("utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            yield node.module or ""
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return {name for name in names & set(MODULES) if name not in FACADES}
+
+
+def third_parties(module):
+    """The first parts of whatever a module imports."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module.partition(".")[0]
+
+
+def floor(module):
+    part = module.split(".")[1] if "." in module else ""
+    return part if part in ("lab", "show") else "core"
+
+
+def room(module):
+    """The place of a module on its floor."""
+    return module.split(".")[2] if module.count(".") > 1 else ""
 
 
 def test_there_is_something_to_check():
-    assert len(BELOW_SHOW) > 15
+    assert len(MODULES) > 60
+    assert sum(len(imported(module)) for module in MODULES) > 200
 
 
-@pytest.mark.parametrize("path", BELOW_SHOW, ids=lambda path: str(path.relative_to(ROOT)))
-def test_floors(path):
-    lab = "lab" in path.parts or path.name == "__main__.py"  # the command line stands on the lab, as the pages do
-    for name in imported(path):
-        assert name.split(".")[0] not in ("streamlit", "plotly"), f"{path} imports {name}"
-        assert not name.startswith("nvib.show"), f"{path} imports {name}"
-        assert lab or not name.startswith("nvib.lab"), f"{path} imports {name}"
+def test_no_circle():
+    graph = {module: imported(module) - {module} for module in MODULES}
+    order = list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
+    assert len(order) == len(MODULES)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_one_direction(module):
+    here = FLOORS.index(floor(module))
+    if module == "nvib.__main__":  # the command's door
+        assert imported(module) == {"nvib.lab.cli"}
+        return
+    for other in imported(module):
+        assert FLOORS.index(floor(other)) <= here, f"{module} imports {other} of a higher floor"
+        for name, rooms in (("lab", LAB), ("show", SHOW)):
+            if floor(module) == floor(other) == name and room(module) and room(other):
+                assert rooms.index(room(other)) <= rooms.index(room(module)), f"{module} imports {other}"
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if floor(module) != "show"])
+def test_nothing_below_show_draws(module):
+    assert not {"streamlit", "plotly"} & set(third_parties(module))

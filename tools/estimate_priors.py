@@ -42,10 +42,7 @@ def main(names: list[str]) -> None:
         prior = estimate_prior(bench.model, batches, provenance=provenance, progress=report)
         path = PRIORS / f"{name}.safetensors"
         prior.save(path)
-        print(
-            f"\n{name}: {prior.provenance['tokens']} tokens, {path.stat().st_size / 1e3:.0f} kB",
-            file=sys.stderr,
-        )
+        print(f"\n{name}: {prior.provenance['tokens']} tokens, {path.stat().st_size / 1e3:.0f} kB", file=sys.stderr)
         bench.close()
 
 

@@ -211,16 +211,14 @@ SCALES_OF_SETTING = tuple(f.name for f in fields(Regularisation) if f.name in FI
 
 
 def options(name: str) -> tuple[str, ...]:
-    """The words that a field takes, in their order. Raises ValueError for a field of another kind."""
+    """The words that a field takes, in their order."""
     takes = FIELDS[name].takes
-    if not isinstance(takes, Choice):
-        raise ValueError(f"The field {name!r} has no list of words; it takes {takes.words}.")
+    assert isinstance(takes, Choice)
     return takes.options
 
 
 def bounds(name: str) -> tuple[int, int]:
-    """The least and the greatest whole number that a field takes. Raises ValueError for a field of another kind."""
+    """The least and the greatest whole number that a field takes."""
     takes = FIELDS[name].takes
-    if not isinstance(takes, Whole):
-        raise ValueError(f"The field {name!r} is no whole number; it takes {takes.words}.")
+    assert isinstance(takes, Whole)
     return takes.low, takes.high

@@ -45,7 +45,6 @@ SIMILARITY = Mode(
     "similarity", continues=False, answers=False, lines=True,
     compared="hidden state", change="1 − cosine to the own baseline, mean of the rows", first_figure="similarity-nv",
 )  # fmt: skip
-MODES = {mode.name: mode for mode in (NEXT_TOKEN, GENERATED, SIMILARITY)}
 
 
 def mode_of(kinds: tuple[str, ...]) -> Mode:

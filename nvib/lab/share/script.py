@@ -155,9 +155,7 @@ def script(scenario: Scenario, shape: Shape, page: str = "Explore") -> str:
             layers=layers,
             first=first and f"    {first}",
             then=then and f"        {then}",
-            batch={"generated text": "forced", "similarity": "inputs, output_hidden_states=True"}.get(
-                mode.name, "inputs"
-            ),
+            batch=BATCHES[mode.name],
             local=", local=True" if scenario.effect == "local" else "",
         )
     )

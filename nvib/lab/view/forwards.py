@@ -84,11 +84,7 @@ def _nv_side(bench: Bench, scenario: Scenario, prior: Prior, before: Side, again
 
 
 def _forward(
-    bench: Bench,
-    inputs: Batch,
-    generated: torch.Tensor | None,
-    against: Capture | None = None,
-    comparable: bool = True,
+    bench: Bench, inputs: Batch, generated: torch.Tensor | None, against: Capture | None = None, comparable: bool = True
 ) -> Side:
     scores = None
     with capture(comparable=comparable, against=against) as seen:

@@ -66,11 +66,7 @@ def generate(
 
 
 def _generate(
-    bench: Bench,
-    scenario: Scenario,
-    prior: Prior | None,
-    seed: int | None,
-    tell: Callable[[torch.Tensor], None] | None,
+    bench: Bench, scenario: Scenario, prior: Prior | None, seed: int | None, tell: Callable[[torch.Tensor], None] | None
 ) -> torch.Tensor:
     batch = bench.encode(bench.rows(scenario.text))
     used = batch["input_ids"].shape[1]

@@ -157,11 +157,7 @@ def divergences(p: torch.Tensor, q: torch.Tensor) -> tuple[torch.Tensor, torch.T
 
 
 def _generated(
-    bench: Bench,
-    inputs: Batch,
-    baseline: torch.Tensor,
-    regularised: torch.Tensor,
-    ids: tuple[torch.Tensor, ...],
+    bench: Bench, inputs: Batch, baseline: torch.Tensor, regularised: torch.Tensor, ids: tuple[torch.Tensor, ...]
 ) -> Generated:
     decode = bench.loaded.target_tokenizer.batch_decode
     targets, mask = ids[0][:, 1:], bench.target_mask(ids[0])[:, 1:]
