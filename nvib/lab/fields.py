@@ -32,17 +32,19 @@ class AnyText(Domain):
 
 @dataclass(frozen=True)
 class Number(Domain):
-    """A number from low to high, both included, but low where it is `above`; also: one beyond them."""
+    """A number from low to high, both included; but: ends that are not; also: one beyond them."""
 
     low: float
     high: float
-    above: bool = False
+    but: tuple[float, ...] = ()
     also: float | None = None
 
     @property
     def words(self) -> str:  # type: ignore[override]
-        start = f"above {self.low:g}, up to" if self.above else f"from {self.low:g} to"
-        return f"a number {start} {self.high:g}" + ("" if self.also is None else f", or {self.also:g}")
+        ends = f" except {' and '.join(f'{end:g}' for end in self.but)}" if self.but else ""
+        return f"a number from {self.low:g} to {self.high:g}{ends}" + (
+            "" if self.also is None else f", or {self.also:g}"
+        )
 
     def read(self, text: str) -> Value:
         if not text.isascii():
@@ -52,7 +54,7 @@ class Number(Domain):
     def holds(self, value: Any) -> bool:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
-        return value == self.also or (self.low <= value <= self.high and not (self.above and value == self.low))
+        return value == self.also or (self.low <= value <= self.high and value not in self.but)
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class Scenario:
         "setting", 1.0, Number(-1000, 1000), "Multiplies the prior's mean. 1 leaves it alone."
     )
     prior_variance_scale: float = declare(
-        "setting", 1.0, Number(0, 100, above=True), "Multiplies the prior's variance. 1 leaves it alone."
+        "setting", 1.0, Number(0, 100, but=(0,)), "Multiplies the prior's variance. 1 leaves it alone."
     )
     pseudo_count_shift: float = declare(
         "setting", 0.0, Number(-1000, 1000), "Added to the prior's log pseudo-count. 0 leaves it alone."
@@ -110,7 +110,7 @@ class Scenario:
     )  # fmt: skip
     with_prior: bool = declare("view", True, Flag(), "Off: each NV row is divided by what the tokens got in all.")
     level: float = declare(
-        "view", 0.95, Number(0, 0.9999, above=True), "The probability that the intervals of the weights hold."
+        "view", 0.95, Number(0, 1, but=(0, 1)), "The probability that the intervals of the weights hold."
     )
     seed: int = declare("generation", 0, Whole(0, 999_999), "Of draws, of sampled text and of a search.")
     other_text: str = declare("view", "", ANY, "Another text, whose distance to the prior the page Prior shows beside.")

@@ -1,0 +1,90 @@
+"""Generation with a cache that knows the prior equals generation without one."""
+
+import pytest
+import torch
+
+import nvib
+from tests.support.forwards import SETTINGS, accepted, regularisation
+from tests.support.tiny import (
+    DECODERS,
+    ENCODER_DECODERS,
+    GENERATING,
+    inputs_of,
+    model_of,
+    prior_of,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("family", [*DECODERS, *ENCODER_DECODERS])
+def test_cached_generation_equals_uncached(family, beams):
+    model = model_of(family)
+    inputs = inputs_of(model, padding="left" if family in DECODERS else "right")
+    inputs = {k: v for k, v in inputs.items() if k in ("input_ids", "attention_mask", "input_features")}
+    common = {"max_new_tokens": 12, "min_new_tokens": 12, "do_sample": False, "num_beams": beams, "pad_token_id": 0}
+    with nvib.reinterpret(model, prior_of(model)) as nv:
+        baseline = nv.generate(**inputs, **common)
+        with nv.regularised(regularisation(SETTINGS["all"])):
+            cached = nv.generate(**inputs, **common, output_scores=True, return_dict_in_generate=True)
+            plain = nv.generate(**inputs, **common, output_scores=True, return_dict_in_generate=True, use_cache=False)
+    assert torch.equal(cached.sequences, plain.sequences)
+    assert not torch.equal(cached.sequences, baseline)
+    for a, b in zip(cached.scores, plain.scores, strict=True):
+        seen = a.isfinite() & b.isfinite()  # a forbidden end token scores -inf
+        assert torch.equal(seen, a.isfinite())
+        scale = float(b[seen].max() - b[seen].min())
+        assert scale < 1e3
+        assert float((a - b)[seen].abs().max()) <= 1e-5 * scale
+
+
+def test_a_cache_that_does_not_know_the_prior_is_refused():
+    model = model_of("llama")
+    ids = torch.arange(3, 9)[None]
+    with nvib.reinterpret(model, prior_of(model)) as nv, nv.regularised(regularisation(SETTINGS["both"])):
+        first = model(input_ids=ids, use_cache=True)
+        with pytest.raises(nvib.NVError, match="pseudo-counts are unknown"):
+            model(input_ids=ids[:, :1], past_key_values=first.past_key_values)
+        with pytest.raises(nvib.NVError, match="static"):
+            nv.generate(input_ids=ids, cache_implementation="static")
+
+
+@pytest.mark.parametrize("use", GENERATING)
+def test_other_uses_generate_the_same_with_and_without_cache(use):
+    model = model_of(use)
+    prior = nvib.estimate_prior(model, [accepted(model, inputs_of(model, rows=4, length=12, seed=2))])
+    inputs = {"input_ids": torch.arange(3, 21).view(2, 9)}
+    common = {"max_new_tokens": 8, "min_new_tokens": 8, "do_sample": False, "pad_token_id": 0}
+    common |= {"output_logits": True, "return_dict_in_generate": True}
+    with nvib.reinterpret(model, prior) as nv:
+        baseline = torch.stack(nv.generate(**inputs, **common).logits)
+        with nv.regularised(regularisation(SETTINGS["all"])):
+            cached, plain = (nv.generate(**inputs, **common, use_cache=use_cache) for use_cache in (True, False))
+    assert torch.equal(cached.sequences, plain.sequences)
+    first, second = torch.stack(cached.logits), torch.stack(plain.logits)
+    scale = float(second.max() - second.min())
+    assert float((first - second).abs().max()) <= 1e-5 * scale
+    assert float((first - baseline).abs().max()) > 1e-2 * scale
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "bart", "qwen3"])
+def test_sampled_text_is_the_same_with_and_without_cache(family):
+    model = model_of(family)
+    ids = torch.arange(3, 21).view(2, 9)
+    common = {"max_new_tokens": 12, "min_new_tokens": 12, "do_sample": True, "temperature": 2.0, "pad_token_id": 0}
+    found = []
+    with nvib.reinterpret(model, prior_of(model)) as nv, nv.regularised(regularisation(SETTINGS["all"])):
+        for seed, use_cache in ((0, True), (0, False), (1, True)):
+            torch.manual_seed(seed)
+            found.append(nv.generate(input_ids=ids, **common, use_cache=use_cache))
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_prompt_lookup_gives_the_greedy_text(family):
+    model = model_of(family)
+    ids = torch.tensor([[5, 6, 7, 8, 5, 6, 7, 8, 5, 6]])
+    common = {"max_new_tokens": 12, "min_new_tokens": 12, "do_sample": False, "pad_token_id": 0}
+    with nvib.reinterpret(model, prior_of(model)) as nv, nv.regularised(regularisation(SETTINGS["all"])):
+        greedy = nv.generate(input_ids=ids, **common)
+        assert torch.equal(nv.generate(input_ids=ids, **common, prompt_lookup_num_tokens=3), greedy)

@@ -1,0 +1,147 @@
+"""Models by name: the three embedded ones, local folders, hub ids; and one sentence for whatever cannot be loaded."""
+
+import json
+import threading
+
+import pytest
+import torch
+import transformers
+
+import nvib
+from nvib.models import loading
+from tests.support import tiny
+from tests.support.folders import save
+from tests.support.forwards import sentence
+
+
+def test_a_loaded_model_is_in_evaluation_mode_and_takes_no_gradients(embedded):
+    assert not embedded.model.training
+    assert not any(parameter.requires_grad for parameter in embedded.model.parameters())
+    assert (embedded.device, embedded.dtype) == ("cpu", "float32")
+
+
+def test_similar_sentences_are_closer():
+    loaded = nvib.load("minilm")
+    batch = loaded.tokenizer(
+        ["A man is playing a guitar.", "Someone plays an instrument.", "The stock market fell sharply."],
+        return_tensors="pt", padding=True,
+    )  # fmt: skip
+    hidden = loaded.model(**batch).last_hidden_state  # [3, tokens, 384]
+    mask = batch["attention_mask"].unsqueeze(-1)
+    mean = torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
+    near, far = float(mean[0] @ mean[1]), float(mean[0] @ mean[2])
+    assert near > 0.5 > 0.2 > far
+
+
+@pytest.mark.parametrize("make", [tiny.bert, tiny.llama, tiny.bart])
+def test_a_folder_comes_back_as_it_was_saved(tmp_path, make):
+    torch.manual_seed(0)
+    model = make().eval()
+    loaded = nvib.load(str(save(tmp_path / "model", model)))
+    assert isinstance(loaded.model, type(model))
+    before, after = model.state_dict(), loaded.model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert loaded.tokenizer("the cat")["input_ids"] == [2, 3]
+    assert loaded.target_tokenizer is loaded.tokenizer
+    assert (loaded.prior, loaded.card) == (None, None)
+    batch = loaded.tokenizer("the cat sat", return_tensors="pt", return_token_type_ids=False)
+    torch.testing.assert_close(loaded.model(**batch)[0], model(**batch)[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_dtypes(bert, dtype):
+    loaded = nvib.load(str(bert), dtype=dtype)
+    assert loaded.dtype == dtype
+    assert torch.get_default_dtype() == torch.float32
+
+
+def test_threads_do_not_get_each_others_dtype(bert, tmp_path):
+    llama = save(tmp_path / "llama", tiny.llama())
+    wanted = [(str(path), dtype) for path in (bert, llama) for dtype in loading.DTYPES] * 3
+    got = [None] * len(wanted)
+
+    def one(number):
+        got[number] = nvib.load(wanted[number][0], dtype=wanted[number][1]).dtype
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(len(wanted))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == [dtype for _, dtype in wanted]
+    assert torch.get_default_dtype() == torch.float32
+
+
+def test_loading_leaves_the_logging_of_transformers_as_it_was(bert):
+    logging = transformers.utils.logging
+    before = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    nvib.load(str(bert))
+    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
+
+
+@pytest.mark.parametrize("make", [tiny.bert, tiny.llama, tiny.bart])
+def test_a_folder_without_a_tokenizer(tmp_path, make):
+    make().save_pretrained(tmp_path)
+    assert "tokenizer" in sentence(str(tmp_path))
+
+
+def test_broken_weights(bert):
+    content = (bert / "model.safetensors").read_bytes()
+    (bert / "model.safetensors").write_bytes(content[:-100])
+    text = sentence(str(bert))
+    assert "weights" in text
+    assert text.count(str(bert)) == 1
+
+
+def test_missing_weights_are_not_made_up(bert):
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(bert / "model.safetensors")
+    del tensors["encoder.layer.0.attention.self.query.weight"]
+    save_file(tensors, bert / "model.safetensors", metadata={"format": "pt"})
+    assert "encoder.layer.0.attention.self.query.weight" in sentence(str(bert))
+
+
+@pytest.mark.parametrize("kind", ["BertForMaskedLM", "BertForSequenceClassification", "BertModel"])
+def test_an_encoder_keeps_the_head_that_it_was_saved_with(kind, tmp_path):
+    made = getattr(transformers, kind)(tiny.bert().config).eval()
+    loaded = nvib.load(str(save(tmp_path, made)))
+    assert type(loaded.model).__name__ == kind
+    ids = torch.arange(1, 6)[None]
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded.model(ids)[0], made(ids)[0])
+
+
+def test_code_of_a_model_is_never_run(bert, tmp_path):
+    settings = json.loads((bert / "config.json").read_text())
+    settings |= {"model_type": "homemade", "auto_map": {"AutoConfig": "code.Config", "AutoModel": "code.Model"}}
+    (bert / "config.json").write_text(json.dumps(settings))
+    (bert / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    assert "code of its own" in sentence(str(bert))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_an_unknown_architecture(bert):
+    (bert / "config.json").write_text('{"model_type": "homemade"}')
+    assert "configuration" in sentence(str(bert))
+    (bert / "config.json").write_text("{")
+    assert "configuration" in sentence(str(bert))
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:", "cpu:0", "", "cuda:x"])
+def test_unknown_devices(device):
+    with pytest.raises(ValueError, match="device="):
+        nvib.load("g2p", device)
+
+
+def test_a_device_that_is_not_there():
+    assert "cuda:99" in sentence("g2p", device="cuda:99")
+
+
+def test_an_unknown_dtype():
+    with pytest.raises(ValueError, match="int8"):
+        nvib.load("g2p", dtype="int8")
+
+
+def test_auto_chooses_a_device():
+    assert nvib.load("g2p", "auto").device.partition(":")[0] in ("cpu", "cuda", "mps")

@@ -1,0 +1,84 @@
+"""Entering and leaving a reinterpretation: nothing is left behind, and threads do not disturb each other."""
+
+import gc
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+import nvib
+from nvib import hooks
+from tests.support.forwards import SETTINGS, output, regularisation
+from tests.support.tiny import (
+    FAMILIES,
+    inputs_of,
+    model_of,
+    prior_of,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_only_key_norms_are_experimental(family):
+    model = model_of(family)
+    with nvib.reinterpret(model, nvib.standard_normal_prior(model)) as nv:
+        assert bool(nv.experimental) == (family in ("qwen3", "gemma3"))
+
+
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_leaving_restores_the_model_bit_for_bit(family, implementation):
+    model = model_of(family)
+    model.set_attn_implementation(implementation)
+    prior, inputs = prior_of(model), inputs_of(model)
+    before = output(model(**inputs))
+    with nvib.reinterpret(model, prior) as nv:
+        inside = output(model(**inputs))
+        with nv.regularised(regularisation(SETTINGS["both"])):
+            changed = output(model(**inputs))
+    assert torch.equal(before, inside)
+    assert not torch.allclose(before, changed, atol=1e-3)
+    assert torch.equal(before, output(model(**inputs)))
+    assert model.config._attn_implementation == implementation
+    assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())
+
+
+def test_eight_threads_with_settings_of_their_own_get_what_each_gets_alone():
+    model = model_of("llama")
+    ids = torch.arange(3, 15)[None]
+    settings = [regularisation({"alpha": a, "sigma": s, "mu": 1.0}) for a in (0.0, 2.0) for s in (0.1, 0.3, 0.5, 0.6)]
+    with nvib.reinterpret(model, prior_of(model)) as nv:
+
+        def once(setting):
+            with nv.regularised(setting):
+                return model(input_ids=ids).logits
+
+        alone = [once(setting) for setting in settings]
+        with ThreadPoolExecutor(8) as pool:
+            together = list(pool.map(once, settings * 200))
+    for number, logits in enumerate(together):
+        assert torch.equal(logits, alone[number % len(settings)])
+
+
+def test_entering_and_leaving_a_thousand_times_leaves_nothing_behind():
+    model = model_of("bert")
+    prior, inputs, setting = prior_of(model), inputs_of(model), regularisation(SETTINGS["both"])
+    before = output(model(**inputs))
+
+    def once():
+        with nvib.reinterpret(model, prior) as nv, nv.regularised(setting):
+            model(**inputs)
+        return weakref.ref(nv)
+
+    left = [once() for _ in range(1000)]
+    gc.collect()
+    assert not [nv for nv in left if nv() is not None]
+    assert not hooks._OWNERS
+    assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())
+    assert torch.equal(before, output(model(**inputs)))
+
+
+def test_assisted_generation_is_refused():
+    model = model_of("llama")
+    with nvib.reinterpret(model, prior_of(model)) as nv, pytest.raises(nvib.NVError, match="leave out assistant_model"):
+        nv.generate(input_ids=torch.arange(3, 9)[None], assistant_model=model)

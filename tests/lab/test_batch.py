@@ -1,0 +1,48 @@
+"""The same comparison for a list of texts."""
+
+from dataclasses import replace
+
+import pytest
+
+from nvib import NVError
+from nvib.lab import EXAMPLES, observe
+from nvib.lab.view import outputs
+from nvib.lab.view.batch import MOST_ROWS, as_table, entries, go_through
+from nvib.lab.view.comparison import force, reference_ids
+
+
+@pytest.mark.parametrize("name", ["smollm2", "minilm", "g2p"])
+def test_a_list_is_the_same_comparison_for_each_text(name, benches):
+    bench, scenario = benches(name), replace(EXAMPLES[name], length=5)
+    prior = bench.priors.of(scenario)
+    lines = ["knight debt", "psychology" if name != "smollm2" else "the cat\tsat", "x " * 3000, "island"]
+    rows = list(go_through(bench, scenario, prior, entries("\n".join(lines))))
+    assert [bool(row.problem) for row in rows] == [False, False, True, False]
+    assert "\n" not in rows[2].problem
+    one = observe(bench, replace(scenario, text="knight debt", row=0)).output
+    found = rows[0].columns
+    if name == "smollm2":
+        assert found["KL, nats"] == pytest.approx(one.kl, rel=1e-3)
+        assert found["next, NV"] == one.tokens[int(one.regularised.argmax())]
+        ids = reference_ids(bench, "the cat", "sat")
+        wanted = force(bench, scenario, prior, "the cat", ids).totals
+        assert rows[1].columns["log p of the reference, NV"] == pytest.approx(wanted[1])
+    elif name == "minilm":
+        assert found["cosine to the own baseline"] == pytest.approx(one.moved[0], abs=1e-6)
+    else:
+        assert found["NV"] == " ".join(one.regularised)
+    frame = as_table(rows)
+    assert len(frame) == 4
+    assert frame["skipped"].str.len().gt(0).tolist() == [False, False, True, False]
+    if name == "minilm":
+        done = [0, 1, 3]
+        both = observe(bench, replace(scenario, text="\n".join(lines[n] for n in done))).output
+        told = frame["nearest, NV"].tolist()
+        near = [lines[done[n]] for n in outputs.neighbours(both.regularised)]
+        assert [told[n] for n in done] == near
+
+
+def test_a_list_may_not_be_endless():
+    assert entries("a\tb\n\n c ") == [("a", "b"), ("c", "")]
+    with pytest.raises(NVError, match="501 texts"):
+        entries("x\n" * (MOST_ROWS + 1))

@@ -1,0 +1,125 @@
+"""The command line: the same numbers as the app, and one sentence for what is wrong."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nvib import Prior
+from nvib.__main__ import main
+from nvib.lab import EXAMPLES, observe
+from nvib.lab.share import link
+from nvib.lab.share.fingerprint import fingerprint
+from nvib.lab.share.record import restore
+from tests.support.scenes import MODELS, assert_same
+
+SETTING = "decoder_sigma=0.4"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [({"--task": "x"}, "no task 'x'"), ({"--count": "2"}, "too few"), ({"--model": "minilm"}, "is for g2p"),
+     ({"--grid": "x=1"}, "'x' is not a control"), ({"--out": "no/such/folder.db"}, "cannot be opened as a sweep's"),
+     ({"--search": "best"}, "no search 'best'"), ({"--task": "own"}, "needs --model"),
+     ({"--search": "random", "--points": "0"}, "has 0 points"), ({"--task": "xsum", "--search": "grid", "--grid": ""},
+      "is a range"), ({"--task": "retrieval", "--grid": "decoder_sigma=0.1"}, "is of attention that this model lacks")],
+)  # fmt: skip
+def test_the_command_says_what_is_wrong(changes, sentence, capsys):
+    options = {"--task": "phonemes", "--count": "4", "--grid": SETTING, "--out": "no/such/folder.db"} | changes
+    assert main(["sweep", *(part for option in options.items() for part in option)]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert sentence in err.splitlines()[-1]
+
+
+WORDS = [("cat", "kˈæt"), ("dog", "dˈɔɡ"), ("hat", "hˈæt"), ("bat", "bˈæt"), ("mat", "mˈæt"), ("pat", "pˈæt")]
+
+
+def test_own_texts_on_the_command_line(tmp_path, capsys):
+    lines = [f'{{"text": "{word}", "target": "{said}"}}' for word, said in WORDS]
+    (tmp_path / "in.jsonl").write_text("\n".join([*lines, '{"text": "", "target": "x"}']), "utf-8")
+    (tmp_path / "out.csv").write_text(
+        "text,target\n" + "Zorp,zˈɔɹp\nblick,blˈɪk\nwug,wˈʌɡ\nfep,fˈɛp\nZorp,zˈɔɹp\n", "utf-8"
+    )
+    options = {"--task": "own", "--model": "g2p", "--inside": "in.jsonl", "--outside": "out.csv", "--out": "s.db"}
+    files = {key: str(tmp_path / value) if "." in value else value for key, value in options.items()}
+    said = [part for option in files.items() for part in option]
+    assert main(["sweep", *said, "--grid", "decoder_sigma=0.5"]) == 0
+    out, err = capsys.readouterr()
+    assert "1 in-domain text without letters: skipped." in err
+    assert "1 out-of-domain text given before: skipped." in err
+    assert "decoder_sigma=0.5\tout-of-domain\tout\tvalidation" in out
+    assert "decoder_sigma=0.5\tin-domain\tin\tvalidation" in out
+
+
+def told(capsys, *arguments):
+    status = main(list(arguments))
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_observe_prints_the_same_numbers(name, benches, capsys):
+    scenario = EXAMPLES[name]
+    options = [f"--{key.replace('_', '-')}={value}" for key, value in link.values(scenario).items()]
+    status, out, err = told(capsys, "observe", *options, "--json")
+    assert (status, err) == (0, "")
+    found = json.loads(out)
+    seen = observe(benches(name), scenario)
+    assert_same(seen, restore(found["observation"]), 1e-5)
+    assert found["fingerprint"] == fingerprint(seen)
+    assert found["revision"] == benches(name).shape.revision
+    assert ("comparison" in found) == (name != "minilm")
+
+
+def test_observe_takes_a_link_or_a_file_and_tells_of_other_numbers(tmp_path, benches, capsys):
+    scenario = EXAMPLES["minilm"]
+    seen = observe(benches("minilm"), scenario)
+    path = tmp_path / "s.json"
+    path.write_text(link.to_json(scenario, link.Made(fingerprint(seen))))
+    status, out, err = told(capsys, "observe", "--scenario", str(path))
+    assert (status, err) == (0, "")
+    assert f"{float(seen.output.moved.mean()):.6g}" in out
+    other = fingerprint(observe(benches("minilm"), replace(scenario, encoder_sigma=0.9)))
+    query = "&".join(f"{key}={value}" for key, value in (link.values(scenario) | {"v": "2", "fp": other}).items())
+    status, out, err = told(capsys, "observe", "--link", f"https://host/Explore?{query.replace(chr(10), '%0A')}")
+    assert status == 0
+    assert "Differs from the link: mean cosine" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["observe", "--model", "nonsense", "--text", "x"], "nonsense"),
+        (["observe", "--model", "minilm", "--text", ""], "The text is empty"),
+        (["observe", "--model", "minilm", "--text", "a", "--encoder-sigma", "x"], "--encoder-sigma 'x' is not a legal"),
+        (["observe", "--model", "minilm", "--text", "a", "--layer", "7"], "Layer 7 does not exist"),
+        (["observe", "--scenario", "no-such.json"], "no-such.json"),
+        (["observe", "--scenario", "no-such.json", "--link", "x"], "give one of them"),
+        (["prior", "--model", "minilm", "--texts", "no-such.txt", "--out", "p.safetensors"], "no-such.txt"),
+    ],
+)
+def test_the_command_line_says_what_is_wrong_in_one_sentence(arguments, sentence, capsys):
+    status, out, err = told(capsys, *arguments)
+    assert (status, out) == (1, "")
+    assert sentence in err
+    assert err.count("\n") == 1
+
+
+def test_a_prior_from_the_command_line(tmp_path, benches, capsys):
+    source, target = tmp_path / "t.txt", tmp_path / "p.safetensors"
+    source.write_text("The cat sat on the mat.\nIt rained.\n")
+    assert told(capsys, "prior", "--model", "minilm", "--texts", str(source), "--out", str(target))[0] == 0
+    wanted = benches("minilm").priors.estimate(["The cat sat on the mat.", "It rained."], "x")
+    made = Prior.load(target)
+    for layer in range(6):
+        np.testing.assert_allclose(made.of("encoder", layer).mean, wanted.of("encoder", layer).mean, atol=1e-6)
+    assert told(capsys, "prior", "--model", "minilm", "--texts", str(source), "--out", str(tmp_path / "no" / "p"))[0]
+
+
+def test_the_module_runs():
+    done = subprocess.run([sys.executable, "-m", "nvib", "models"], capture_output=True, text=True, check=True)
+    assert [line.split()[0] for line in done.stdout.splitlines()] == MODELS

@@ -1,0 +1,57 @@
+"""A sweep's file."""
+
+import sqlite3
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+from nvib import NVError
+from nvib.lab import Scenario
+from nvib.lab.sweep.run import Store, name_of, sweep
+from nvib.lab.sweep.tasks import VALIDATION, task
+from tests.support.scenes import Known, plan_of, pretended, small
+
+
+def test_a_store_of_something_else_is_one_sentence(tmp_path):
+    path = tmp_path / "s.db"
+    Store(path, small(), "1").close()
+    with pytest.raises(NVError, match="another task, text or model"):
+        Store(path, small(), "2")
+    with pytest.raises(NVError, match="another task, text or model"):
+        Store(path, task("phonemes", 10), "1")
+    with closing(sqlite3.connect(tmp_path / "other.db")) as db:
+        db.execute("create table sums (x)")
+        db.execute("create table mine (x)")
+    with pytest.raises(NVError, match="holds something else than a sweep"):
+        Store(tmp_path / "other.db", small(), "1")
+    (tmp_path / "t.db").write_text("this is no database, and it is long enough to be one " * 20)
+    with pytest.raises(NVError, match="cannot be opened as a sweep's"):
+        Store(tmp_path / "t.db", small(), "1")
+
+
+def test_two_sweeps_into_one_file_agree(benches, tmp_path):
+    store = Store(tmp_path / "s.db", small(), "1")
+    place = ("{}", "words", VALIDATION)
+    store.put(place, np.array([[1.0, 2.5], [3.0, 4.0]]))
+    store.put(place, np.array([[9.0, 9.0], [9.0, 9.0]]))  # another was faster
+    assert store.get(place).tolist() == [[1.0, 2.5], [3.0, 4.0]]
+
+
+def test_a_file_that_can_no_longer_be_written_is_one_sentence(benches, tmp_path):
+    """Another process may remove it, or the disk may be full."""
+    path = tmp_path / "s.db"
+    bench, made = pretended(benches, Known())
+
+    def gone(done, count):
+        if done == 3:
+            path.unlink()
+
+    with pytest.raises(NVError, match=r"cannot be written \(.*\)\."):
+        sweep(bench, plan_of("decoder_sigma=0.1,0.2", chosen_task=made), path, gone)
+
+
+def test_names_tell_points_apart():
+    found = {name_of(Scenario(model="g2p", decoder_sigma=s, decoder_alpha=a)) for s in (0.0, 0.2) for a in (0.0, 1.0)}
+    assert len(found) == 4
+    assert name_of(Scenario(model="g2p")) == "{}"

@@ -1,0 +1,44 @@
+"""Files as texts."""
+
+import pytest
+
+from nvib import NVError
+from nvib.lab.uploads import texts
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "expected"),
+    [
+        ("a.txt", "one\n\n two \r\nthree", ["one", "two", "three"]),
+        ("a.TXT", "\ufeffone", ["one"]),
+        ("a.csv", 'id,text\n1,"one, with comma"\n2,\n3,"two\nlines"\n', ["one, with comma", "two\nlines"]),
+        ("a.csv", "text\nNA\n1.50\n", ["NA", "1.50"]),
+        ("a.jsonl", '{"text": "one"}\n{"text": "zwei ü"}\n{"other": 1}\n', ["one", "zwei ü"]),
+    ],
+)
+def test_texts_of_a_file(name, data, expected):
+    assert texts(name, data.encode()) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "sentence"),
+    [
+        ("a.pdf", b"x", "none of .txt, .csv and .jsonl"),
+        ("a", b"x", "none of"),
+        ("a.txt", b"", "holds no text"),
+        ("a.txt", b"caf\xe9", "not UTF-8 at byte 3"),
+        ("a.csv", b"id\n1\n", "no column 'text'"),
+        ("a.csv", b"", "cannot be read"),
+        ("a.csv", b'text\n"open', "cannot be read"),
+        ("a.jsonl", b"{", "cannot be read"),
+        ("a.jsonl", b'{"text": 5}', "holds no text"),
+        ("a.jsonl", b"[1, 2]", "no column 'text'"),
+        ("a.txt", b"x\n" * 20_001, "20,001 texts"),
+        ("n" * 500 + ".txt", b"", "holds no text"),
+    ],
+)
+def test_a_file_without_texts_is_one_sentence(name, data, sentence):
+    with pytest.raises(NVError, match=sentence) as told:
+        texts(name, data)
+    assert "\n" not in str(told.value)
+    assert len(str(told.value)) < 300

@@ -1,0 +1,41 @@
+"""Checkpoints saved into folders, and where the repository is."""
+
+from pathlib import Path
+
+import torch
+import transformers
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+
+from tests.support import tiny
+
+ROOT = Path(__file__).parents[2]
+
+
+WORDS = ["[PAD]", "[UNK]", "the", "cat", "sat", "on", "mat"]
+
+
+def save_tokenizer(folder):
+    tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]"
+    ).save_pretrained(folder)
+
+
+def save(folder, model):
+    model.save_pretrained(folder)
+    save_tokenizer(folder)
+    return folder
+
+
+def encoder_folder(folder, kind, **changes):
+    """A folder with a tiny encoder of a class of transformers, head and mask token included."""
+    torch.manual_seed(0)
+    kind(tiny.bert_config(vocab_size=len(WORDS) + 1, **changes)).save_pretrained(folder)
+    save_tokenizer(folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"mask_token": "[MASK]"})
+    tokenizer.save_pretrained(folder)
+    return str(folder)

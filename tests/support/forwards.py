@@ -1,0 +1,100 @@
+"""Settings, and what a forward gives, for models of every family."""
+
+import inspect
+import math
+
+import pytest
+import torch
+
+import nvib
+from tests.support.tiny import (
+    DECODERS,
+    ENCODER_DECODERS,
+    ENCODERS,
+)  # fmt: skip
+
+SEQ2SEQ_FIELDS = {"encoder": "encoder_attentions", "cross": "cross_attentions", "decoder": "decoder_attentions"}
+
+
+FIELDS = (
+    {family: {"encoder": "attentions"} for family in ENCODERS}
+    | {family: {"decoder": "attentions"} for family in DECODERS}
+    | dict.fromkeys(ENCODER_DECODERS, SEQ2SEQ_FIELDS)
+)
+
+
+SETTINGS = {
+    "variance": {"alpha": math.inf, "sigma": 0.4, "mu": 1.0},
+    "prior": {"alpha": 1.0, "sigma": 0.0, "mu": 1.0},
+    "both": {"alpha": 0.5, "sigma": 0.3, "mu": 1.0, "protected": 1},
+    "mean": {"alpha": math.inf, "sigma": 0.0, "mu": 0.6},
+    "all": {
+        "alpha": {"encoder": 2.0, "cross": -1.0, "decoder": 0.0},
+        "sigma": {"encoder": 0.2, "cross": 0.9, "decoder": 0.5},
+        "mu": 0.7,
+        "protected": 2,
+        "prior_mean_scale": 1.5,
+        "prior_variance_scale": 0.5,
+        "pseudo_count_shift": -1.0,
+    },
+    "one layer": {"alpha": 0.0, "sigma": 0.5, "mu": 1.0, "layers": {"encoder": {1}, "cross": {0}, "decoder": {1}}},
+}
+
+
+def regularisation(setting):
+    def value(name, kind):
+        return setting[name][kind] if isinstance(setting[name], dict) else setting[name]
+
+    rest = {k: v for k, v in setting.items() if k not in ("alpha", "sigma", "mu")}
+    temperatures = {
+        kind: nvib.Temperature(value("alpha", kind), value("sigma", kind), setting["mu"]) for kind in nvib.KINDS
+    }
+    return nvib.Regularisation(**temperatures, **rest)
+
+
+def real_tokens(inputs):
+    """Which source tokens are no padding, [B, N]: those of an image or a sound all are."""
+    if "attention_mask" in inputs:
+        return inputs["attention_mask"].bool()
+    rows = len(next(iter(inputs.values())))
+    return torch.ones(rows, 10, dtype=torch.bool)  # 9 patches and the class token, or 10 frames
+
+
+def output(out):
+    return out.logits if "logits" in out else out.last_hidden_state
+
+
+ROTARY = ("llama", "qwen2", "qwen2 sliding", "qwen3", "gemma3")
+
+
+def accepted(model, inputs):
+    """The inputs that this model's forward takes."""
+    return {name: x for name, x in inputs.items() if name in inspect.signature(model.forward).parameters}
+
+
+def entropy(p):
+    """In nats, of rows [..., K]; 0 log 0 = 0."""
+    return -(p * torch.where(p > 0, p, torch.ones_like(p)).log()).sum(-1)
+
+
+def jensen_shannon(p, q):
+    """The root of the divergence in bits."""
+    divergence = entropy((p + q) / 2) - entropy(p) / 2 - entropy(q) / 2
+    return (divergence / math.log(2)).clamp(min=0).sqrt()
+
+
+FIELDS = {"encoder": "encoder_attentions", "cross": "cross_attentions", "decoder": "decoder_attentions"}
+
+
+SETTINGS = range(4)
+
+
+def sentence(name, **options):
+    """What NVError says of a name, checked to be one sentence."""
+    with pytest.raises(nvib.NVError) as caught:
+        nvib.load(name, **options)
+    text = str(caught.value)
+    assert text.endswith(".")
+    assert "\n" not in text
+    assert len(text) < 400
+    return text
