@@ -94,7 +94,12 @@ class Hooks:
                     f"The attention implementation {self._before!r} is not supported; load with 'sdpa' or 'eager'."
                 )
             self._handles = [handle for site in self.sites for handle in self._hooked(site)]
-            self._handles.append(self.model.register_forward_pre_hook(self._note_request, with_kwargs=True))
+            # Functions, for a copy of the model takes its hooks along, and what they belong to cannot be copied.
+            self._handles.append(
+                self.model.register_forward_pre_hook(
+                    lambda _m, _args, kwargs: self._note_request(kwargs), with_kwargs=True
+                )
+            )
             self._dispatch(REGISTERED[self._before])
 
     def remove(self) -> None:
@@ -159,7 +164,7 @@ class Hooks:
 
     # The hooks, in the order of a layer
 
-    def _note_request(self, _model: nn.Module, _args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _note_request(self, kwargs: dict[str, Any]) -> None:
         """OPT's and GPT-2's layers do not pass on that the caller wants attention weights."""
         self.passing.wants_weights = bool(kwargs.get("output_attentions"))
 

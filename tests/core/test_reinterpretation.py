@@ -1,6 +1,8 @@
 """Entering and leaving a reinterpretation: nothing is left behind, and threads do not disturb each other."""
 
 import gc
+import subprocess
+import sys
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,6 +11,7 @@ import torch
 
 import nvib
 from nvib import hooks
+from tests.support.folders import ROOT
 from tests.support.forwards import SETTINGS, output, regularisation
 from tests.support.tiny import (
     FAMILIES,
@@ -82,3 +85,27 @@ def test_assisted_generation_is_refused():
     model = model_of("llama")
     with nvib.reinterpret(model, prior_of(model)) as nv, pytest.raises(nvib.NVError, match="leave out assistant_model"):
         nv.generate(input_ids=torch.arange(3, 9)[None], assistant_model=model)
+
+
+OPEN = """
+import contextlib, nvib
+from tests.support.tiny import inputs_of, model_of
+model = model_of("llama")
+nv = nvib.reinterpret(model, nvib.standard_normal_prior(model))
+setting = nvib.Regularisation(decoder=nvib.Temperature(alpha=1.0))
+"""
+WAYS = {
+    "alone": "nv.__enter__()",
+    "with a setting": "nv.__enter__(); inside = nv.regularised(setting); inside.__enter__()",
+    "on a stack": "stack = contextlib.ExitStack(); [stack.enter_context(c) for c in (nv, nv.regularised(setting))]",
+    "with a capture": "nv.__enter__(); seen = nvib.capture(); seen.__enter__(); model(**inputs_of(model))",
+    "in a generator": "def g():\n  with nv, nv.regularised(setting), nvib.capture():\n    yield\nk = g(); next(k)",
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_program_that_ends_inside_prints_nothing(way):
+    ended = subprocess.run(
+        [sys.executable, "-c", OPEN + WAYS[way]], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert (ended.stdout, ended.stderr) == ("", "")

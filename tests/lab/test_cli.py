@@ -95,7 +95,10 @@ def test_observe_takes_a_link_or_a_file_and_tells_of_other_numbers(tmp_path, ben
     [
         (["observe", "--model", "nonsense", "--text", "x"], "nonsense"),
         (["observe", "--model", "minilm", "--text", ""], "The text is empty"),
-        (["observe", "--model", "minilm", "--text", "a", "--encoder-sigma", "x"], "--encoder-sigma 'x' is not a legal"),
+        (
+            ["observe", "--model", "minilm", "--text", "a", "--encoder-sigma", "x"],
+            "--encoder-sigma: encoder_sigma='x' is not a legal value; give a number from 0",
+        ),
         (["observe", "--model", "minilm", "--text", "a", "--layer", "7"], "Layer 7 does not exist"),
         (["observe", "--scenario", "no-such.json"], "no-such.json"),
         (["observe", "--scenario", "no-such.json", "--link", "x"], "give one of them"),

@@ -124,8 +124,8 @@ def test_the_edits_lead_from_one_text_to_the_other(benches):
 
 
 def test_a_comparison_is_json_as_it_stands(benches):
-    from nvib.lab.share.record import plain
+    from nvib.lab.share.record import jsonable
 
     bench = benches("g2p")
-    found = plain(compare(bench, WORD, bench.priors.of(WORD)))
+    found = jsonable(compare(bench, WORD, bench.priors.of(WORD)))
     assert json.loads(json.dumps(found, allow_nan=False))["outputs"]["baseline"][0] == found["outputs"]["baseline"][0]

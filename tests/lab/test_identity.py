@@ -14,9 +14,8 @@ def test_identity_holds_on_real_models(benches, name):
 
 
 def test_a_broken_identity_is_red(benches, monkeypatch):
-    import nvib.lab.proof as module
-
     from nvib import Regularisation, Temperature
+    from nvib.lab.view import identity as module
 
     wrong = Regularisation(encoder=Temperature(alpha=5.0, sigma=0.1))
     monkeypatch.setattr(module, "Regularisation", lambda: wrong)

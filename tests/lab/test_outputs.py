@@ -9,12 +9,12 @@ from nvib.lab import Bench, Scenario
 from nvib.lab.view import outputs
 from nvib.lab.view.forwards import both_sides
 from tests.support.folders import encoder_folder
-from tests.support.scenes import SHORT
+from tests.support.scenes import TREATY
 
 
 def test_next_tokens_have_the_ranks_of_a_sorted_vocabulary(benches):
     bench = benches("smollm2")
-    before, after = both_sides(bench, SHORT)
+    before, after = both_sides(bench, TREATY)
     found = outputs.next_token_of(bench, before.output, after.output)
     assert list(found.tokens) != sorted(found.tokens)
     for side, ranks, values in (

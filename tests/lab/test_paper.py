@@ -11,7 +11,6 @@ import torch
 from datasets import load_dataset
 from torchmetrics.functional.text import bleu_score, rouge_score
 
-import nvib
 from nvib import NVError
 from nvib.__main__ import main
 from nvib.lab import Bench, Scenario
@@ -21,6 +20,7 @@ from nvib.lab.sweep.paper import PAPER, Published, Source
 from nvib.lab.sweep.run import Plan, read_findings, sweep
 from nvib.lab.sweep.space import space
 from nvib.lab.sweep.tasks import VALIDATION
+from nvib.models.catalogue import resolve
 from tests.support import tiny
 from tests.support.folders import WORDS, save
 
@@ -158,7 +158,7 @@ def test_published_ranges_are_searched(name):
                                                    for what in ("alpha", "sigma")}  # fmt: skip
     assert all(axis.low < axis.high and not axis.values for axis in ranges.axes)
     assert PAPER[name].measure is (SUMMARIES if name in ("xsum", "cnn") else TRANSLATIONS)
-    assert nvib.lab.link.resolve(PAPER[name].model) == PAPER[name].model
+    assert resolve(PAPER[name].model) == PAPER[name].model
 
 
 def test_a_marian_model_is_measured_too(tmp_path):

@@ -86,9 +86,6 @@ def jensen_shannon(p, q):
 FIELDS = {"encoder": "encoder_attentions", "cross": "cross_attentions", "decoder": "decoder_attentions"}
 
 
-SETTINGS = range(4)
-
-
 def sentence(name, **options):
     """What NVError says of a name, checked to be one sentence."""
     with pytest.raises(nvib.NVError) as caught:

@@ -1,5 +1,6 @@
 """Short scenarios of the embedded models, and their float64 results."""
 
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
 
 import numpy as np
@@ -90,20 +91,18 @@ class Pretended:
     def __init__(self, shape):
         self.shape = shape
         self.setting = Scenario()
+        self.priors = self
 
-    def prior(self, scenario):
+    def of(self, scenario):
+        """As `Priors.of`."""
         return scenario
 
-    def regularised(self, scenario, prior):
-        from contextlib import contextmanager
-
-        @contextmanager
-        def active():
-            self.setting = scenario
-            yield
-            self.setting = Scenario()
-
-        return active()
+    @contextmanager
+    def under(self, scenario, prior):
+        """As `Bench.under`."""
+        self.setting = scenario
+        yield
+        self.setting = Scenario()
 
 
 def pretended(benches, known):

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_utils import AttentionInterface
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 KINDS = ("encoder", "cross", "decoder")
 IDENTITY = {"mu": 1.0, "alpha": math.inf, "sigma": 0.0}
 

@@ -1,0 +1,82 @@
+"""What is kept: within its budget, the latest first, and made once."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from nvib.memory import Memory
+
+
+def never():
+    raise AssertionError("made again")
+
+
+def test_the_least_recently_used_goes_first():
+    gone = []
+    kept = Memory(10, size=len, release=gone.append)
+    for word in ("four", "five", "twelve"):
+        assert kept.get(word, lambda word=word: word) == word
+        kept.get("four", never)  # used again, so it stays
+    assert gone == ["five"]
+    assert "four" in kept
+    assert "twelve" in kept
+    assert "five" not in kept
+
+
+def test_what_is_larger_than_the_budget_is_kept_alone():
+    kept = Memory(3, size=len)
+    kept.get("a", lambda: "a")
+    kept.get("long", lambda: "a long one")
+    assert kept.get("long", never) == "a long one"
+    assert "a" not in kept
+
+
+def test_without_sizes_values_are_counted():
+    kept = Memory(2)
+    for n in range(3):
+        kept.get(n, lambda n=n: n)
+    assert [n in kept for n in range(3)] == [False, True, True]
+    kept.clear()
+    assert not any(n in kept for n in range(3))
+
+
+def test_two_who_ask_for_the_same_compute_it_once():
+    kept, begun, may_end, made = Memory(2), threading.Event(), threading.Event(), []
+
+    def make():
+        begun.set()
+        assert may_end.wait(30)
+        made.append("value")
+        return made[-1]
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(kept.get, "key", make)
+        assert begun.wait(30)
+        second = pool.submit(kept.get, "key", never)
+        assert kept.get("other", lambda: 1) == 1  # nobody waits for another key
+        may_end.set()
+        assert (first.result(30), second.result(30)) == ("value", "value")
+    assert made == ["value"]
+
+
+def test_who_waited_for_one_that_gave_up_makes_it():
+    kept, begun, may_end = Memory(2), threading.Event(), threading.Event()
+
+    def give_up():
+        begun.set()
+        assert may_end.wait(30)
+        raise KeyboardInterrupt  # as Streamlit's own signals, no Exception
+
+    def first():
+        with pytest.raises(KeyboardInterrupt):
+            kept.get("key", give_up)
+
+    with ThreadPoolExecutor(2) as pool:
+        gave_up = pool.submit(first)
+        assert begun.wait(30)
+        waiting = pool.submit(kept.get, "key", lambda: "made")
+        may_end.set()
+        gave_up.result(30)
+        assert waiting.result(30) == "made"
+    assert kept.get("key", never) == "made"
