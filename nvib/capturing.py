@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 
 import torch
@@ -17,8 +17,11 @@ Place = tuple[str, int]
 Wanted = Mapping[str, Collection[int] | Mapping[int, Collection[int] | None]]
 
 
+_CAPTURE: ContextVar[Capture | None] = ContextVar("nvib_capture", default=None)
+
+
 @dataclass
-class Capture:
+class Capture(AbstractContextManager["Capture"]):
     """What the forwards inside `capture` left behind, by (kind, layer). A later forward replaces an earlier one.
 
     For the places in `maps` alone: attention [B, H, Q, N + 1] float32, the prior in column 0 (zeros without it),
@@ -45,6 +48,13 @@ class Capture:
     log_alpha: dict[Place, torch.Tensor] = field(default_factory=dict)
     distance: dict[Place, torch.Tensor] = field(default_factory=dict)
 
+    def __enter__(self) -> Capture:
+        self._token: Token[Capture | None] = _CAPTURE.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._token.var.reset(self._token)
+
     def note(self, place: Place, scores: Scores, layer: Layer | None, baseline: Scores | None = None) -> None:
         """Keep what was asked for of one layer's attention; layer: None for a step of a generation."""
         wanted = place[1] in self.maps.get(place[0], ())
@@ -70,25 +80,14 @@ class Capture:
         return before.scores
 
 
-_CAPTURE: ContextVar[Capture | None] = ContextVar("nvib_capture", default=None)
-
-
-@contextmanager
-def capture(
-    maps: Wanted | None = None, *, against: Capture | None = None, comparable: bool = False
-) -> Iterator[Capture]:
+def capture(maps: Wanted | None = None, *, against: Capture | None = None, comparable: bool = False) -> Capture:
     """Collect from the forwards of this context: `with nvib.capture({"decoder": {3}}) as seen: model(...)`.
 
     maps: layers by kind whose attention maps are kept, {"decoder": {3: [0, 5]}} for some of the heads only.
     comparable: keep each layer's states, queries and keys (no maps), so that a later capture can be measured
     `against` this one. Works for reinterpreted models, regularised or not; safe in threads.
     """
-    seen = Capture(_by_heads(maps or {}), against, comparable)
-    token = _CAPTURE.set(seen)
-    try:
-        yield seen
-    finally:
-        _CAPTURE.reset(token)
+    return Capture(_by_heads(maps or {}), against, comparable)
 
 
 def _by_heads(maps: Wanted) -> dict[str, dict[int, list[int] | None]]:

@@ -43,7 +43,7 @@ class _Inside(AbstractContextManager[None]):
         self._token: Token[Mapping[object, Setting]] = _ACTIVE.set({**around, **self._change})
 
     def __exit__(self, *_: object) -> None:
-        _ACTIVE.reset(self._token)
+        self._token.var.reset(self._token)
 
 
 def active(owner: object, setting: Setting) -> AbstractContextManager[None]:

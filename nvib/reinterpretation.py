@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
@@ -20,6 +21,8 @@ from nvib.settings import Regularisation
 class Reinterpretation(AbstractContextManager["Reinterpretation"]):
     """A model made ready for NV attention, for the length of a `with`. Made by `reinterpret`."""
 
+    _ending = staticmethod(sys.is_finalizing)
+
     def __init__(self, model: nn.Module, prior: Prior) -> None:
         self.model = model
         self.prior = prior
@@ -32,7 +35,8 @@ class Reinterpretation(AbstractContextManager["Reinterpretation"]):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._hooks.remove()
+        if not self._ending():  # or the parts of transformers that it needs may be gone already
+            self._hooks.remove()
 
     @property
     def experimental(self) -> str | None:

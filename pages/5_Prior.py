@@ -93,8 +93,5 @@ for column, (title, distances) in zip(st.columns(2), distances_of.items(), stric
         title=f"{title}: distance to the prior",
     )
 for title, distances in distances_of.items():
-    draw.table_behind(
-        f"distance-{title[:4]}", f"{title}: distances as a table",
-        partial(distances_table, distances),
-    )  # fmt: skip
+    draw.table_behind(f"distance-{title[:4]}", f"{title}: distances as a table", partial(distances_table, distances))
 share.toolbar("Prior", bench.shape, scenario, seen)

@@ -44,9 +44,8 @@ class Scenario:
     decoder_alpha: float = declare("setting", math.inf, ALPHA, ALPHA_HELP)
     decoder_sigma: float = declare("setting", 0.0, SIGMA, SIGMA_HELP)
     mu: float = declare(
-        "setting", 1.0, Number(0, 1),
-        "μₙ = τμ·xₙ + (1 − τμ)·μₚ: the share of the token that is kept. 1 is identity.",
-    )  # fmt: skip
+        "setting", 1.0, Number(0, 1), "μₙ = τμ·xₙ + (1 − τμ)·μₚ: the share of the token that is kept. 1 is identity."
+    )
     encoder_layers: str = declare("setting", "", LAYERS, LAYERS_HELP)
     cross_layers: str = declare("setting", "", LAYERS, LAYERS_HELP)
     decoder_layers: str = declare("setting", "", LAYERS, LAYERS_HELP)

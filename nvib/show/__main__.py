@@ -41,7 +41,7 @@ def check_port(address: str | None, port: int) -> None:
         raise NVError(f"There is no port {port}; choose one up to {HIGHEST}: nvib serve --server.port 8501.") from None
     except OSError as error:
         if error.errno in (errno.EADDRINUSE, errno.EACCES):
-            other = _free(address, port)
+            other = min(max(port + 1, 1024), HIGHEST)  # below 1024 not everyone may have one
             why = "is in use" if error.errno == errno.EADDRINUSE else "may not be opened"
             raise NVError(
                 f"Port {port} {why}; choose another one: nvib serve --server.port {other}, or make run PORT={other}."
@@ -60,17 +60,6 @@ def _listen(address: str | None, port: int) -> None:
     family = socket.AF_INET6 if both or ":" in (address or "") else socket.AF_INET
     with closing(socket.create_server((address or "", port), family=family, dualstack_ipv6=both)):
         pass
-
-
-def _free(address: str | None, port: int) -> int:
-    """The next port that can be had, from 1024 on, where anyone may have one."""
-    for other in range(max(port + 1, 1024), HIGHEST + 1):
-        try:
-            _listen(address, other)
-        except OSError:
-            continue
-        return other
-    return 0  # any one that the system has
 
 
 def serve(arguments: list[str]) -> int:

@@ -5,7 +5,7 @@ import sys
 
 import nvib
 from nvib.models import catalogue, loading
-from tests.support.forwards import sentence
+from tests.support.folders import sentence
 
 
 def test_a_card_describes_the_model_that_is_loaded(embedded):

@@ -11,7 +11,7 @@ import torch
 import nvib
 from nvib.models import hub
 from tests.support import tiny
-from tests.support.forwards import sentence
+from tests.support.folders import sentence
 
 
 def test_the_revision_of_a_folder_tells_two_trainings_apart(bert):

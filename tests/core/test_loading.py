@@ -10,8 +10,7 @@ import transformers
 import nvib
 from nvib.models import loading
 from tests.support import tiny
-from tests.support.folders import save
-from tests.support.forwards import sentence
+from tests.support.folders import save, sentence
 
 
 def test_a_loaded_model_is_in_evaluation_mode_and_takes_no_gradients(embedded):

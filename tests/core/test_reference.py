@@ -4,11 +4,11 @@ import pytest
 import torch
 
 import nvib
-from tests.support.forwards import FIELDS
 from tests.support.textbook import reference
 
 BAR = 1e-4
 SETTINGS = range(4)
+FIELDS = {"encoder": "encoder_attentions", "cross": "cross_attentions", "decoder": "decoder_attentions"}
 
 
 @pytest.fixture(scope="module", params=["bart", "marian"])

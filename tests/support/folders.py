@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 import transformers
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
+import nvib
 from tests.support import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -39,3 +41,14 @@ def encoder_folder(folder, kind, **changes):
     tokenizer.add_special_tokens({"mask_token": "[MASK]"})
     tokenizer.save_pretrained(folder)
     return str(folder)
+
+
+def sentence(name, **options):
+    """What NVError says of a name, checked to be one sentence."""
+    with pytest.raises(nvib.NVError) as caught:
+        nvib.load(name, **options)
+    text = str(caught.value)
+    assert text.endswith(".")
+    assert "\n" not in text
+    assert len(text) < 400
+    return text

@@ -3,7 +3,6 @@
 import inspect
 import math
 
-import pytest
 import torch
 
 import nvib
@@ -81,17 +80,3 @@ def jensen_shannon(p, q):
     """The root of the divergence in bits."""
     divergence = entropy((p + q) / 2) - entropy(p) / 2 - entropy(q) / 2
     return (divergence / math.log(2)).clamp(min=0).sqrt()
-
-
-FIELDS = {"encoder": "encoder_attentions", "cross": "cross_attentions", "decoder": "decoder_attentions"}
-
-
-def sentence(name, **options):
-    """What NVError says of a name, checked to be one sentence."""
-    with pytest.raises(nvib.NVError) as caught:
-        nvib.load(name, **options)
-    text = str(caught.value)
-    assert text.endswith(".")
-    assert "\n" not in text
-    assert len(text) < 400
-    return text

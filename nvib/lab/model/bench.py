@@ -129,9 +129,7 @@ class Bench:
     def truncated(self, texts: Sequence[str], longest: int | None = None) -> Batch:
         """Token ids and attention mask [texts, tokens], cut where a text is longer than `longest` or the cap."""
         cap = min(longest or self.longest, self.longest)
-        encoded = self.loaded.tokenizer(
-            list(texts), return_tensors="pt", padding=True, truncation=True, max_length=cap
-        )  # fmt: skip
+        encoded = self.loaded.tokenizer(list(texts), return_tensors="pt", padding=True, truncation=True, max_length=cap)
         return {name: encoded[name].to(self.model.device) for name in ("input_ids", "attention_mask")}
 
     # Generated text

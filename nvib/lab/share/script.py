@@ -53,9 +53,7 @@ with torch.inference_mode(), nvib.reinterpret(loaded.model, prior) as nv:
 {then}        with nvib.capture(places, against=before) as after:
             regularised = loaded.model(**{batch})
 """
-BATCHES = {
-    "next token": "inputs", "generated text": "forced", "similarity": "inputs, output_hidden_states=True",
-}  # fmt: skip
+BATCHES = {"next token": "inputs", "generated text": "forced", "similarity": "inputs, output_hidden_states=True"}
 GREEDY = "forced, ids = greedy(nv, inputs)\n", "answer = greedy(nv, inputs)[1]\n"
 
 MAPS = '''source = inputs["attention_mask"][row].bool()  # [tokens], padding left out

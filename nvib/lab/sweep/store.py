@@ -36,8 +36,9 @@ def file_name(task: Task, revision: str) -> str:
 
 def name_of(scenario: Scenario) -> str:
     """A point's name in the store: what is not neutral in it."""
-    return json.dumps({name: written(value) for name, value in scenario.changed().items() if name not in INPUT},
-                      sort_keys=True)  # fmt: skip
+    return json.dumps(
+        {name: written(value) for name, value in scenario.changed().items() if name not in INPUT}, sort_keys=True
+    )
 
 
 class Store:

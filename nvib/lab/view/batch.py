@@ -69,8 +69,9 @@ def as_table(rows: Sequence[Row]) -> pd.DataFrame:
             nearest = neighbours(cosine)
             frame.loc[embedded, f"nearest, {side}"] = [rows[embedded[n]].text for n in nearest]
             frame.loc[embedded, f"its cosine, {side}"] = cosine[np.arange(len(nearest)), nearest]
-        frame["nearest changed"] = ["yes" if a != b else "" for a, b in zip(*(frame[f"nearest, {s}"] for s in SIDES),
-                                                                           strict=True)]  # fmt: skip
+        frame["nearest changed"] = [
+            "yes" if a != b else "" for a, b in zip(*(frame[f"nearest, {s}"] for s in SIDES), strict=True)
+        ]
     if any(row.problem for row in rows):
         frame["skipped"] = [row.problem for row in rows]
     return frame
@@ -121,5 +122,4 @@ def _similarity(bench: Bench, scenario: Scenario, prior: Prior) -> Row:
         after = bench.hidden_states(batch)[0]
     pooled = outputs.embeddings(batch, before), outputs.embeddings(batch, after)
     moved = float(similarity_of(batch, before, after).moved[0])
-    return Row(scenario.text, {"cosine to the own baseline": moved},
-               embeddings=torch.cat(pooled).cpu().numpy())  # fmt: skip
+    return Row(scenario.text, {"cosine to the own baseline": moved}, embeddings=torch.cat(pooled).cpu().numpy())

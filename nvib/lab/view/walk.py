@@ -98,6 +98,7 @@ def _point(bench: Bench, scenario: Scenario, share: float) -> _Point:
 
 def _real(side: Side, kind: str, values: torch.Tensor) -> torch.Tensor:
     """The values [B, H, N] at positions that are text, not padding."""
-    mask = side.inputs.get("attention_mask" if "decoder_input_ids" not in side.inputs or kind == "encoder"
-                           else "decoder_attention_mask")  # fmt: skip
+    mask = side.inputs.get(
+        "attention_mask" if "decoder_input_ids" not in side.inputs or kind == "encoder" else "decoder_attention_mask"
+    )
     return values if mask is None else values.movedim(1, -1)[mask.bool()]

@@ -79,8 +79,7 @@ def forced_text(text: Forced) -> tuple[go.Figure, go.Figure]:
 
     likely = [bars(text.baseline, "log p, baseline", colours.BASELINE, -0.2),
               bars(text.regularised, "log p, NV", colours.NV, 0.2)]  # fmt: skip
-    apart = [bars(text.kl, "KL(baseline ‖ NV)", colours.NV, -0.2),
-             bars(text.js, "Jensen–Shannon", colours.OTHER, 0.2)]  # fmt: skip
+    apart = [bars(text.kl, "KL(baseline ‖ NV)", colours.NV, -0.2), bars(text.js, "Jensen–Shannon", colours.OTHER, 0.2)]
     height = 220 + margin["b"]
     return (
         axes.figure(likely, height, x, {"title": {"text": "log p, nats"}}, **layout),

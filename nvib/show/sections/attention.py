@@ -33,9 +33,8 @@ def overview(seen: Observation, scenario: Scenario) -> None:
     st.header(f"Where it bites, {seen.kind} layers × heads")
     metric = scenario.metric
     st.segmented_control(
-        "Show", METRICS, format_func=METRICS.__getitem__, key=key("metric"), required=True,
-        label_visibility="collapsed",
-    )  # fmt: skip
+        "Show", METRICS, format_func=METRICS.__getitem__, key=key("metric"), required=True, label_visibility="collapsed"
+    )
     st.caption(f"{MEANING[metric]} Mean over the text's queries. Click a square to open its head.")
     values = {"change": seen.change, "prior mass": seen.prior_mass, "entropy": seen.entropy - seen.baseline_entropy}
     at = (seen.layer, int(seen.head) if seen.head.isdecimal() else None)

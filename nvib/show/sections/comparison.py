@@ -187,10 +187,11 @@ def outputs_table(bench: Bench, scenario: Scenario, both: Comparison, rows: list
         columns["reference"] = references
         given = [n for n, reference in enumerate(references) if reference]
         scores = {
-            side: against_references(bench.shape.symbols, [both.outputs[side][n] for n in given],
-                                     [references[n] for n in given])
+            side: against_references(
+                bench.shape.symbols, [both.outputs[side][n] for n in given], [references[n] for n in given]
+            )
             for side in SIDES
-        }  # fmt: skip
+        }
         scored = [
             f"{name}: baseline {value:.2f}, NV {scores['NV'][name]:.2f}" for name, value in scores["baseline"].items()
         ]

@@ -190,7 +190,6 @@ def metric_of(plan: Plan) -> Metric:
     _legal("measured", names)
     if len(names) > 1:
         st.segmented_control(
-            "Metric", names, format_func=lambda name: name or plan.task.metric.name, key=key("measured"),
-            required=True,
-        )  # fmt: skip
+            "Metric", names, format_func=lambda name: name or plan.task.metric.name, key=key("measured"), required=True
+        )
     return metrics.get(st.session_state[key("measured")], plan.task.metric)
