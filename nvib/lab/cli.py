@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nvib.lab.view.comparison import Comparison
     from nvib.lab.view.observation import Observation
 
+TASKS = "language, language-start, phonemes, phonemes-unseen, retrieval; with a network xsum, cnn, en-de, en-fr"
 EXTRAS = {"optuna": "sweep", "sacrebleu": "sweep", "torchmetrics": "sweep", "streamlit": "app", "plotly": "app"}
 
 
@@ -78,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
     prior.add_argument("--out", required=True, metavar="FILE", help="the prior, as safetensors")
 
     sweep = verb("sweep", _sweep, "temperatures against a task; what is done stays done when it is stopped")
-    sweep.add_argument("--task", required=True, help="one of the tasks (docs/sweeps.md), or own, with texts of yours")
+    sweep.add_argument("--task", required=True, help=f"{TASKS}; or own, with texts of yours")
     sweep.add_argument("--model", help="of a task of your own; the others have theirs")
     for domain in ("inside", "outside"):
         sweep.add_argument(f"--{domain}", metavar="FILE", help=f"texts {domain} the domain of a task of your own")

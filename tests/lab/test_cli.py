@@ -1,6 +1,7 @@
 """The command line: the same numbers as the app, and one sentence for what is wrong."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,10 +11,12 @@ import pytest
 
 from nvib import Prior
 from nvib.__main__ import main
-from nvib.lab import EXAMPLES, observe
+from nvib.lab import EXAMPLES, cli, observe
 from nvib.lab.share import link
 from nvib.lab.share.fingerprint import fingerprint
 from nvib.lab.share.record import restore
+from nvib.lab.sweep.paper import PAPER
+from nvib.lab.sweep.tasks import TASKS
 from tests.support.scenes import MODELS, assert_same
 
 SETTING = "decoder_sigma=0.4"
@@ -126,3 +129,9 @@ def test_a_prior_from_the_command_line(tmp_path, benches, capsys):
 def test_the_module_runs():
     done = subprocess.run([sys.executable, "-m", "nvib", "models"], capture_output=True, text=True, check=True)
     assert [line.split()[0] for line in done.stdout.splitlines()] == MODELS
+
+
+def test_the_help_names_every_task():
+    """In words that cost no import: the tasks themselves load torch."""
+    named = set(re.findall(r"[a-z]+(?:-[a-z]+)*", cli.TASKS)) - {"with", "a", "network"}
+    assert named == {*TASKS, *PAPER}
