@@ -1,6 +1,7 @@
 """Every use of a supported family, and what is refused by name."""
 
 import pytest
+import torch
 import transformers
 
 import nvib
@@ -19,6 +20,11 @@ def test_an_architecture_without_an_adapter_is_named():
     model = transformers.FalconForCausalLM(config)
     with pytest.raises(nvib.NVError, match="FalconForCausalLM is not supported: FalconAttention has no adapter"):
         nvib.standard_normal_prior(model)
+
+
+def test_a_model_without_attention_is_named():
+    with pytest.raises(nvib.NVError, match="Linear has no attention layer that NV attention knows; choose a model"):
+        nvib.standard_normal_prior(torch.nn.Linear(2, 2))
 
 
 def test_a_decoder_that_stands_alone_has_no_cross_attention():

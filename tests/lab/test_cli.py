@@ -24,12 +24,19 @@ SETTING = "decoder_sigma=0.4"
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
-    [({"--task": "x"}, "no task 'x'"), ({"--count": "2"}, "too few"), ({"--model": "minilm"}, "is for g2p"),
-     ({"--grid": "x=1"}, "'x' is not a control"), ({"--out": "no/such/folder.db"}, "cannot be opened as a sweep's"),
-     ({"--search": "best"}, "no search 'best'"), ({"--task": "own"}, "needs --model"),
-     ({"--search": "random", "--points": "0"}, "has 0 points"), ({"--task": "xsum", "--search": "grid", "--grid": ""},
-      "is a range"), ({"--task": "retrieval", "--grid": "decoder_sigma=0.1"}, "is of attention that this model lacks")],
-)  # fmt: skip
+    [
+        ({"--task": "x"}, "no task 'x'"),
+        ({"--count": "2"}, "--count 2 is too few examples; give 4 or more."),
+        ({"--model": "minilm"}, "The task 'phonemes' is for g2p, not 'minilm'."),
+        ({"--grid": "x=1"}, "'x' is not a control"),
+        ({"--out": "no/such/folder.db"}, "cannot be opened as a sweep's"),
+        ({"--search": "best"}, "no search 'best'"),
+        ({"--task": "own"}, "A task of your own needs --model, and --inside or --outside with a file of texts."),
+        ({"--search": "random", "--points": "0"}, "has 0 points"),
+        ({"--task": "xsum", "--search": "grid", "--grid": ""}, "is a range"),
+        ({"--task": "retrieval", "--grid": "decoder_sigma=0.1"}, "is of attention that this model lacks"),
+    ],
+)
 def test_the_command_says_what_is_wrong(changes, sentence, capsys):
     options = {"--task": "phonemes", "--count": "4", "--grid": SETTING, "--out": "no/such/folder.db"} | changes
     assert main(["sweep", *(part for option in options.items() for part in option)]) == 1
