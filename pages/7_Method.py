@@ -1,5 +1,8 @@
 """Method: the equations, what each symbol is on the pages, one weight worked out, limits, and how to cite."""
 
+import re
+from collections.abc import Iterator
+
 import numpy as np
 import streamlit as st
 
@@ -7,56 +10,12 @@ from nvib import NVError, assets
 from nvib.lab import Observation
 from nvib.show import page, resources, share
 
-SYMBOLS = {
-    "Explore": [
-        (
-            "xₙ",
-            "hidden state of token n that enters the layer's key and value projections",
-            "a row or column of the maps",
-        ),
-        ("a(n)", "attention to component n; n = 0 is the prior", "a cell of the maps; the prior in amber"),
-        ("u = W_Kᵀ q", "a head's query, carried into the space of the hidden states", "Why this weight, match"),
-        ("r = √d", "noise variance of the query; d is the head's width; 1 in T5", "Why this weight, all terms"),
-        ("μₙ, σₙ²", "mean and variance of token n's component", "Why this weight, norm and variance"),
-    ],
-    "Pseudo-counts": [
-        ("αₙ", "pseudo-count of token n, shared by the layer's heads", "log α by layer and token"),
-        ("E[πₙ] = αₙ / Σ α", "Dirichlet mean weight, before any query is asked", "Dirichlet weights"),
-    ],
-    "Prior": [
-        ("μₚ, σₚ²", "mean and variance of the layer's prior, by dimension", "Mean, Standard deviation"),
-        ("log αₚ, s", "the prior's log pseudo-count, and the spread of its corpus' own", "Pseudo-count, whiskers"),
-    ],
-    "Sidebar": [
-        ("τα", "pseudo-count temperature, in spreads s above the prior", "Pseudo-counts"),
-        ("τσ", "each token's share of the prior's standard deviation", "Variance"),
-        ("τμ", "the share of the token that its mean keeps", "Mean"),
-    ],
-}
 # Equations break into lines where they do not fit: a box that scrolls could not be reached from the keyboard.
 WRAPPED = """<style>
 .stMarkdown .katex-display, .stMarkdown .katex { overflow: visible !important; white-space: normal; }
 </style>"""
-LIMITS = """
-- Attention is not explanation: read the change of the output first.
-- One prior a layer, estimated from a small corpus; what is out of domain for it is not always so for the model.
-- Rotary models (Llama, Qwen2) are our extension: the prior has no position, and meets each query at distance zero.
-- Protected first tokens are our extension: at the first query of a decoder the prior takes mass from the attention
-  sink, and the model breaks.
-- Qwen3 and Gemma3 normalise their keys, which the formula does not know. There the norm's divisor stays that of the
-  untouched token, and settings with variance are experimental.
-- The published formula leaves out −½ Σ u²/S, which an exact posterior would have. The library offers it as an option.
-- Pseudo-counts of real models are often astronomically large: then the Dirichlet has no width left.
-"""
-HEADLINE = assets.shipped("assets", "headline.md")  # what benchmarks/headline.py prints
-OUTCOME = (
-    "SmolLM2 improves in every language and in technical prose, also with the paper's protocol, a prior of the "
-    "model's own language; most with a prior that has seen other texts in the three languages, for which Spanish and "
-    "French are then not out of domain, only for the model. For phonemes an effect on proper names is at the edge of "
-    "what 3,800 words can show, on words unseen in training there is none, and the mean over both does not exclude "
-    "zero. For retrieval the changes point the right way and do not exclude zero. Protected tokens are our extension. "
-    "Rows of one table are several looks at the data: a single interval that just misses zero is weak evidence."
-)
+# The table that benchmarks/headline.py prints, and under it what it says.
+OUTCOME, _, FINDINGS = assets.shipped("assets", "headline.md").read_text("utf-8").partition("\n\n")
 CITATION = """
 @inproceedings{fehr2024nonparametric,
   title     = {Nonparametric Variational Regularisation of Pretrained Transformers},
@@ -73,6 +32,20 @@ CITATION = """
   note      = {arXiv:2207.13529}
 }
 """
+
+
+def section(name: str, heading: str) -> str:
+    """What stands under a heading of a page of docs/, up to the next one that is as high or higher."""
+    _, _, rest = f"\n{assets.shipped('docs', name).read_text('utf-8')}".partition(f"\n{heading}\n")
+    return re.split(rf"^#{{1,{heading.count('#')}}} ", rest, maxsplit=1, flags=re.MULTILINE)[0].strip()
+
+
+def symbols() -> Iterator[tuple[str, str]]:
+    """The glossary's tables of symbols, by the page that shows them: symbol, meaning, and what it is shown as."""
+    for part in section("glossary.md", "## Symbols").split("\n### ")[1:]:
+        title, _, table = part.partition("\n")
+        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.strip().splitlines()]
+        yield title, "\n".join(f"| {' | '.join(row[1:4])} |" for row in rows)
 
 
 def worked(seen: Observation, name: str) -> None:
@@ -134,8 +107,8 @@ st.markdown(
     "domain on the validation texts, told on test texts that had no part in the choice, against the untouched model. "
     "95 % paired bootstrap intervals; the texts of a set in brackets. `make headline` measures it anew."
 )
-st.markdown(HEADLINE.read_text("utf-8"))
-st.caption(OUTCOME)
+st.markdown(OUTCOME)
+st.caption(FINDINGS)
 page.link("Sweep", "Try it on Sweep")
 
 st.header("One weight, worked out")
@@ -148,16 +121,15 @@ except (NVError, ValueError) as error:
 page.link("Explore", "Open this cell on Explore")
 
 st.header("Symbols, and where the app shows them")
-for title, symbols in SYMBOLS.items():
+for title, table in symbols():
     if title in page.PAGES.values():
         page.link(title)
     else:
         st.markdown(title)
-    rows = "".join(f"| {symbol} | {meaning} | {where} |\n" for symbol, meaning, where in symbols)
-    st.markdown(f"| symbol | meaning | shown as |\n|---|---|---|\n{rows}")
+    st.markdown(table)
 st.caption("Rows of every map are queries, columns are keys. Logarithms are natural, and divergences in nats.")
 st.header("Limits")
-st.markdown(LIMITS)
+st.markdown(section("limits.md", "# Limits"))
 st.header("How to cite")
 st.markdown("The method: [arXiv:2312.00662](https://arxiv.org/abs/2312.00662), "
             "[arXiv:2207.13529](https://arxiv.org/abs/2207.13529).")  # fmt: skip

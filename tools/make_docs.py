@@ -1,0 +1,154 @@
+"""Write the parts of docs/ that the code knows best: the scenario's fields, the verbs' options, the map of modules.
+
+Run: PYTHONPATH=. python tools/make_docs.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from nvib.lab import cli
+from nvib.lab.fields import Field, written
+from nvib.lab.scenario import FIELDS, GROUPS
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+BEGIN, END = "<!-- made by tools/make_docs.py: {} -->", "<!-- end -->"
+# Every room of the house, its folder's modules without those of the rooms in it.
+ROOMS = {
+    "core": "nvib",
+    "models": "nvib/models",
+    "lab": "nvib/lab",
+    "lab/model": "nvib/lab/model",
+    "lab/view": "nvib/lab/view",
+    "lab/sweep": "nvib/lab/sweep",
+    "lab/share": "nvib/lab/share",
+    "show": "nvib/show",
+    "show/figures": "nvib/show/figures",
+    "show/components": "nvib/show/components",
+    "show/sections": "nvib/show/sections",
+    "pages": "pages",
+}
+
+
+def main() -> None:
+    """Write every part anew."""
+    for path, text in documents().items():
+        path.write_text(text, "utf-8")
+        print(path.relative_to(ROOT))
+
+
+def documents() -> dict[Path, str]:
+    """The pages that have such parts, as they should be."""
+    parts = {
+        DOCS / "scenario.md": {group: of_group(group) for group in GROUPS},
+        DOCS / "command-line.md": {name: of_verb(verb) for name, verb in verbs().items() if verb._actions},
+        DOCS / "architecture.md": {room: of_room(folder) for room, folder in ROOMS.items()},
+    }
+    return {path: _filled(path.read_text("utf-8"), tables) for path, tables in parts.items()}
+
+
+def _filled(text: str, tables: dict[str, str]) -> str:
+    """A page with each of its parts made anew. Raises ValueError for a part that the page lacks."""
+    for name, made in tables.items():
+        before, begin, rest = text.partition(BEGIN.format(name))
+        _, end, after = rest.partition(END)
+        if not (begin and end):
+            raise ValueError(f"The page has no place for {name!r}; write {BEGIN.format(name)} and {END}.")
+        text = f"{before}{begin}\n{made}\n{end}{after}"
+    return text
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table in Markdown."""
+    names = list(head)
+    lines = [names, ["---"] * len(names), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+# The scenario
+
+
+def of_group(group: str) -> str:
+    """The fields of one group."""
+    rows = (
+        [
+            f"`{name}`",
+            f"`{cli.option(name)}`",
+            field.takes.words,
+            default(field),
+            "yes" if field.swept else "",
+            field.help,
+        ]
+        for name, field in FIELDS.items()
+        if field.group == group
+    )
+    return table(("field", "option", "takes", "default", "swept", "meaning"), rows)
+
+
+def default(field: Field) -> str:
+    """A field's default as links and the command line write it."""
+    return f"`{written(field.default)}`" if field.default != "" else "nothing"
+
+
+# The command line
+
+
+def verbs() -> dict[str, argparse.ArgumentParser]:
+    """The parser of each verb."""
+    (found,) = (action for action in cli.parser()._actions if isinstance(action, argparse._SubParsersAction))
+    return dict(found.choices)
+
+
+def of_verb(verb: argparse.ArgumentParser) -> str:
+    """The options of a verb; a scenario's fields stand on a page of their own, and here in one line."""
+    fields = {cli.option(name) for name in FIELDS}
+    known, of_scenario = [], []
+    for action in verb._actions:
+        (name,) = action.option_strings[-1:]
+        if verb.prog.endswith(" observe") and name in fields:
+            of_scenario.append(f"`{name}`")
+        elif name != "--help":
+            known.append([_spelled(action, name), _default(action), (action.help or "").replace("%%", "%")])
+    made = table(("option", "default", "meaning"), known)
+    return made + (f"\n\nAnd every field of a scenario: {', '.join(of_scenario)}." if of_scenario else "")
+
+
+def _spelled(action: argparse.Action, name: str) -> str:
+    value = action.metavar or action.dest.upper()
+    return f"`{name}`" if action.nargs == 0 else f"`{name} {value}`"
+
+
+def _default(action: argparse.Action) -> str:
+    if action.required:
+        return "must be given"
+    return "" if action.default in (None, False) else f"`{action.default}`"
+
+
+# The map
+
+
+def of_room(folder: str) -> str:
+    """The modules of one folder, each with what it says of itself first."""
+    return table(("module", "holds"), ([f"`{name}`", said] for name, said in modules(folder)))
+
+
+def modules(folder: str) -> Iterator[tuple[str, str]]:
+    """Every module of a folder, and of a component's, by its path from there; one that says nothing is its folder."""
+    place = ROOT / folder
+    paths = sorted(place.glob("*.py"))
+    if place.name == "components":
+        paths += sorted(place.glob("*/*.py"))
+    if folder == "pages":
+        paths = [ROOT / "app.py", *paths]
+    for path in paths:
+        said = (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").partition("\n")[0]
+        if said:
+            yield path.relative_to(place if path.is_relative_to(place) else ROOT).as_posix(), said
+
+
+if __name__ == "__main__":
+    main()
