@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import nvib
-from tests.support.forwards import FIELDS
+from tests.support.forwards import SEQ2SEQ_FIELDS
 from tests.support.textbook import reference
 
 BAR = 1e-4
@@ -38,7 +38,7 @@ def test_logits_and_attention(published, nv, number):
     with nv.regularised(regularisation(published.settings[number])):
         out = nv.model(**published.inputs, output_attentions=True)
     torch.testing.assert_close(out.logits, expected["logits"], atol=BAR, rtol=0)
-    for kind, field in FIELDS.items():
+    for kind, field in SEQ2SEQ_FIELDS.items():
         assert len(out[field]) == len(expected["attentions"][kind]) == 2
         for attention, exact in zip(out[field], expected["attentions"][kind], strict=True):
             torch.testing.assert_close(attention, exact, atol=BAR, rtol=0)

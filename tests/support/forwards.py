@@ -83,9 +83,6 @@ def jensen_shannon(p, q):
     return (divergence / math.log(2)).clamp(min=0).sqrt()
 
 
-FIELDS = {"encoder": "encoder_attentions", "cross": "cross_attentions", "decoder": "decoder_attentions"}
-
-
 def sentence(name, **options):
     """What NVError says of a name, checked to be one sentence."""
     with pytest.raises(nvib.NVError) as caught:
