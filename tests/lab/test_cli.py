@@ -111,7 +111,10 @@ def test_observe_takes_a_link_or_a_file_and_tells_of_other_numbers(tmp_path, ben
         ),
         (["observe", "--model", "minilm", "--text", "a", "--layer", "7"], "Layer 7 does not exist"),
         (["observe", "--scenario", "no-such.json"], "no-such.json"),
-        (["observe", "--scenario", "no-such.json", "--link", "x"], "give one of them"),
+        (
+            ["observe", "--scenario", "no-such.json", "--link", "x"],
+            "Both --link and --scenario were given; give one of them.",
+        ),
         (["prior", "--model", "minilm", "--texts", "no-such.txt", "--out", "p.safetensors"], "no-such.txt"),
     ],
 )
@@ -130,7 +133,10 @@ def test_a_prior_from_the_command_line(tmp_path, benches, capsys):
     made = Prior.load(target)
     for layer in range(6):
         np.testing.assert_allclose(made.of("encoder", layer).mean, wanted.of("encoder", layer).mean, atol=1e-6)
-    assert told(capsys, "prior", "--model", "minilm", "--texts", str(source), "--out", str(tmp_path / "no" / "p"))[0]
+    nowhere = str(tmp_path / "no" / "p")
+    status, _, err = told(capsys, "prior", "--model", "minilm", "--texts", str(source), "--out", nowhere)
+    assert status == 1
+    assert err.endswith(f"\nThe prior cannot be written to {nowhere!r} (No such file or directory).\n")
 
 
 def test_the_module_runs():

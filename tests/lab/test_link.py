@@ -174,14 +174,14 @@ def file(**changes):
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (b"", "no JSON"),
+        (b"", "is no JSON; give a scenario that this app saved."),
         (b"\xff\xfe", "no JSON"),
         (b"[" * 200_000, "no JSON"),
-        (b"[1]", "no scenario"),
+        (b"[1]", "is no scenario; give one that this app saved."),
         (b"null", "no scenario"),
         (b'{"scenario": {}}', "no scenario"),
         (file(scenario=[]), "no scenario"),
-        (file(version="7"), "another version"),
+        (file(version="7"), "is of another version; this app reads up to 2."),
         (file(version={}), "another version"),
         (file(scenario={"text": {"a": [1]}}), "'text'"),
         (file(scenario={"text": None}), "'text'"),

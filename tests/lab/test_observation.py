@@ -176,7 +176,9 @@ def test_hidden_special_tokens_and_a_hidden_prior(benches):
     left = 1 - full.regularised[:, :1]
     np.testing.assert_allclose(hidden.regularised[:, 1:], (full.regularised[:, 1:] / left)[1:-1, 1:-1], rtol=1e-5)
     assert hidden.regularised[:, 0].max() == 0.0
-    with pytest.raises(NVError, match="special tokens only"):
+    with pytest.raises(
+        NVError, match="The text has special tokens only, and they are hidden; show them, or type letters"
+    ):
         observe(bench, replace(scenario, text="[SEP]", row=0, special=False))
 
 

@@ -19,7 +19,9 @@ def test_a_prior_from_text_and_a_standard_normal(benches):
     assert observe(bench, own).provenance["corpus"] == "the visitor's text"
     normal = observe(bench, replace(own, prior="normal"))
     assert normal.prior_log_alpha.tolist() == [0.0] * 6
-    with pytest.raises(NVError, match="empty"):
+    with pytest.raises(
+        NVError, match="The prior's text is empty; paste text of the model's own domain, a paragraph a line"
+    ):
         observe(bench, replace(own, prior_text=""))
 
 

@@ -50,7 +50,9 @@ def test_a_sweep_holds_what_single_measurements_give(benches, tmp_path):
 def test_texts_with_nothing_to_measure_are_one_sentence(benches, tmp_path):
     sets = {"a": [Example("x")] * 4}
     made = Task("made up", "smollm2", LIKELIHOOD, sets, (), "")
-    with pytest.raises(NVError, match="validation texts of 'a' have nothing that perplexity can measure"):
+    with pytest.raises(
+        NVError, match="validation texts of 'a' have nothing that perplexity can measure; give longer ones"
+    ):
         sweep(benches("smollm2"), plan_of("decoder_sigma=0.3", model="smollm2", chosen_task=made), tmp_path / "s.db")
 
 
