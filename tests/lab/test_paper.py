@@ -89,7 +89,7 @@ def test_without_a_network_a_data_set_is_one_sentence(monkeypatch):
 
 def test_without_its_package_a_data_set_is_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(NVError, match="The paper's tasks need the package datasets; run pip install .nvib-explorer\[paper\]"):
+    with pytest.raises(NVError, match=r"need the package datasets; run pip install 'nvib-explorer\[paper\]'\.$"):
         list(paper.from_hub(PAPER["xsum"].inside["XSum"], "train"))
 
 
