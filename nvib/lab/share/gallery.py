@@ -16,7 +16,7 @@ from nvib.lab.share.record import jsonable, record, restore
 from nvib.lab.view.observation import Observation
 from nvib.memory import Memory
 
-STORE = assets.GALLERY
+STORE = assets.shipped("assets", "gallery")
 
 
 @dataclass(frozen=True)
