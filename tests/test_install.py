@@ -107,7 +107,7 @@ def serving(installed, elsewhere, env):
     try:
         told = any(f"http://127.0.0.1:{port}" in line for line in process.stdout)  # its last line, when it listens
         assert told, log.read_text("utf-8")
-        with urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=60) as answer:
+        with urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=300) as answer:
             assert answer.read() == b"ok"
         yield f"http://127.0.0.1:{port}"
     finally:

@@ -29,7 +29,7 @@ def test_a_long_view_opens_again_by_its_name():
     assert not app.exception
     assert not app.warning
     assert app.session_state["scenario"] == LONG
-    assert app.query_params["view"] == [session.address(LONG)["view"]]
+    assert app.query_params["view"] == session.address(LONG)["view"]
 
 
 def test_a_name_that_this_server_does_not_know_is_one_sentence():
