@@ -1,5 +1,7 @@
 """Prior: what the prior is, where it came from, how far a text is from it, and how to make one's own."""
 
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
@@ -85,9 +87,7 @@ for column, (title, distances) in zip(st.columns(2), distances_of.items(), stric
         title=f"{title}: distance to the prior",
     )
 for title, distances in distances_of.items():
-    draw.table_behind(
-        f"distance-{title[:4]}", f"{title}: distances as a table",
-        lambda d=distances: draw.map_frame(d.distance.T, d.tokens, [f"layer {n}" for n in range(len(d.distance))],
-                                            "token"),
-    )  # fmt: skip
+    layers = [f"layer {n}" for n in range(len(distances.distance))]
+    make = partial(draw.map_frame, distances.distance.T, distances.tokens, layers, "token")
+    draw.table_behind(f"distance-{title[:4]}", f"{title}: distances as a table", make)
 share.toolbar("Prior", bench.shape, scenario, seen)

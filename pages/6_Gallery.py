@@ -6,6 +6,7 @@ import streamlit as st
 from nvib import NVError
 from nvib.lab.share import gallery, link
 from nvib.lab.share.gallery import Entry, Stored
+from nvib.lab.view.outputs import Generated, NextToken, Similarity
 from nvib.models.catalogue import CATALOGUE
 from nvib.show import draw, page, pick
 from nvib.show.figures import bars, maps
@@ -25,12 +26,12 @@ def picture(entry: Entry, kept: Stored) -> None:
         figure = maps.attention(seen.regularised[:, 1:], *tokens, seen.regularised[:, 0] if present else None)
     elif entry.shows == "difference":
         figure = maps.difference(seen.difference, *tokens)
-    elif kept.shape.task == "next token":
+    elif isinstance(seen.output, NextToken):
         figure = bars.next_token_shares(seen.output)
-    else:
+    elif isinstance(seen.output, Similarity):
         figure = maps.similarities(seen.output, theme)[2]
     draw.chart(figure, key, title=entry.title)
-    if kept.shape.task == "generated text":
+    if isinstance(seen.output, Generated):
         st.table(outputs_frame(seen.output)[["text", "baseline", "NV"]])
 
 
@@ -57,13 +58,14 @@ for n in range(0, len(gallery.ENTRIES), 2):
         with column.container(border=True, height="stretch"):
             st.header(entry.title)
             st.markdown(entry.sentence)
+            made = None
             try:
                 kept = gallery.stored(entry)
             except (NVError, OSError):
                 st.caption("Its stored picture is missing; open it to compute it.")
-                kept = None
-            if kept:
+            else:
+                made = kept.made
                 st.caption(f"{CATALOGUE[entry.scenario.model].title}. {shown_as(entry, kept)}.")
                 picture(entry, kept)
-            query = link.encode(entry.scenario, kept.made if kept else None)
+            query = link.encode(entry.scenario, made)
             st.page_link("app.py", label="Open in Explore", icon=":material/arrow_forward:", query_params=query)
