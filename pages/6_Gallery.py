@@ -66,5 +66,5 @@ for n in range(0, len(gallery.ENTRIES), 2):
             if kept:
                 st.caption(f"{CATALOGUE[entry.scenario.model].title}. {shown_as(entry, kept)}.")
                 picture(entry, kept)
-            query = link.encode(entry.scenario, made)
+            query = link.encode(entry.scenario, kept.made if kept else None)
             st.page_link("app.py", label="Open in Explore", icon=":material/arrow_forward:", query_params=query)
