@@ -115,11 +115,11 @@ class Layers(Domain):
     words = "a range of layers such as 2-5, or nothing for all"
 
     def holds(self, value: Any) -> bool:
-        try:
-            layer_range(value)
-        except (TypeError, ValueError):
-            return False
-        return True
+        if isinstance(value, str):
+            with suppress(ValueError):
+                layer_range(value)
+                return True
+        return False
 
 
 def layer_range(text: str) -> range | None:
