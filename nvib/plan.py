@@ -151,6 +151,7 @@ class Plans:
     def __init__(self, sites: Sequence[Site]) -> None:
         self._sites = sites
         self._kept: Memory[dict[nn.Module, LayerPlan]] = Memory(PLANS_KEPT)
+        self._last: tuple[Setting, dict[nn.Module, LayerPlan]] | None = None  # asked for several times a layer
 
     def current(self, site: Site, setting: Setting) -> LayerPlan | None:
         """The plan of one layer, made anew where the model has moved or changed its precision; None if left alone."""
@@ -158,11 +159,15 @@ class Plans:
         if plan is None or plan.serves(site):
             return plan
         self._kept.clear()
+        self._last = None
         return self.of(setting)[site.module]
 
     def of(self, setting: Setting) -> dict[nn.Module, LayerPlan]:
         """The plan of every regularised layer, by attention module."""
-        return self._kept.get(setting, lambda: self._made(setting))
+        last = self._last
+        if last is None or last[0] is not setting:
+            self._last = last = setting, self._kept.get(setting, lambda: self._made(setting))
+        return last[1]
 
     def _made(self, setting: Setting) -> dict[nn.Module, LayerPlan]:
         chosen = [site for site in self._sites if setting.regularisation.selects(site.kind, site.layer)]

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import sysconfig
-import time
 import zipfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,23 +103,16 @@ def serving(installed, elsewhere, env):
     address = ["--server.address", "127.0.0.1", "--server.port", str(port)]
     with log.open("wb") as out:
         command = [installed / "nvib", "serve", *address]
-        process = subprocess.Popen(command, cwd=elsewhere, env=env, stdout=out, stderr=out)
+        process = subprocess.Popen(command, cwd=elsewhere, env=env, stdout=subprocess.PIPE, stderr=out, text=True)
     try:
-        while not well(f"http://127.0.0.1:{port}/_stcore/health"):
-            assert process.poll() is None, log.read_text("utf-8")
-            time.sleep(0.1)
+        told = any(f"http://127.0.0.1:{port}" in line for line in process.stdout)  # its last line, when it listens
+        assert told, log.read_text("utf-8")
+        with urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=300) as answer:
+            assert answer.read() == b"ok"
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(20)
-
-
-def well(address):
-    try:
-        with urlopen(address, timeout=60) as answer:
-            return answer.read() == b"ok"
-    except OSError:
-        return False
+        process.communicate(timeout=20)
 
 
 def test_shipped_files_travel(tracked, packed):

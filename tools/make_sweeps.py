@@ -11,14 +11,14 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from nvib.assets import SWEEPS
+from nvib.assets import shipped
 from nvib.lab import EXAMPLES, Bench
 from nvib.lab.sweep.run import Plan, sweep
 from nvib.lab.sweep.space import grids, space
 from nvib.lab.sweep.store import file_name
 from nvib.lab.sweep.tasks import OFFERS, task
 
-KEPT = Path("out/sweeps")
+KEPT, SWEEPS = Path("out/sweeps"), shipped("assets", "sweeps")
 
 
 def main(names: list[str]) -> None:

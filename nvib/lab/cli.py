@@ -28,14 +28,16 @@ if TYPE_CHECKING:
     from nvib.lab.view.comparison import Comparison
     from nvib.lab.view.observation import Observation
 
+TASKS = "language, language-start, phonemes, phonemes-unseen, retrieval; with a network xsum, cnn, en-de, en-fr"
 EXTRAS = {"optuna": "sweep", "sacrebleu": "sweep", "torchmetrics": "sweep", "streamlit": "app", "plotly": "app"}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; returns the exit status, 1 with one sentence on an error."""
     given = sys.argv[1:] if arguments is None else arguments
-    if given[:1] == ["serve"]:
-        return _serve(given[1:])
+    if given[:1] == ["serve"]:  # the app's own launcher stands on a higher floor than the command line
+        sys.argv = ["nvib serve", *given[1:]]
+        runpy.run_module("nvib.show", run_name="__main__", alter_sys=True)  # which ends in SystemExit
     chosen = parser().parse_args(given)
     try:
         chosen.run(chosen)
@@ -78,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
     prior.add_argument("--out", required=True, metavar="FILE", help="the prior, as safetensors")
 
     sweep = verb("sweep", _sweep, "temperatures against a task; what is done stays done when it is stopped")
-    sweep.add_argument("--task", required=True, help="one of the tasks (docs/sweeps.md), or own, with texts of yours")
+    sweep.add_argument("--task", required=True, help=f"{TASKS}; or own, with texts of yours")
     sweep.add_argument("--model", help="of a task of your own; the others have theirs")
     for domain in ("inside", "outside"):
         sweep.add_argument(f"--{domain}", metavar="FILE", help=f"texts {domain} the domain of a task of your own")
@@ -103,19 +105,6 @@ def option(field: str) -> str:
 
 def _help(field: Field) -> str:
     return f"{field.help} Takes {field.takes.words}; default {field.default!r}.".replace("%", "%%")
-
-
-def _serve(arguments: list[str]) -> int:
-    """Hand over to the app's own launcher, which stands on a higher floor than the command line."""
-    sys.argv = ["nvib serve", *arguments]
-    try:
-        runpy.run_module("nvib.show", run_name="__main__", alter_sys=True)
-    except SystemExit as ended:
-        if isinstance(ended.code, str):
-            print(ended.code, file=sys.stderr)
-            return 1
-        return ended.code or 0
-    return 0
 
 
 def _models(chosen: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,10 +15,13 @@ class Domain:
     """The values that a field takes: texts, unless a kind of domain says otherwise. words: those values in words."""
 
     words: str
+    kind: Callable[[str], Value] = str
 
     def read(self, text: str) -> Value:
         """The value of a text. Raises ValueError when it is none."""
-        return text
+        if self.kind is not str and not text.isascii():
+            raise ValueError(text)
+        return self.kind(text)
 
     def holds(self, value: Any) -> bool:
         """Whether a value is one of them."""
@@ -38,18 +42,13 @@ class Number(Domain):
     high: float
     but: tuple[float, ...] = ()
     also: float | None = None
+    kind = float
 
     @property
     def words(self) -> str:  # type: ignore[override]
         ends = f" except {' and '.join(f'{end:g}' for end in self.but)}" if self.but else ""
-        return f"a number from {self.low:g} to {self.high:g}{ends}" + (
-            "" if self.also is None else f", or {self.also:g}"
-        )
-
-    def read(self, text: str) -> Value:
-        if not text.isascii():
-            raise ValueError(text)
-        return float(text)
+        other = "" if self.also is None else f", or {self.also:g}"
+        return f"a number from {self.low:g} to {self.high:g}{ends}{other}"
 
     def holds(self, value: Any) -> bool:
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -63,15 +62,11 @@ class Whole(Domain):
 
     low: int
     high: int
+    kind = int
 
     @property
     def words(self) -> str:  # type: ignore[override]
         return f"a whole number from {self.low:,} to {self.high:,}"
-
-    def read(self, text: str) -> Value:
-        if not text.isascii():
-            raise ValueError(text)
-        return int(text)
 
     def holds(self, value: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
@@ -120,11 +115,11 @@ class Layers(Domain):
     words = "a range of layers such as 2-5, or nothing for all"
 
     def holds(self, value: Any) -> bool:
-        try:
-            layer_range(value)
-        except (TypeError, ValueError):
-            return False
-        return True
+        if isinstance(value, str):
+            with suppress(ValueError):
+                layer_range(value)
+                return True
+        return False
 
 
 def layer_range(text: str) -> range | None:

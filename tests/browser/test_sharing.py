@@ -135,8 +135,7 @@ def alone(browser, tmp_path, name, data):
     context = browser.new_context(offline=True)
     page, asked = context.new_page(), []
     page.on("request", lambda request: asked.append(request.url))
-    page.goto(path.as_uri())
-    page.wait_for_timeout(300)
+    page.goto(path.as_uri(), wait_until="networkidle")
     assert [url for url in asked if not url.startswith("data:")] == [path.as_uri()]
     return page
 

@@ -9,7 +9,7 @@ import nvib
 from nvib import assets
 
 FILES = [path.relative_to(assets.ROOT) for path in sorted((assets.ROOT / "assets").rglob("*")) if path.is_file()]
-PRIORS = assets.PRIORS
+PRIORS = assets.shipped("assets", "priors")
 
 
 @pytest.fixture
@@ -34,14 +34,9 @@ def test_app_is_reachable(place):
     assert assets.shipped(*Path(place).parts).exists()
 
 
-@pytest.mark.parametrize(("name", "folder"), [("PRIORS", "priors"), ("GALLERY", "gallery"), ("SWEEPS", "sweeps")])
-def test_folder(name, folder):
-    assert getattr(assets, name) == assets.ROOT / "assets" / folder
-
-
-def test_no_other_folder():
-    with pytest.raises(AttributeError, match="'FONTS'"):
-        _ = assets.FONTS
+@pytest.mark.parametrize("folder", ["priors", "gallery", "sweeps"])
+def test_folder(folder):
+    assert assets.shipped("assets", folder) == assets.ROOT / "assets" / folder
 
 
 def test_missing_file_is_named(bare):
@@ -51,10 +46,10 @@ def test_missing_file_is_named(bare):
         assets.shipped("assets", "x.md")
 
 
-@pytest.mark.parametrize(("name", "folder"), [("PRIORS", "priors"), ("GALLERY", "gallery"), ("SWEEPS", "sweeps")])
-def test_missing_folder_is_named(bare, name, folder):
+@pytest.mark.parametrize("folder", ["priors", "gallery", "sweeps"])
+def test_missing_folder_is_named(bare, folder):
     with pytest.raises(nvib.NVError, match=f"lacks assets/{folder};"):
-        getattr(assets, name)
+        assets.shipped("assets", folder)
 
 
 @pytest.mark.parametrize("missing", ["minilm", "minilm-broad"])

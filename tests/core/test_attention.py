@@ -6,14 +6,7 @@ import torch
 import nvib
 from tests.support import textbook
 from tests.support.forwards import FIELDS, ROTARY, SETTINGS, output, real_tokens, regularisation
-from tests.support.tiny import (
-    DECODERS,
-    ENCODERS,
-    FAMILIES,
-    inputs_of,
-    model_of,
-    prior_of,
-)  # fmt: skip
+from tests.support.tiny import DECODERS, ENCODERS, FAMILIES, inputs_of, model_of, prior_of  # fmt: skip
 
 
 @pytest.mark.parametrize("padding", ["right", "left"])

@@ -5,14 +5,7 @@ import torch
 
 import nvib
 from tests.support.forwards import SETTINGS, accepted, regularisation
-from tests.support.tiny import (
-    DECODERS,
-    ENCODER_DECODERS,
-    GENERATING,
-    inputs_of,
-    model_of,
-    prior_of,
-)  # fmt: skip
+from tests.support.tiny import DECODERS, ENCODER_DECODERS, GENERATING, inputs_of, model_of, prior_of  # fmt: skip
 
 
 @pytest.mark.parametrize("beams", [1, 3])
@@ -44,8 +37,25 @@ def test_a_cache_that_does_not_know_the_prior_is_refused():
         first = model(input_ids=ids, use_cache=True)
         with pytest.raises(nvib.NVError, match="pseudo-counts are unknown"):
             model(input_ids=ids[:, :1], past_key_values=first.past_key_values)
-        with pytest.raises(nvib.NVError, match="static"):
+        with pytest.raises(
+            nvib.NVError, match="cache_implementation='static' cannot carry pseudo-counts; leave it out"
+        ):
             nv.generate(input_ids=ids, cache_implementation="static")
+
+
+def test_a_cache_of_another_setting_is_refused():
+    model = model_of("llama")
+    ids = torch.arange(3, 9)[None]
+    one, other = (regularisation(SETTINGS[name]) for name in ("both", "prior"))
+    with nvib.reinterpret(model, prior_of(model)) as nv:
+        with nv.regularised(one):
+            kept = nv.generate(input_ids=ids, max_new_tokens=2, pad_token_id=0, return_dict_in_generate=True)
+            model(input_ids=ids[:, :1], past_key_values=kept.past_key_values)  # its own setting goes on with it
+        with (
+            nv.regularised(other),
+            pytest.raises(nvib.NVError, match="made under another regularisation; start it anew with nv"),
+        ):
+            model(input_ids=ids[:, :1], past_key_values=kept.past_key_values)
 
 
 @pytest.mark.parametrize("use", GENERATING)

@@ -1,17 +1,13 @@
 """Every use of a supported family, and what is refused by name."""
 
 import pytest
+import torch
 import transformers
 
 import nvib
 from tests.support import textbook
 from tests.support.forwards import SETTINGS, accepted, output, regularisation
-from tests.support.tiny import (
-    OTHER_USES,
-    inputs_of,
-    model_of,
-    prior_of,
-)  # fmt: skip
+from tests.support.tiny import OTHER_USES, inputs_of, model_of, prior_of  # fmt: skip
 
 
 def test_an_architecture_without_an_adapter_is_named():
@@ -19,6 +15,11 @@ def test_an_architecture_without_an_adapter_is_named():
     model = transformers.FalconForCausalLM(config)
     with pytest.raises(nvib.NVError, match="FalconForCausalLM is not supported: FalconAttention has no adapter"):
         nvib.standard_normal_prior(model)
+
+
+def test_a_model_without_attention_is_named():
+    with pytest.raises(nvib.NVError, match="Linear has no attention layer that NV attention knows; choose a model"):
+        nvib.standard_normal_prior(torch.nn.Linear(2, 2))
 
 
 def test_a_decoder_that_stands_alone_has_no_cross_attention():

@@ -78,10 +78,15 @@ def test_loading_leaves_the_logging_of_transformers_as_it_was(bert):
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
 
 
-@pytest.mark.parametrize("make", [tiny.bert, tiny.llama, tiny.bart])
-def test_a_folder_without_a_tokenizer(tmp_path, make):
+WITHOUT = "comes without a tokenizer; save its tokenizer into the same folder."
+
+
+@pytest.mark.parametrize(
+    ("make", "told"), [(tiny.bert, WITHOUT), (tiny.bart, WITHOUT), (tiny.llama, "The tokenizer of")]
+)
+def test_a_folder_without_a_tokenizer(tmp_path, make, told):
     make().save_pretrained(tmp_path)
-    assert "tokenizer" in sentence(str(tmp_path))
+    assert told in sentence(str(tmp_path))
 
 
 def test_broken_weights(bert):
@@ -98,7 +103,8 @@ def test_missing_weights_are_not_made_up(bert):
     tensors = load_file(bert / "model.safetensors")
     del tensors["encoder.layer.0.attention.self.query.weight"]
     save_file(tensors, bert / "model.safetensors", metadata={"format": "pt"})
-    assert "encoder.layer.0.attention.self.query.weight" in sentence(str(bert))
+    told = sentence(str(bert))
+    assert "lack 1 tensors of its architecture, encoder.layer.0.attention.self.query.weight among them; save" in told
 
 
 @pytest.mark.parametrize("kind", ["BertForMaskedLM", "BertForSequenceClassification", "BertModel"])
@@ -116,29 +122,46 @@ def test_code_of_a_model_is_never_run(bert, tmp_path):
     settings |= {"model_type": "homemade", "auto_map": {"AutoConfig": "code.Config", "AutoModel": "code.Model"}}
     (bert / "config.json").write_text(json.dumps(settings))
     (bert / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    assert "code of its own" in sentence(str(bert))
+    assert "needs code of its own, which is never run here; choose another model." in sentence(str(bert))
     assert not (tmp_path / "ran").exists()
 
 
 def test_an_unknown_architecture(bert):
     (bert / "config.json").write_text('{"model_type": "homemade"}')
-    assert "configuration" in sentence(str(bert))
+    told = sentence(str(bert))
+    assert told.startswith("The configuration of the model ")
+    assert told.endswith("); check its files.")
     (bert / "config.json").write_text("{")
     assert "configuration" in sentence(str(bert))
 
 
 @pytest.mark.parametrize("device", ["tpu", "cuda:", "cpu:0", "", "cuda:x"])
 def test_unknown_devices(device):
-    with pytest.raises(ValueError, match="device="):
+    with pytest.raises(ValueError, match=r"device='.*' is not one of cpu, cuda, cuda:1, mps, auto"):
         nvib.load("g2p", device)
 
 
 def test_a_device_that_is_not_there():
-    assert "cuda:99" in sentence("g2p", device="cuda:99")
+    told = "was asked for, but this machine has no such CUDA device; use cpu."
+    assert sentence("g2p", device="cuda:99") == f"device='cuda:99' {told}"
+
+
+def test_a_mac_that_is_none(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    told = "device='mps' was asked for, but this machine has no MPS device; use cpu."
+    assert sentence("g2p", device="mps") == told
+
+
+def test_a_model_that_does_not_fit(bert, monkeypatch):
+    def full(model, where):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(transformers.PreTrainedModel, "to", full)
+    assert "does not fit into the memory of cpu; use cpu." in sentence(str(bert))
 
 
 def test_an_unknown_dtype():
-    with pytest.raises(ValueError, match="int8"):
+    with pytest.raises(ValueError, match="dtype='int8' is not one of float32, bfloat16, float16"):
         nvib.load("g2p", dtype="int8")
 
 

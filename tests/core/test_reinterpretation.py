@@ -13,12 +13,7 @@ import nvib
 from nvib import hooks
 from tests.support.folders import ROOT
 from tests.support.forwards import SETTINGS, output, regularisation
-from tests.support.tiny import (
-    FAMILIES,
-    inputs_of,
-    model_of,
-    prior_of,
-)  # fmt: skip
+from tests.support.tiny import FAMILIES, inputs_of, model_of, prior_of  # fmt: skip
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -76,9 +71,45 @@ def test_entering_and_leaving_a_thousand_times_leaves_nothing_behind():
     left = [once() for _ in range(1000)]
     gc.collect()
     assert not [nv for nv in left if nv() is not None]
-    assert not hooks._OWNERS
+    assert not set(model.modules()) & set(hooks._OWNERS)
     assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())
     assert torch.equal(before, output(model(**inputs)))
+
+
+def test_a_model_is_reinterpreted_once_at_a_time():
+    model = model_of("bert")
+    prior = prior_of(model)
+    with (
+        nvib.reinterpret(model, prior),
+        pytest.raises(nvib.NVError, match="This BertModel is reinterpreted already; use the nv of that context"),
+        nvib.reinterpret(model, prior),
+    ):
+        pass
+    with nvib.reinterpret(model, prior):  # and again when the first has left
+        pass
+
+
+def test_an_attention_implementation_without_hooks_is_refused():
+    model = model_of("bert")
+    prior = prior_of(model)
+    model.config._attn_implementation = "flash_attention_2"
+    with pytest.raises(nvib.NVError, match="'flash_attention_2' is not supported; load with 'sdpa' or 'eager'"):
+        nvib.reinterpret(model, prior).__enter__()
+    assert not hooks._OWNERS
+
+
+def test_what_is_no_setting_is_refused_before_anything_runs():
+    model = model_of("bart")
+    with nvib.reinterpret(model, prior_of(model)) as nv:
+        with pytest.raises(nvib.NVError, match=r"regularised\(\) needs an nvib.Regularisation, not Temperature"):
+            nv.regularised(nvib.Temperature(alpha=1.0))
+        with pytest.raises(nvib.NVError, match="Layer 3 of 'decoder' does not exist: this model has 3 there"):
+            nv.regularised(nvib.Regularisation(layers={"decoder": {0, 3}}))
+        with pytest.raises(nvib.NVError, match=r"The prior has no entry 'encoder\.0'"):
+            nv.regularised(nvib.Regularisation(), prior_of(model_of("llama")))
+    bert = model_of("bert")
+    with nvib.reinterpret(bert, prior_of(bert)) as nv:
+        nv.regularised(nvib.Regularisation(layers={"decoder": {99}}))  # a kind that it lacks is no concern of it
 
 
 def test_assisted_generation_is_refused():

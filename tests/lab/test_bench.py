@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from nvib import NVError
-from nvib.lab import EXAMPLES, observe
+from nvib.lab import EXAMPLES, Bench, Scenario, observe
+from tests.support import tiny
+from tests.support.folders import save_without_invisible
 
 
 def test_no_attention_above_the_diagonal_on_smollm2(benches):
@@ -30,8 +32,26 @@ def test_cached_generation_equals_uncached_on_smollm2(benches):
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-@pytest.mark.parametrize(("text", "sentence"), [("", "empty"), (" \n ", "empty"), ("word " * 1100, "shorten")])
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [("", "empty"), (" \n ", "empty"), ("word " * 1100, "tokens long; this page takes|; shorten it to 32 ")],
+)
 def test_texts_that_cannot_be_shown_are_one_sentence(benches, name, text, sentence):
     with pytest.raises(NVError, match=sentence) as told:
         observe(benches(name), replace(EXAMPLES[name], text=text))
     assert "\n" not in str(told.value)
+
+
+def test_a_text_longer_than_the_model_or_the_page_takes_is_one_sentence(benches):
+    with pytest.raises(
+        NVError, match=r"^“word word word word word…” is 1,101 tokens long; this page takes 1024 at most"
+    ):
+        observe(benches("smollm2"), replace(EXAMPLES["smollm2"], text="word " * 1100))
+    with pytest.raises(NVError, match="tokens long; this page takes 64 at most: shorten it"):
+        observe(benches("g2p"), replace(EXAMPLES["g2p"], text="cat " + "a" * 63))
+
+
+def test_a_text_without_tokens_is_one_sentence(tmp_path):
+    bench = Bench(str(save_without_invisible(tmp_path, tiny.llama())))
+    with pytest.raises(NVError, match="The text has no tokens for this model; type letters"):
+        observe(bench, Scenario(text="\u200b", prior="normal"))

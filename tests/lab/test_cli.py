@@ -1,6 +1,7 @@
 """The command line: the same numbers as the app, and one sentence for what is wrong."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,10 +11,12 @@ import pytest
 
 from nvib import Prior
 from nvib.__main__ import main
-from nvib.lab import EXAMPLES, observe
+from nvib.lab import EXAMPLES, cli, observe
 from nvib.lab.share import link
 from nvib.lab.share.fingerprint import fingerprint
 from nvib.lab.share.record import restore
+from nvib.lab.sweep.paper import PAPER
+from nvib.lab.sweep.tasks import TASKS
 from tests.support.scenes import MODELS, assert_same
 
 SETTING = "decoder_sigma=0.4"
@@ -21,12 +24,19 @@ SETTING = "decoder_sigma=0.4"
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
-    [({"--task": "x"}, "no task 'x'"), ({"--count": "2"}, "too few"), ({"--model": "minilm"}, "is for g2p"),
-     ({"--grid": "x=1"}, "'x' is not a control"), ({"--out": "no/such/folder.db"}, "cannot be opened as a sweep's"),
-     ({"--search": "best"}, "no search 'best'"), ({"--task": "own"}, "needs --model"),
-     ({"--search": "random", "--points": "0"}, "has 0 points"), ({"--task": "xsum", "--search": "grid", "--grid": ""},
-      "is a range"), ({"--task": "retrieval", "--grid": "decoder_sigma=0.1"}, "is of attention that this model lacks")],
-)  # fmt: skip
+    [
+        ({"--task": "x"}, "no task 'x'"),
+        ({"--count": "2"}, "--count 2 is too few examples; give 4 or more."),
+        ({"--model": "minilm"}, "The task 'phonemes' is for g2p, not 'minilm'."),
+        ({"--grid": "x=1"}, "'x' is not a control"),
+        ({"--out": "no/such/folder.db"}, "cannot be opened as a sweep's"),
+        ({"--search": "best"}, "no search 'best'"),
+        ({"--task": "own"}, "A task of your own needs --model, and --inside or --outside with a file of texts."),
+        ({"--search": "random", "--points": "0"}, "has 0 points"),
+        ({"--task": "xsum", "--search": "grid", "--grid": ""}, "is a range"),
+        ({"--task": "retrieval", "--grid": "decoder_sigma=0.1"}, "is of attention that this model lacks"),
+    ],
+)
 def test_the_command_says_what_is_wrong(changes, sentence, capsys):
     options = {"--task": "phonemes", "--count": "4", "--grid": SETTING, "--out": "no/such/folder.db"} | changes
     assert main(["sweep", *(part for option in options.items() for part in option)]) == 1
@@ -101,7 +111,10 @@ def test_observe_takes_a_link_or_a_file_and_tells_of_other_numbers(tmp_path, ben
         ),
         (["observe", "--model", "minilm", "--text", "a", "--layer", "7"], "Layer 7 does not exist"),
         (["observe", "--scenario", "no-such.json"], "no-such.json"),
-        (["observe", "--scenario", "no-such.json", "--link", "x"], "give one of them"),
+        (
+            ["observe", "--scenario", "no-such.json", "--link", "x"],
+            "Both --link and --scenario were given; give one of them.",
+        ),
         (["prior", "--model", "minilm", "--texts", "no-such.txt", "--out", "p.safetensors"], "no-such.txt"),
     ],
 )
@@ -120,9 +133,18 @@ def test_a_prior_from_the_command_line(tmp_path, benches, capsys):
     made = Prior.load(target)
     for layer in range(6):
         np.testing.assert_allclose(made.of("encoder", layer).mean, wanted.of("encoder", layer).mean, atol=1e-6)
-    assert told(capsys, "prior", "--model", "minilm", "--texts", str(source), "--out", str(tmp_path / "no" / "p"))[0]
+    nowhere = str(tmp_path / "no" / "p")
+    status, _, err = told(capsys, "prior", "--model", "minilm", "--texts", str(source), "--out", nowhere)
+    assert status == 1
+    assert err.endswith(f"\nThe prior cannot be written to {nowhere!r} (No such file or directory).\n")
 
 
 def test_the_module_runs():
     done = subprocess.run([sys.executable, "-m", "nvib", "models"], capture_output=True, text=True, check=True)
     assert [line.split()[0] for line in done.stdout.splitlines()] == MODELS
+
+
+def test_the_help_names_every_task():
+    """In words that cost no import: the tasks themselves load torch."""
+    named = set(re.findall(r"[a-z]+(?:-[a-z]+)*", cli.TASKS)) - {"with", "a", "network"}
+    assert named == {*TASKS, *PAPER}

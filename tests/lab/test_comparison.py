@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from nvib.lab import EXAMPLES
+from nvib import NVError
+from nvib.lab import EXAMPLES, Bench, Scenario
 from nvib.lab.view.comparison import compare, force, reference_ids
+from tests.support import tiny
+from tests.support.folders import save_without_invisible
 from tests.support.scenes import TREATY
 
 WORD = replace(EXAMPLES["g2p"], target="vɚsˈaɪ\n\nmɪsɪsɪpi")
@@ -129,3 +132,10 @@ def test_a_comparison_is_json_as_it_stands(benches):
     bench = benches("g2p")
     found = jsonable(compare(bench, WORD, bench.priors.of(WORD)))
     assert json.loads(json.dumps(found, allow_nan=False))["outputs"]["baseline"][0] == found["outputs"]["baseline"][0]
+
+
+def test_a_reference_without_tokens_is_one_sentence(tmp_path):
+    bench = Bench(str(save_without_invisible(tmp_path, tiny.llama())))
+    scenario = Scenario(text="the cat", target="\u200b", prior="normal", length=2)
+    with pytest.raises(NVError, match="The reference has no tokens for this model; type letters, or leave it empty"):
+        compare(bench, scenario, bench.priors.of(scenario))

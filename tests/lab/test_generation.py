@@ -6,7 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from nvib import NVError
+from nvib.lab import Bench, Scenario
 from nvib.lab.view.generation import SharedNoise, generate
+from tests.support import tiny
+from tests.support.folders import save
 from tests.support.scenes import TREATY
 
 
@@ -47,3 +51,13 @@ def test_generation_tells_of_every_step_and_stops_when_told(benches):
     with pytest.raises(Stopped):
         generate(bench, replace(scenario, length=7), None, stop)
     assert generate(bench, replace(scenario, length=7), None).shape[1] == 7
+
+
+def test_a_text_that_leaves_no_room_for_an_answer_is_one_sentence(tmp_path):
+    bench = Bench(str(save(tmp_path, tiny.llama(max_position_embeddings=5))))
+    for text, room in (("the cat sat", 2), ("the cat sat on", 1)):
+        assert generate(bench, Scenario(text=text), None).shape == (1, room)
+    with pytest.raises(
+        NVError, match="The text fills all 5 positions of the model; shorten it to leave room for an answer"
+    ):
+        generate(bench, Scenario(text="the cat sat on mat"), None)

@@ -174,17 +174,27 @@ def file(**changes):
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (b"", "no JSON"), (b"\xff\xfe", "no JSON"), (b"[" * 200_000, "no JSON"), (b"[1]", "no scenario"),
-        (b"null", "no scenario"), (b'{"scenario": {}}', "no scenario"), (file(scenario=[]), "no scenario"),
-        (file(version="7"), "another version"), (file(version={}), "another version"),
-        (file(scenario={"text": {"a": [1]}}), "'text'"), (file(scenario={"text": None}), "'text'"),
-        (file(scenario={"<script>alert(1)</script>": 1}), "<script>"), (file(scenario={"__class__": "x"}), "__class__"),
-        (file(scenario={"prior_id": "../../etc/passwd"}), "prior_id"), (file(scenario={"layer": -1}), "layer"),
-        (file(scenario={"mu": "nan"}), "mu"), (file(scenario={"special": 1}), "special"),
+        (b"", "is no JSON; give a scenario that this app saved."),
+        (b"\xff\xfe", "no JSON"),
+        (b"[" * 200_000, "no JSON"),
+        (b"[1]", "is no scenario; give one that this app saved."),
+        (b"null", "no scenario"),
+        (b'{"scenario": {}}', "no scenario"),
+        (file(scenario=[]), "no scenario"),
+        (file(version="7"), "is of another version; this app reads up to 2."),
+        (file(version={}), "another version"),
+        (file(scenario={"text": {"a": [1]}}), "'text'"),
+        (file(scenario={"text": None}), "'text'"),
+        (file(scenario={"<script>alert(1)</script>": 1}), "<script>"),
+        (file(scenario={"__class__": "x"}), "holds '__class__', which is no control of this app; mend it."),
+        (file(scenario={"prior_id": "../../etc/passwd"}), "prior_id"),
+        (file(scenario={"layer": -1}), "holds 'layer', which = '-1' is not legal; mend it."),
+        (file(scenario={"mu": "nan"}), "mu"),
+        (file(scenario={"special": 1}), "special"),
         (file(scenario={"seed": 1e9}), "seed"),
-        (b" " * (link.MOST_BYTES + 1), "bytes"),
+        (b" " * (link.MOST_BYTES + 1), "has 4,194,305 bytes; a scenario has 4,194,304 at most."),
     ],
-)  # fmt: skip
+)
 def test_a_hostile_file_is_one_sentence(data, sentence):
     with pytest.raises(NVError) as refused:
         link.from_json("../../" + "x" * 100 + ".json", data)

@@ -1,6 +1,7 @@
 """Every number of both pages, on the three real models, against the float64 textbook version."""
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -175,7 +176,9 @@ def test_hidden_special_tokens_and_a_hidden_prior(benches):
     left = 1 - full.regularised[:, :1]
     np.testing.assert_allclose(hidden.regularised[:, 1:], (full.regularised[:, 1:] / left)[1:-1, 1:-1], rtol=1e-5)
     assert hidden.regularised[:, 0].max() == 0.0
-    with pytest.raises(NVError, match="special tokens only"):
+    with pytest.raises(
+        NVError, match="The text has special tokens only, and they are hidden; show them, or type letters"
+    ):
         observe(bench, replace(scenario, text="[SEP]", row=0, special=False))
 
 
@@ -213,7 +216,14 @@ def test_identity_scenario_changes_nothing(benches):
     assert seen.prior_mass.max() == 0.0
 
 
-@pytest.mark.parametrize("change", [{"layer": 99}, {"head": "77"}, {"kind": "cross"}])
-def test_a_view_that_does_not_exist_is_one_sentence(benches, change):
-    with pytest.raises(NVError):
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"layer": 99}, "Layer 99 does not exist in the decoder of smollm2; the last is 29."),
+        ({"head": "77"}, "Head 77 does not exist in smollm2; the last is 8."),
+        ({"kind": "cross"}, "smollm2 has no cross attention; choose decoder."),
+    ],
+)
+def test_a_view_that_does_not_exist_is_one_sentence(benches, change, sentence):
+    with pytest.raises(NVError, match=f"^{re.escape(sentence)}$"):
         observe(benches("smollm2"), replace(EXAMPLES["smollm2"], **change))

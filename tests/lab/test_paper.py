@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -84,6 +85,18 @@ def test_without_a_network_a_data_set_is_one_sentence(monkeypatch):
     with pytest.raises(NVError) as told:
         list(paper.from_hub(PAPER["xsum"].inside["XSum"], "train"))
     assert str(told.value) == "The data set 'EdinburghNLP/xsum' cannot be read (no route to host); is there a network?"
+
+
+def test_without_its_package_a_data_set_is_one_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(NVError, match=r"need the package datasets; run pip install 'nvib-explorer\[paper\]'\.$"):
+        list(paper.from_hub(PAPER["xsum"].inside["XSum"], "train"))
+
+
+def test_a_data_set_without_rows_gives_no_prior(published):
+    hub = re.escape(repr(published.inside["here"].hub))
+    with pytest.raises(NVError, match=f"The data set {hub} has no row in 'train' to estimate the prior from"):
+        paper.fine_tuning_prior(None, published, lambda *_: [])
 
 
 def _refused(*_, **__):

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from nvib import NVError, Prior
-from nvib.lab import EXAMPLES, observe
+from nvib.lab import EXAMPLES, Bench, Scenario, observe
+from tests.support import tiny
+from tests.support.folders import save
 from tests.support.scenes import CORPUS, SHORT
 
 
@@ -17,8 +19,25 @@ def test_a_prior_from_text_and_a_standard_normal(benches):
     assert observe(bench, own).provenance["corpus"] == "the visitor's text"
     normal = observe(bench, replace(own, prior="normal"))
     assert normal.prior_log_alpha.tolist() == [0.0] * 6
-    with pytest.raises(NVError, match="empty"):
+    with pytest.raises(
+        NVError, match="The prior's text is empty; paste text of the model's own domain, a paragraph a line"
+    ):
         observe(bench, replace(own, prior_text=""))
+
+
+def test_a_prior_that_a_model_does_not_have_is_one_sentence(benches, tmp_path):
+    with pytest.raises(NVError, match="g2p has no prior of several languages; choose another source"):
+        observe(benches("g2p"), replace(SHORT["g2p"], prior="broad"))
+    bench = Bench(str(save(tmp_path, tiny.bert())))
+    with pytest.raises(NVError, match="has no shipped prior; give text to estimate one from, or choose the standard"):
+        observe(bench, Scenario(text="the cat"))
+
+
+def test_a_text_longer_than_a_prior_needs_is_one_sentence(benches):
+    text = "the cat sat on the mat " * 45_000
+    characters = f"{len(text.strip()):,}"
+    with pytest.raises(NVError, match=f"The prior's text has {characters} characters; 1,000,000 are enough"):
+        benches("minilm").priors.estimate([text.strip()], "much")
 
 
 def test_a_prior_of_ones_own_is_the_one_that_is_used(benches, tmp_path):

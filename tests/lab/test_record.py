@@ -28,5 +28,5 @@ def test_a_record_comes_back_as_it_was(name, identity, benches):
 
 @pytest.mark.parametrize("found", [{}, {"output": 3}, {"output": {"type": "next token"}}, {"output": {"type": "x"}}])
 def test_what_is_no_record_is_one_sentence(found):
-    with pytest.raises(NVError, match="cannot be read"):
+    with pytest.raises(NVError, match="stored observation cannot be read; observe the scenario anew"):
         restore(found)

@@ -72,11 +72,19 @@ def test_a_merit_that_is_no_number_does_not_stop_it():
 
 @pytest.mark.parametrize(
     ("spec", "sentence"),
-    [("", "is empty"), ("nonsense=1", "'nonsense' is not a control that a sweep varies"), ("seed=1,2", "'seed' is not"),
-     ("text=x", "'text' is not"), ("mu=2", "mu='2' is not a legal"), ("mu", "mu='' is not a legal"),
-     ("decoder_sigma=0.5:0.1", "is no range"), ("decoder_sigma=0:x", "'x' is not a legal"),
-     ("decoder_alpha=0:inf", "is no range"), ("mu=1 mu=0.5", "names 'mu' twice")],
-)  # fmt: skip
+    [
+        ("", "is empty"),
+        ("nonsense=1", "'nonsense' is not a control that a sweep varies"),
+        ("seed=1,2", "'seed' is not"),
+        ("text=x", "'text' is not"),
+        ("mu=2", "The grid's mu='2' is not a legal value; give a number from 0 to 1"),
+        ("mu", "mu='' is not a legal"),
+        ("decoder_sigma=0.5:0.1", "decoder_sigma=0.5:0.1 is no range; write the lower number first"),
+        ("decoder_sigma=0:x", "'x' is not a legal"),
+        ("decoder_alpha=0:inf", "is no range"),
+        ("mu=1 mu=0.5", "The grid names 'mu' twice; join its values with commas"),
+    ],
+)
 def test_a_grid_that_is_none_is_one_sentence(spec, sentence):
     with pytest.raises(NVError, match=sentence) as error:
         space(G2P, spec)
@@ -85,11 +93,22 @@ def test_a_grid_that_is_none_is_one_sentence(spec, sentence):
 
 @pytest.mark.parametrize(
     ("spec", "search", "trials", "sentence"),
-    [("decoder_sigma=0:1", "grid", 5, "decoder_sigma is a range"), ("mu=1", "best", 5, "no search 'best'"),
-     ("mu=1", "random", 0, "has 0 points"), ("mu=1", "adaptive", 20_000, "20,000 points"),
-     ("decoder_sigma=" + ",".join(f"0.{n:03}" for n in range(101)) + " cross_sigma="
-      + ",".join(f"0.{n:03}" for n in range(101)), "grid", 5, "10,201 points")],
-)  # fmt: skip
+    [
+        ("decoder_sigma=0:1", "grid", 5, "decoder_sigma is a range"),
+        ("mu=1", "best", 5, "There is no search 'best'; choose grid, random, adaptive"),
+        ("mu=1", "random", 0, "has 0 points"),
+        ("mu=1", "adaptive", 20_000, "20,000 points"),
+        (
+            "decoder_sigma="
+            + ",".join(f"0.{n:03}" for n in range(101))
+            + " cross_sigma="
+            + ",".join(f"0.{n:03}" for n in range(101)),
+            "grid",
+            5,
+            "The sweep has 10,201 points; it takes 1 to 10,000",
+        ),
+    ],
+)
 def test_a_search_that_cannot_be_is_one_sentence(spec, search, trials, sentence):
     with pytest.raises(NVError, match=sentence):
         count(space(G2P, spec), search, trials)

@@ -16,7 +16,7 @@ from tests.support.scenes import Known, plan_of, pretended, small
 def test_a_store_of_something_else_is_one_sentence(tmp_path):
     path = tmp_path / "s.db"
     Store(path, small(), "1").close()
-    with pytest.raises(NVError, match="another task, text or model"):
+    with pytest.raises(NVError, match=r"s\.db' holds the sweep of another task, text or model; name another one"):
         Store(path, small(), "2")
     with pytest.raises(NVError, match="another task, text or model"):
         Store(path, task("phonemes", 10), "1")

@@ -41,7 +41,7 @@ def test_a_digest_tells_texts_apart():
 
 
 def test_an_unknown_task_is_one_sentence():
-    with pytest.raises(NVError, match="no task 'x'; choose language"):
+    with pytest.raises(NVError, match="There is no task 'x'; choose language, language-start, phonemes"):
         task("x")
 
 

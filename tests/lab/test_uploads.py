@@ -25,15 +25,15 @@ def test_texts_of_a_file(name, data, expected):
     [
         ("a.pdf", b"x", "none of .txt, .csv and .jsonl"),
         ("a", b"x", "none of"),
-        ("a.txt", b"", "holds no text"),
+        ("a.txt", b"", "holds no text; put one on each line, or in its column 'text'"),
         ("a.txt", b"caf\xe9", "not UTF-8 at byte 3"),
-        ("a.csv", b"id\n1\n", "no column 'text'"),
+        ("a.csv", b"id\n1\n", "has no column 'text'; name the column of the texts so"),
         ("a.csv", b"", "cannot be read"),
         ("a.csv", b'text\n"open', "cannot be read"),
         ("a.jsonl", b"{", "cannot be read"),
         ("a.jsonl", b'{"text": 5}', "holds no text"),
         ("a.jsonl", b"[1, 2]", "no column 'text'"),
-        ("a.txt", b"x\n" * 20_001, "20,001 texts"),
+        ("a.txt", b"x\n" * 20_001, "20,001 texts; 20,000 are enough: shorten it"),
         ("n" * 500 + ".txt", b"", "holds no text"),
     ],
 )

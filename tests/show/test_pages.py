@@ -169,6 +169,38 @@ def test_a_link_beyond_the_model_says_so_once(query, sentence):
     assert not app.warning
 
 
+@pytest.mark.parametrize("page", PATHS)
+@pytest.mark.parametrize(
+    ("use", "sentence"),
+    [
+        ("llama without a head", "(LlamaModel) has no language head, so it writes no text; choose one that was saved"),
+        ("llama that classifies", "(LlamaForSequenceClassification) has no language head, so it writes no text"),
+        ("bert to bert", "is an encoder-decoder made of two models, which the app cannot show; use it from Python"),
+    ],
+)
+def test_a_model_without_an_output_is_one_sentence(page, use, sentence, tmp_path):
+    folder = str(save(tmp_path, tiny.model_of(use)))
+    app = opened(page, v="2", model=folder, text="the cat sat", prior="normal", mu="0.9")
+    assert not app.exception
+    assert [sentence in error.value.replace("\\", "") for error in app.error] == [True]
+    assert "\n" not in app.error[0].value
+    app.selectbox(key="scenario_model").set_value("g2p").run()
+    assert not app.exception
+    assert not app.error
+
+
+def test_a_layer_that_is_left_alone_has_no_pseudo_counts():
+    app = opened("Pseudo-counts", v="2", model="minilm", text="the cat", encoder_sigma="0.4", encoder_layers="1-2")
+    assert not app.exception
+    told = "Layer 0 is left alone; choose a layer that is regularised, or widen the range."
+    assert [error.value for error in app.error] == [told]
+    app = opened(
+        "Pseudo-counts", v="2", model="minilm", text="the cat", encoder_sigma="0.4", encoder_layers="1-2", layer="1"
+    )
+    assert not app.error
+    assert len(charts(app)) >= LEAST["Pseudo-counts"]
+
+
 @pytest.mark.parametrize("name", ["MiniLM", " minilm-l6 ", "MINILM"])
 def test_a_model_is_found_by_its_title(name):
     app = opened("Method", model=name)

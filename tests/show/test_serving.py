@@ -73,7 +73,10 @@ def test_what_is_given_goes_first(served, monkeypatch):
 
 @pytest.mark.parametrize("address", [None, "127.0.0.1"])
 def test_port_in_use(taken, address):
-    with pytest.raises(NVError, match=rf"^Port {taken} is in use; choose another one: nvib serve") as told:
+    with pytest.raises(
+        NVError,
+        match=rf"^Port {taken} is in use; choose another one: nvib serve --server\.port \d+, or make run PORT=\d+\.$",
+    ) as told:
         serving.check_port(address, taken)
     other = int(str(told.value).rpartition("PORT=")[2].rstrip("."))
     assert other != taken

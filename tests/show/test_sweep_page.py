@@ -203,7 +203,7 @@ def test_what_ships_is_small_and_of_these_tasks():
         ({"grid": "decoder_sigma=nan"}, "decoder_sigma='nan' is not a legal value"),
         ({"grid": "decoder_sigma=0:1"}, "is a range; list its values"),
         ({"grid": "encoder_layers=0-3 encoder_alpha=1"}, "Layer 1 of 'encoder' does not exist"),
-        ({"examples": "2"}, "too few"),
+        ({"examples": "2"}, "examples=2 is too few texts of a set; give 4 or more."),
         ({"grid": "decoder_sigma=0,0.2", "model": "minilm"}, "'decoder_sigma' is of attention that this model lacks"),
         ({"model": "nonsense"}, "nonsense"),
     ],
@@ -216,6 +216,16 @@ def test_what_cannot_be_swept_is_one_sentence(query, sentence):
     assert len(app.error) == 1
     assert sentence in app.error[0].value.replace("\\", "")
     assert "\n" not in app.error[0].value
+
+
+def test_results_that_cannot_be_kept_are_one_sentence(own_folder, monkeypatch):
+    (own_folder / "file").write_text("in the way")
+    monkeypatch.setattr(sweep_run, "cache_folder", lambda: own_folder / "file")
+    app = opened("Sweep", **SMALL, grid="mu=0.9")
+    assert not app.exception
+    assert len(app.error) == 1
+    told = app.error[0].value.replace("\\", "")
+    assert told == f"The results cannot be kept in {str(own_folder / 'file' / 'sweeps')!r} (Not a directory)."
 
 
 @pytest.mark.parametrize("family", ["bert", "gpt2", "llama", "bart", "marian"])

@@ -7,6 +7,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
+from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import Whitespace
 
 import nvib
@@ -24,6 +25,15 @@ def save_tokenizer(folder):
     transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]"
     ).save_pretrained(folder)
+
+
+def save_without_invisible(folder, model):
+    """As `save`, with a tokenizer that drops characters without a shape: a text of these has no tokens."""
+    save(folder, model)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.normalizer = BertNormalizer(lowercase=False)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
 
 
 def save(folder, model):

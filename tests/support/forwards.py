@@ -6,11 +6,7 @@ import math
 import torch
 
 import nvib
-from tests.support.tiny import (
-    DECODERS,
-    ENCODER_DECODERS,
-    ENCODERS,
-)  # fmt: skip
+from tests.support.tiny import DECODERS, ENCODER_DECODERS, ENCODERS  # fmt: skip
 
 SEQ2SEQ_FIELDS = {"encoder": "encoder_attentions", "cross": "cross_attentions", "decoder": "decoder_attentions"}
 

@@ -6,7 +6,6 @@ import base64
 import gzip
 import json
 from dataclasses import dataclass
-from functools import cache
 
 from nvib import assets
 from nvib.lab.examples import EXAMPLE_TEXTS
@@ -15,8 +14,9 @@ from nvib.lab.scenario import Scenario
 from nvib.lab.share import link
 from nvib.lab.share.record import jsonable, record, restore
 from nvib.lab.view.observation import Observation
+from nvib.memory import Memory
 
-STORE = assets.GALLERY
+STORE = assets.shipped("assets", "gallery")
 
 
 @dataclass(frozen=True)
@@ -121,23 +121,33 @@ ENTRIES = (
 )  # fmt: skip
 
 
+_read: Memory[Stored] = Memory(len(ENTRIES))
+_posters: Memory[str | None] = Memory(2 * len(ENTRIES))  # one for each theme
+
+
 def find(scenario: Scenario) -> Entry | None:
     """The entry that shows exactly this scenario."""
     return next((entry for entry in ENTRIES if entry.scenario == scenario), None)
 
 
-@cache
 def poster(entry: Entry, theme: str) -> str | None:
     """The stored image of an entry's first figure as a data URL, or None."""
+    return _posters.get((entry.name, theme), lambda: _poster(entry, theme))
+
+
+def _poster(entry: Entry, theme: str) -> str | None:
     path = STORE / f"{entry.name}-{theme}.svg.gz"
     if not path.exists():
         return None
     return "data:image/svg+xml;base64," + base64.b64encode(gzip.decompress(path.read_bytes())).decode()
 
 
-@cache
 def stored(entry: Entry) -> Stored:
     """An entry's stored observation. Raises NVError when it cannot be read."""
+    return _read.get(entry.name, lambda: _stored(entry))
+
+
+def _stored(entry: Entry) -> Stored:
     found = json.loads(gzip.decompress((STORE / f"{entry.name}.json.gz").read_bytes()))
     shape = found["shape"] | {"kinds": tuple(found["shape"]["kinds"])}
     return Stored(Shape(**shape), restore(found["observation"]), link.Made(**found["made"]))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
 from nvib.lab.sweep.measures import Metric
+from nvib.memory import Memory
 
 RESAMPLES = 4_000
 LEVEL = 95  # percent, of every interval
+_weights: Memory[np.ndarray] = Memory(4)  # of the resamples, by number of examples and seed
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,10 @@ def pooled(metric: Metric, pairs: Sequence[tuple[np.ndarray, np.ndarray]], seed:
     return Change(float(value), float(before), float(change), float(low), float(high))
 
 
-@lru_cache(maxsize=4)
 def _drawn(count: int, seed: int) -> np.ndarray:
     """How often each example is drawn: [RESAMPLES, examples]."""
+    return _weights.get((count, seed), lambda: _draw(count, seed))
+
+
+def _draw(count: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES).astype(float)

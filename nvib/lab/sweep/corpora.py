@@ -81,5 +81,5 @@ def source(package: str) -> str:
 def _folder(package: str) -> Path:
     spec = find_spec(package.replace("-", "_"))
     if spec is None or spec.origin is None:
-        raise NVError(f"The text package {package} is not installed; run `make install`.")
+        raise NVError(f"The text package {package} is not installed; run pip install {package}.")
     return Path(spec.origin).parent

@@ -99,7 +99,7 @@ def from_hub(source: Source, split: str) -> Iterator[Mapping[str, Any]]:
     try:
         from datasets import load_dataset  # only those who have a network install it
     except ImportError as error:
-        raise NVError("The paper's tasks need the package datasets; run `pip install datasets`.") from error
+        raise NVError("The paper's tasks need the package datasets; run pip install 'nvib-explorer[paper]'.") from error
     try:
         yield from load_dataset(source.hub, source.config or None, split=split, streaming=True)
     except Exception as error:  # it raises what its many parts raise

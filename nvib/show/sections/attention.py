@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,7 @@ def attention_maps(seen: Observation, scenario: Scenario) -> None:
     _marginals(seen)
     draw.table_behind("maps", "The maps as a table", lambda: _map_table(seen), listed=False)
     for which in MAPS:
-        draw.drawn().tables[f"Map, {which}"] = lambda which=which: _one_map(seen, which)  # type: ignore[misc]
+        draw.drawn().tables[f"Map, {which}"] = partial(_one_map, seen, which)
 
 
 def _drawn(seen: Observation, scenario: Scenario, cell: tuple[int, float] | None) -> dict[str, Any]:

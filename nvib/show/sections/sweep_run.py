@@ -31,7 +31,7 @@ def store_of(plan: Plan, revision: str) -> Path:
     Only files that nobody has written to for a day: a sweep may have the others open. Raises NVError.
     """
     path = cache_folder() / "sweeps" / file_name(plan.task, revision)
-    shipped = assets.SWEEPS / f"{path.name}.gz"
+    shipped = assets.shipped("assets", "sweeps") / f"{path.name}.gz"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         changed = {file: file.stat().st_mtime for file in path.parent.glob("*.db")}

@@ -1,0 +1,52 @@
+"""What the figures share: labels that fit, places for duplicate tokens, and room for the longest."""
+
+import pytest
+
+from nvib.show.figures.axes import MAX_TICKS, PRIOR_AT, figure, layers, outline, room, short, ticks
+
+
+@pytest.mark.parametrize(("label", "shown"), [("", ""), ("a" * 14, "a" * 14), ("a" * 15, "a" * 13 + "…")])
+def test_a_long_label_is_cut(label, shown):
+    assert short(label) == shown
+
+
+def test_tokens_have_a_place_each_and_markup_stays_text():
+    found = ticks(["a", "a", "<b>", "&"], prior=True)
+    assert found["tickvals"] == [PRIOR_AT, 0, 1, 2, 3]
+    assert found["ticktext"] == ["<b>prior</b>", "a", "a", "&lt;b&gt;", "&amp;"]
+
+
+@pytest.mark.parametrize("count", [1, MAX_TICKS, MAX_TICKS + 1, 2 * MAX_TICKS, 1024])
+def test_as_many_labels_as_can_be_read(count):
+    at = ticks([str(n) for n in range(count)])["tickvals"]
+    step = at[1] - at[0] if len(at) > 1 else 1
+    assert len(at) <= MAX_TICKS
+    assert at == list(range(0, count, step))
+    assert step == 1 or -(-count // (step - 1)) > MAX_TICKS  # no smaller step would do
+
+
+def test_room_is_counted_in_what_is_seen():
+    assert room(["<b>prior</b>", "&lt;s&gt;"], 10) == 10 + 7 * len("prior")
+    assert room([], 10) == 10
+
+
+@pytest.mark.parametrize(("count", "step"), [(1, 1), (16, 1), (17, 5)])
+def test_layers_are_numbered_where_there_is_room(count, step):
+    axis = layers(count)
+    assert axis["dtick"] == step
+    low, high = axis["range"]
+    assert low < 0 < count - 1 < high or count == 1
+
+
+def test_a_frame_is_around_its_cell():
+    frame = outline(2, 5, "dark")
+    assert (frame["x0"], frame["x1"], frame["y0"], frame["y1"]) == (4.5, 5.5, 1.5, 2.5)
+    assert frame["line"]["color"] != outline(2, 5, "light")["line"]["color"]
+
+
+def test_nothing_in_a_figure_zooms():
+    made = figure([], 100, {"title": {"text": "x"}}, {}, showlegend=True)
+    assert made.layout.xaxis.fixedrange
+    assert made.layout.yaxis.fixedrange
+    assert made.layout.showlegend
+    assert made.layout.height == 100
