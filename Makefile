@@ -16,7 +16,7 @@ endif
 # Is .venv/bin/python there, new enough, and able to install?
 WORKS := import pip, sys; sys.exit(sys.version_info < (3, 11))
 
-.PHONY: run test install lint bench headline priors clean FORCE
+.PHONY: run test install lint docs bench headline priors clean FORCE
 .DELETE_ON_ERROR:
 
 run: .venv/.runtime
@@ -34,6 +34,10 @@ lint: .venv/.dev
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+
+# The tables of docs/ that the code knows best.
+docs: .venv/.dev
+	PYTHONPATH=. $(PY) -m tests.support.docs
 
 bench: .venv/.dev
 	@$(PY) -m nvib models --prepare

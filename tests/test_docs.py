@@ -12,8 +12,8 @@ from nvib.lab.scenario import FIELDS
 from nvib.lab.sweep.paper import PAPER
 from nvib.lab.sweep.tasks import TASKS
 from nvib.show.page import PAGES
+from tests.support import docs
 from tests.support.folders import ROOT
-from tools import make_docs
 
 DOCS = ROOT / "docs"
 TEXTS = {
@@ -32,13 +32,13 @@ def of(page):
 # Made parts
 
 
-@pytest.mark.parametrize(("path", "made"), make_docs.documents().items(), ids=lambda value: getattr(value, "name", ""))
+@pytest.mark.parametrize(("path", "made"), docs.documents().items(), ids=lambda value: getattr(value, "name", ""))
 def test_made_parts_are_up_to_date(path, made):
-    assert path.read_text("utf-8") == made, "run PYTHONPATH=. python tools/make_docs.py"
+    assert path.read_text("utf-8") == made, "run make docs"
 
 
 def test_every_module_is_on_the_map():
-    rooms = {f"{folder}/{name}" for folder in make_docs.ROOMS.values() for name, _ in make_docs.modules(folder)}
+    rooms = {f"{folder}/{name}" for folder in docs.ROOMS.values() for name, _ in docs.modules(folder)}
     there = {path.relative_to(ROOT).as_posix() for path in (ROOT / "nvib").rglob("*.py")}
     silent = {name for name in there if not ast.get_docstring(ast.parse((ROOT / name).read_text("utf-8")))}
     assert there - rooms == silent
@@ -50,7 +50,7 @@ def test_every_module_is_on_the_map():
 
 def test_every_verb_and_option():
     text = of("command-line")
-    for name, verb in make_docs.verbs().items():
+    for name, verb in docs.verbs().items():
         assert f"\n## {name}\n" in text
         assert f"[`{name}`](#{name})" in text
         for action in verb._actions:

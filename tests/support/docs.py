@@ -1,6 +1,6 @@
 """Write the parts of docs/ that the code knows best: the scenario's fields, the verbs' options, the map of modules.
 
-Run: PYTHONPATH=. python tools/make_docs.py
+Run: make docs
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pathlib import Path
 from nvib.lab import cli
 from nvib.lab.fields import Field, written
 from nvib.lab.scenario import FIELDS, GROUPS
+from tests.support.folders import ROOT
 
-ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-BEGIN, END = "<!-- made by tools/make_docs.py: {} -->", "<!-- end -->"
+BEGIN, END = "<!-- made by tests/support/docs.py: {} -->", "<!-- end -->"
 # Every room of the house, its folder's modules without those of the rooms in it.
 ROOMS = {
     "core": "nvib",
