@@ -1,6 +1,6 @@
 """SmolLM2 on held-out English Wikipedia text: what each temperature does to its perplexity.
 
-Prints the tables of the README: perplexity of texts that the shipped prior has not seen (odd-numbered
+Prints the tables of docs/results.md: perplexity of texts that the shipped prior has not seen (odd-numbered
 summaries, 128 tokens each), and the change against the untouched model with a 95 % paired bootstrap interval.
 """
 

@@ -34,7 +34,7 @@ def test_a_quick_table_says_what_the_chosen_setting_does(tmp_path, capsys, monke
         assert row[2] == f"{name} ({len(examples)})"
         assert row[3] == ("in" if name in made.inside else "out")
         rates = [_rate(bench, examples)]
-        with bench.regularised(point, bench.prior(point)):
+        with bench.under(point, bench.priors.of(point)):
             rates.append(_rate(bench, examples))
         assert row[4:6] == [f"{rate:.2f} %" for rate in rates]
         assert row[6].startswith(f"{rates[1] - rates[0]:+.2f}".replace("-", "−"))

@@ -11,7 +11,7 @@ from typing import Any
 Value = str | int | float | bool
 
 
-class Domain:
+class Values:
     """The values that a field takes: texts, unless a kind of domain says otherwise. words: those values in words."""
 
     words: str
@@ -28,14 +28,8 @@ class Domain:
         return isinstance(value, str)
 
 
-class AnyText(Domain):
-    """Any text."""
-
-    words = "text"
-
-
 @dataclass(frozen=True)
-class Number(Domain):
+class Number(Values):
     """A number from low to high, both included; but: ends that are not; also: one beyond them."""
 
     low: float
@@ -57,7 +51,7 @@ class Number(Domain):
 
 
 @dataclass(frozen=True)
-class Whole(Domain):
+class Whole(Values):
     """A whole number from low to high, both included."""
 
     low: int
@@ -72,7 +66,7 @@ class Whole(Domain):
         return isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
 
 
-class Flag(Domain):
+class Flag(Values):
     """Yes or no."""
 
     words = "True or False"
@@ -85,7 +79,7 @@ class Flag(Domain):
 
 
 @dataclass(frozen=True)
-class Choice(Domain):
+class Choice(Values):
     """One of a few words."""
 
     options: tuple[str, ...]
@@ -99,7 +93,7 @@ class Choice(Domain):
 
 
 @dataclass(frozen=True)
-class Pattern(Domain):
+class Pattern(Values):
     """Text that matches a pattern as a whole."""
 
     words: str
@@ -109,7 +103,7 @@ class Pattern(Domain):
         return isinstance(value, str) and re.fullmatch(self.pattern, value, re.ASCII) is not None
 
 
-class Layers(Domain):
+class Layers(Values):
     """Layers of one kind of attention: "2-5", or nothing for all."""
 
     words = "a range of layers such as 2-5, or nothing for all"
@@ -141,7 +135,7 @@ class Field:
 
     name: str
     default: Value
-    takes: Domain
+    takes: Values
     group: str
     help: str
     swept: bool
@@ -168,7 +162,7 @@ def written(value: Value) -> str:
 
 
 def declare(
-    group: str, default: Any, takes: Domain, help: str, *, swept: bool | None = None, kept: bool = False
+    group: str, default: Any, takes: Values, help: str, *, swept: bool | None = None, kept: bool = False
 ) -> Any:  # as dataclasses.field, whose type is that of the default
     """Declare a field; a setting is swept unless it says that it is not."""
     return field(default=default, metadata={

@@ -7,17 +7,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from nvib.lab.fields import AnyText, Choice, Field, Flag, Layers, Number, Pattern, Value, Whole, declare, layer_range
+from nvib.lab.fields import Choice, Field, Flag, Layers, Number, Pattern, Value, Whole, declare, layer_range
 from nvib.settings import KINDS, Regularisation, Temperature
 
-GROUPS = {
-    "input": "model and text",
-    "setting": "what is regularised, how strongly, and the prior",
-    "view": "what the pages show of it",
-    "generation": "how text is generated, and what it is compared with",
-    "sweep": "what the page Sweep measures",
-}
-ANY = AnyText()
+ANY = Pattern("text", r"[\s\S]*")
 ALPHA, SIGMA, LAYERS = Number(-100, 100, also=math.inf), Number(0, 100), Layers()
 ALPHA_HELP = (
     "log αₙ = |xₙ|²/2r + τα·s: how many standard deviations above the prior a token's pseudo-count "

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nvib.lab import cli
 from nvib.lab.fields import Field, written
-from nvib.lab.scenario import FIELDS, GROUPS
+from nvib.lab.scenario import FIELDS
 from tests.support.folders import ROOT
 
 DOCS = ROOT / "docs"
@@ -44,7 +44,7 @@ def main() -> None:
 def documents() -> dict[Path, str]:
     """The pages that have such parts, as they should be."""
     parts = {
-        DOCS / "scenario.md": {group: of_group(group) for group in GROUPS},
+        DOCS / "scenario.md": {field.group: of_group(field.group) for field in FIELDS.values()},
         DOCS / "command-line.md": {name: of_verb(verb) for name, verb in verbs().items() if verb._actions},
         DOCS / "architecture.md": {room: of_room(folder) for room, folder in ROOMS.items()},
     }
