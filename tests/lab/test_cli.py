@@ -79,7 +79,7 @@ def test_observe_prints_the_same_numbers(name, benches, capsys):
     assert (status, err) == (0, "")
     found = json.loads(out)
     seen = observe(benches(name), scenario)
-    assert_same(seen, restore(found["observation"]), 1e-5)
+    assert_same(seen, restore(found["observation"]), 1e-5, 1e-5)
     assert found["fingerprint"] == fingerprint(seen)
     assert found["revision"] == benches(name).shape.revision
     assert ("comparison" in found) == (name != "minilm")

@@ -117,18 +117,18 @@ MODELS = ["smollm2", "minilm", "g2p"]
 ENTRIES = pytest.mark.parametrize("entry", gallery.ENTRIES, ids=lambda entry: entry.name)
 
 
-def assert_same(a, b, tolerance=0.0):
-    """Two dataclasses, field by field; tolerance: of their numbers."""
+def assert_same(a, b, relative=0.0, absolute=0.0):
+    """Two dataclasses, field by field; relative, absolute: how far their numbers may be apart."""
     for f in fields(a):
         x, y = getattr(a, f.name), getattr(b, f.name)
         if is_dataclass(x):
             assert type(x) is type(y)
-            assert_same(x, y, tolerance)
+            assert_same(x, y, relative, absolute)
         elif isinstance(x, np.ndarray):
             assert x.shape == y.shape
-            np.testing.assert_allclose(y, x, rtol=tolerance, atol=tolerance, err_msg=f.name)
+            np.testing.assert_allclose(y, x, rtol=relative, atol=absolute, err_msg=f.name)
         elif isinstance(x, float):
-            assert y == pytest.approx(x, rel=tolerance, abs=tolerance)
+            assert y == pytest.approx(x, rel=relative, abs=absolute)
         else:
             assert x == y, f.name
 
