@@ -36,9 +36,10 @@ class Memory(Generic[T]):
         return found
 
     def clear(self) -> None:
-        """Drop everything."""
+        """Drop everything, and release it."""
         with self._ready:
-            self._values.clear()
+            while self._values:
+                self._values.popitem()
 
 
 class _Latest(LRUCache[Hashable, T]):

@@ -33,12 +33,14 @@ def test_what_is_larger_than_the_budget_is_kept_alone():
 
 
 def test_without_sizes_values_are_counted():
-    kept = Memory(2)
+    gone = []
+    kept = Memory(2, release=gone.append)
     for n in range(3):
         kept.get(n, lambda n=n: n)
     assert [n in kept for n in range(3)] == [False, True, True]
     kept.clear()
     assert not any(n in kept for n in range(3))
+    assert sorted(gone) == [0, 1, 2]
 
 
 def test_two_who_ask_for_the_same_compute_it_once():

@@ -9,7 +9,7 @@ from contextlib import redirect_stdout
 import numpy as np
 import pytest
 
-from nvib.assets import SWEEPS
+from nvib.assets import shipped
 from nvib.lab import EXAMPLES, Bench, Scenario
 from nvib.lab.scenario import options
 from nvib.lab.share import link
@@ -24,6 +24,7 @@ from tests.support import tiny
 from tests.support.folders import WORDS, save
 from tests.support.pages import charts, opened
 
+SWEEPS = shipped("assets", "sweeps")
 GRID = "decoder_sigma=0,0.5 encoder_alpha=inf,0"
 
 
