@@ -146,7 +146,7 @@ def test_no_serious_violation_of_accessibility(shared, browser, path, scheme):
     for _ in range(3):
         visit.settled()
     for summary in visit.page.locator('[data-testid="stExpander"] summary').all():
-        summary.click()
+        summary.click(timeout=WAIT)  # the page may still be at work
         visit.settled()
     found = Axe().run(visit.page).response["violations"]
     assert visit.page.get_by_test_id("stException").count() == 0
