@@ -12,7 +12,7 @@ Value = str | int | float | bool
 
 
 class Values:
-    """The values that a field takes: texts, unless a kind of domain says otherwise. words: those values in words."""
+    """The values that a field takes: texts, unless a subclass says otherwise. words: those values in words."""
 
     words: str
     kind: Callable[[str], Value] = str

@@ -46,7 +46,7 @@ def paired(metric: Metric, baseline: np.ndarray, point: np.ndarray, seed: int = 
 
 
 def pooled(metric: Metric, pairs: Sequence[tuple[np.ndarray, np.ndarray]], seed: int = 0) -> Change:
-    """As `compare`, the mean over several sets: each set's examples are drawn by themselves."""
+    """As `paired`, the mean over several sets: each set's examples are drawn by themselves."""
     drawn, whole = [], []
     for n, (baseline, point) in enumerate(pairs):
         weights = _drawn(len(point), seed + n)
