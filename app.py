@@ -11,7 +11,7 @@ from nvib.show import draw, page, poster, resources, share, sidebar
 from nvib.show.components.painted import painted
 from nvib.show.figures import bars
 from nvib.show.sections import attention, output
-from nvib.show.session import key
+from nvib.show.session import control
 
 PROVENANCE = ("corpus", "tokens", "date", "model", "versions")
 
@@ -75,7 +75,7 @@ except (NVError, ValueError) as error:
     page.stop(str(error))
 output.output_change(seen, scenario)
 pause()
-st.toggle("Path from identity to this setting", key=key("path"))
+control("path", st.toggle, "Path from identity to this setting")
 path = st.container()
 if seen.change.size > 1:
     attention.overview(seen, scenario)

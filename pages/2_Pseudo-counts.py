@@ -9,7 +9,7 @@ from nvib.lab.scenario import bounds
 from nvib.lab.view import dirichlet
 from nvib.show import draw, page, resources, share, sidebar
 from nvib.show.figures import bars, maps
-from nvib.show.session import key
+from nvib.show.session import control
 
 bench, scenario = page.begin("Pseudo-counts")
 try:
@@ -53,7 +53,7 @@ names = ["prior", *seen.tokens]
 draw.table_behind("alpha-map", "log α as a table", lambda: draw.map_frame(everything, names, layers, "component"))
 
 st.header(f"Dirichlet weights, {seen.kind} layer {seen.layer}")
-st.select_slider("Level of the intervals", sidebar.LEVELS, format_func="{:.0%}".format, key=key("level"))
+control("level", st.select_slider, "Level of the intervals", sidebar.LEVELS, format_func="{:.0%}".format)
 st.caption(
     "Bars: E[πₙ] = αₙ / Σ α, the share of each component before any query is asked. Whiskers: the central interval of "
     f"πₙ ~ Beta(αₙ, Σ α − αₙ) that holds {scenario.level:.0%}, exact; large pseudo-counts leave it no width."
@@ -67,7 +67,7 @@ draw.table_behind("weights", "Dirichlet weights as a table", lambda: pd.DataFram
 
 cell = seen.cell
 st.header(f"Draws of one query's attention, layer {seen.layer}, head {cell.head}")
-st.number_input("Seed", *bounds("seed"), key=key("seed"))
+control("seed", st.number_input, "Seed", *bounds("seed"))
 drawn = resources.draws(bench, scenario, seen)
 st.caption(
     f"Query {cell.query}: {page.verbatim(seen.query_tokens[cell.query])}, the one that Explore explains. Bars: NV's "

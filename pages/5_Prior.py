@@ -11,7 +11,7 @@ from nvib.lab.view.distance import TextDistance, prior_summary
 from nvib.show import draw, page, resources, share, sidebar
 from nvib.show.figures import bars, maps
 from nvib.show.sections import own_prior
-from nvib.show.session import key
+from nvib.show.session import control
 
 
 def distances_table(text: TextDistance) -> pd.DataFrame:
@@ -57,8 +57,8 @@ st.caption(
     "to the prior's mean, in the prior's standard deviations. Over the prior's own corpus the root mean square is 1 "
     "in every layer; a text of another domain lies above."
 )
-st.text_area(
-    "Another text to compare with", key=key("other_text"), height=80,
+control(
+    "other_text", st.text_area, "Another text to compare with", height=80,
     placeholder=OTHER_TEXTS.get(scenario.model, "Text of another domain or language"),
     help="Leave it empty for the example that is shown in grey.",
 )  # fmt: skip

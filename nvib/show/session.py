@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import fields, replace
+from typing import Any
 
 import streamlit as st
 
@@ -22,6 +24,18 @@ _long: Memory[Scenario] = Memory(LONG_KEPT)  # views too long for a link, so tha
 def key(field: str) -> str:
     """The session-state key of the control of a scenario's field."""
     return PREFIX + field
+
+
+def control(field: str, draw: Callable[..., Any], label: str, *given: Any, **options: Any) -> None:
+    """Draw the control of a scenario's field; draw: the Streamlit widget, which takes the rest.
+
+    Its own default is the value that it shows: a browser that mounts a control only when a later run has drawn it
+    again gets that value with it, and never sends an empty one back.
+    """
+    value = st.session_state[key(field)]
+    start = {"selectbox": "index", "segmented_control": "default"}.get(draw.__name__, "value")
+    default = list(given[0]).index(value) if start == "index" else value
+    draw(label, *given, key=key(field), **{start: default}, **options)
 
 
 def seed(page: str) -> list[str]:

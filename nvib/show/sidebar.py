@@ -17,7 +17,7 @@ from nvib.lab.scenario import FIELDS, bounds, options
 from nvib.models.catalogue import CATALOGUE, resolve
 from nvib.show import session
 from nvib.show.pick import forget_cell, head_name
-from nvib.show.session import key
+from nvib.show.session import control, key
 
 ACROSS = {"layer": "this layer", "mean": "mean of all layers", "max": "largest of all layers"}
 ALPHAS = [math.inf, 10.0, 8.0, 6.0, 5.0, 4.0, 3.0, 2.5, 2.0, 1.5, 1.0, 0.5, 0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0,
@@ -38,11 +38,12 @@ def model_and_text(before: Scenario, text: bool) -> None:
     """The model and, on a page that is of one, the text; before: what the last run showed."""
     names = list(CATALOGUE)
     current = st.session_state[key("model")] = resolve(st.session_state[key("model")] or before.model)
-    st.selectbox(
+    control(
+        "model",
+        st.selectbox,
         "Model",
         names if current in names else [*names, current],
         format_func=lambda name: CATALOGUE[name].title if name in CATALOGUE else name,
-        key=key("model"),
         accept_new_options=True,
         on_change=_switch_model,
         help="One of the embedded models, or type a Hugging Face hub id or a local folder (safetensors only).",
@@ -50,7 +51,7 @@ def model_and_text(before: Scenario, text: bool) -> None:
     if not text:
         return
     help_text = CATALOGUE[current].text_help if current in CATALOGUE else TEXT_HELP
-    st.text_area("Text", key=key("text"), height=110, help=help_text, on_change=forget_cell)
+    control("text", st.text_area, "Text", height=110, help=help_text, on_change=forget_cell)
     if current in EXAMPLE_TEXTS:
         st.selectbox(
             "Example texts", list(EXAMPLE_TEXTS[current]), index=None, key="example", on_change=_use_example,
@@ -101,7 +102,7 @@ def _slider(label: str, field: str, stops: Sequence[float]) -> None:
     value = st.session_state[key(field)]
     if value not in stops:  # a value from a link keeps its place between the usual ones
         stops = sorted({*stops, value}, reverse=stops[0] > stops[-1])
-    st.select_slider(label, stops, format_func=_show, key=key(field), help=FIELDS[field].help)
+    control(field, st.select_slider, label, stops, format_func=_show, help=FIELDS[field].help)
 
 
 def _show(value: float) -> str:
@@ -124,7 +125,8 @@ def _temperatures(shape: Shape) -> None:
 
 def _protected() -> None:
     """How many first tokens do not see the prior."""
-    st.number_input("Protected first tokens", *bounds("protected"), key=key("protected"), help=FIELDS["protected"].help)
+    label, explained = "Protected first tokens", FIELDS["protected"].help
+    control("protected", st.number_input, label, *bounds("protected"), help=explained)
 
 
 def _where(shape: Shape) -> None:
@@ -136,7 +138,8 @@ def _where(shape: Shape) -> None:
             last = shape.layers[kind] - 1
             if last > 0:
                 _layer_range(kind, last)
-        st.segmented_control("Effect", options("effect"), key=key("effect"), required=True, help=FIELDS["effect"].help)
+        explained = FIELDS["effect"].help
+        control("effect", st.segmented_control, "Effect", options("effect"), required=True, help=explained)
 
 
 def _layer_range(kind: str, last: int) -> None:
@@ -162,9 +165,10 @@ def _prior(shape: Shape) -> None:
     sources = [source for source in SOURCES if not absent.get(source, False)]
     if st.session_state[key("prior")] not in sources:
         st.session_state[key("prior")] = sources[0]
-    st.selectbox("Source", sources, format_func=SOURCES.__getitem__, key=key("prior"))
+    control("prior", st.selectbox, "Source", sources, format_func=SOURCES.__getitem__)
     if st.session_state[key("prior")] == "text":
-        st.text_area("Text for the prior", key=key("prior_text"), height=110, help=FIELDS["prior_text"].help)
+        explained = FIELDS["prior_text"].help
+        control("prior_text", st.text_area, "Text for the prior", height=110, help=explained)
     with st.expander("Scales of the prior", key="prior-scales", on_change="rerun") as part:
         if not part.open:
             return
@@ -180,29 +184,29 @@ def _view(shape: Shape) -> None:
     if state[key("kind")] not in shape.kinds:
         state[key("kind")] = shape.kinds[-1]
     if len(shape.kinds) > 1:
-        st.segmented_control("Attention", shape.kinds, key=key("kind"), required=True)
+        control("kind", st.segmented_control, "Attention", shape.kinds, required=True)
     rows = text_rows(shape)
     if len(rows) > 1:
         state[key("row")] = min(state[key("row")], len(rows) - 1)
-        st.selectbox("Row of the text", range(len(rows)), format_func=lambda n: f"{n + 1}: {rows[n]}", key=key("row"))
+        control("row", st.selectbox, "Row of the text", range(len(rows)), format_func=lambda n: f"{n + 1}: {rows[n]}")
     layers = shape.layers[state[key("kind")]]
     state[key("layer")] = min(state[key("layer")], layers - 1)
     if layers > 1:
-        st.select_slider("Layer", range(layers), key=key("layer"))
+        control("layer", st.select_slider, "Layer", range(layers))
     heads = ["mean", "max", *(str(n) for n in range(shape.heads))]
     if state[key("head")] not in heads:
         state[key("head")] = "mean"
-    st.selectbox("Head", heads, format_func=head_name, key=key("head"))
+    control("head", st.selectbox, "Head", heads, format_func=head_name)
     if layers > 1:
-        st.selectbox("Layers in the maps", ACROSS, format_func=ACROSS.__getitem__, key=key("across"))
+        control("across", st.selectbox, "Layers in the maps", ACROSS, format_func=ACROSS.__getitem__)
     scales = {"linear": "linear", "sqrt": "square root", "log": "log"}
-    st.segmented_control("Colour scale", scales, format_func=scales.__getitem__, key=key("scale"), required=True)
+    control("scale", st.segmented_control, "Colour scale", scales, format_func=scales.__getitem__, required=True)
     for field, label in {
         "special": "Special tokens",
         "merge": "Join word pieces",
         "with_prior": "Prior column",
     }.items():
-        st.toggle(label, key=key(field), help=FIELDS[field].help)
+        control(field, st.toggle, label, help=FIELDS[field].help)
 
 
 def text_rows(shape: Shape) -> list[str]:

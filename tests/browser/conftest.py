@@ -55,11 +55,13 @@ AT_REST = f"""() => {{
 
 
 class Visit:
-    """One page, with what its console and its requests left."""
+    """One page, with what its console and its requests left; late: the scripts it gets at `arrive`, not before."""
 
-    def __init__(self, browser, address, path="", scheme="light"):
+    def __init__(self, browser, address, path="", scheme="light", late=None):
         context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
-        self.page = context.new_page()
+        self.page, self.late = context.new_page(), []
+        if late:
+            context.route(late, self.late.append)
         self.origins, self.errors, self.messages = set(), [], [0]
         self.page.on("websocket", lambda ws: ws.on("framereceived", lambda data: self.messages.append(len(data))))
         self.page.on("request", lambda request: self.asked(urlparse(request.url)))
@@ -77,6 +79,13 @@ class Visit:
         probing = "/_stcore/" in message.location.get("url", "")
         if message.type == "error" and not probing:
             self.errors.append(message.text)
+
+    def arrive(self):
+        """What was held back comes; there was something."""
+        assert self.late
+        for route in self.late:
+            route.continue_()
+        self.page.context.unroute_all()
 
     def drawn(self, charts):
         expect(self.page.locator(".js-plotly-plot")).to_have_count(charts, timeout=WAIT)

@@ -272,17 +272,22 @@ def test_from_the_gallery_to_explore(shared, browser):
     visit.check(shared)
 
 
-def test_generated_text_streams_and_can_be_cancelled(shared, browser):
-    visit = Visit(browser, shared, "Compare?model=smollm2&length=200")
+def test_generated_text_can_be_cancelled_before_the_sidebar_is_there(shared, browser):
+    """A control that the browser mounts after the run that set it shows what that run set."""
+    scripts = re.compile(r"/(TextArea|Slider|Checkbox|Selectbox|ButtonGroup)\.[^/]*\.js$")
+    visit = Visit(browser, shared, "Compare?model=smollm2&length=200", late=scripts)
     page = visit.page
     page.get_by_role("button", name="Cancel", exact=True).click(timeout=WAIT)
     expect(page.get_by_text("Stopped before both texts were whole")).to_be_visible(timeout=WAIT)
+    visit.arrive()
     visit.settled()
     expect(page.get_by_role("heading", name="Generated text")).to_be_visible()
+    before = visit.query()
     box = page.get_by_role("spinbutton", name="Length")
     box.fill("8")
     box.press("Enter")
     expect(page.get_by_role("heading", name="What each model makes of each text")).to_be_visible(timeout=WAIT)
+    assert visit.query() == before | {"length": "8"}
     visit.check(shared)
 
 

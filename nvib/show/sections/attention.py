@@ -15,7 +15,7 @@ from nvib.show import draw, page, pick, sidebar
 from nvib.show.components.tokens import token_strip
 from nvib.show.figures import bars, maps
 from nvib.show.figures.axes import PRIOR_AT
-from nvib.show.session import key
+from nvib.show.session import control
 
 METRICS = {"change": "Change", "prior mass": "Prior mass", "entropy": "Entropy"}
 MEANING = {
@@ -33,9 +33,10 @@ def overview(seen: Observation, scenario: Scenario) -> None:
     """All heads of all layers as one picture; a click opens a head."""
     st.header(f"Where it bites, {seen.kind} layers × heads")
     metric = scenario.metric
-    st.segmented_control(
-        "Show", METRICS, format_func=METRICS.__getitem__, key=key("metric"), required=True, label_visibility="collapsed"
-    )
+    control(
+        "metric", st.segmented_control, "Show", METRICS, format_func=METRICS.__getitem__, required=True,
+        label_visibility="collapsed",
+    )  # fmt: skip
     st.caption(f"{MEANING[metric]} Mean over the text's queries. Click a square to open its head.")
     values = {"change": seen.change, "prior mass": seen.prior_mass, "entropy": seen.entropy - seen.baseline_entropy}
     at = (seen.layer, int(seen.head) if seen.head.isdecimal() else None)

@@ -14,7 +14,7 @@ from nvib.lab.uploads import ENDINGS, pairs
 from nvib.lab.view.batch import MOST_ROWS, Row, as_table, entries, go_through
 from nvib.prior import Prior
 from nvib.show import draw, page
-from nvib.show.session import key
+from nvib.show.session import control, key
 
 DONE = "listing_done"
 REDRAWN = 1.0  # seconds between two pictures of the table while it grows
@@ -23,8 +23,8 @@ REDRAWN = 1.0  # seconds between two pictures of the table while it grows
 def list_panel(bench: Bench, scenario: Scenario, prior: Prior) -> None:
     """The box for the texts, the run, and the table of what is done."""
     st.header("A list of texts")
-    st.text_area(
-        "Texts, one a line", key=key("listing"), height=110, placeholder="Paste texts, or take a file",
+    control(
+        "listing", st.text_area, "Texts, one a line", height=110, placeholder="Paste texts, or take a file",
         help=f"At most {MOST_ROWS}. A reference may stand after a tab.",
     )  # fmt: skip
     st.file_uploader(

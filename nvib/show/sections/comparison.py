@@ -19,7 +19,7 @@ from nvib.prior import Prior
 from nvib.show import draw, page
 from nvib.show.components.marked import Marked, draw_marked
 from nvib.show.figures import bars
-from nvib.show.session import key
+from nvib.show.session import control
 
 STOPPED = "generation_stopped"
 PARTIAL = "generation_partial"
@@ -28,15 +28,15 @@ PARTIAL = "generation_partial"
 def generation_controls(bench: Bench) -> None:
     """Length, greedy or sampled, seed, and the reference."""
     length, way, seed = st.columns([1, 2, 1], vertical_alignment="bottom")
-    length.number_input("Length, tokens at most", *bounds("length"), key=key("length"))
-    way.segmented_control(
-        "Choice of each token", (False, True), format_func=lambda s: "sampled" if s else "greedy",
-        key=key("sampled"), required=True, help=FIELDS["sampled"].help,
+    control("length", length.number_input, "Length, tokens at most", *bounds("length"))
+    control(
+        "sampled", way.segmented_control, "Choice of each token", (False, True),
+        format_func=lambda s: "sampled" if s else "greedy", required=True, help=FIELDS["sampled"].help,
     )  # fmt: skip
-    seed.number_input("Seed", *bounds("seed"), key=key("seed"))
+    control("seed", seed.number_input, "Seed", *bounds("seed"))
     lines = bench.mode.answers
-    st.text_area(
-        "References, one a line" if lines else "Reference", key=key("target"), height=68,
+    control(
+        "target", st.text_area, "References, one a line" if lines else "Reference", height=68,
         help="What should come out, a line for each row of the text." if lines else
         "How the text should go on; a space is put before it where letters meet.",
     )  # fmt: skip

@@ -17,7 +17,7 @@ from nvib.lab.sweep.tasks import FEWEST, OFFERS, OWN, Task, own, task
 from nvib.lab.uploads import ENDINGS, pairs
 from nvib.memory import Memory
 from nvib.show import draw, page, session
-from nvib.show.session import key
+from nvib.show.session import control, key
 
 SIZES = (32, 64, 96, 200, 400, 1000, 2000, 4000)  # texts of a set
 LONGEST_GRID = 1000  # characters
@@ -35,26 +35,26 @@ def ask(bench: Bench, before: Scenario) -> Scenario:
     if asked in OFFERS:
         draw.drawn().notes.warning(f"The task {asked!r} is of {OFFERS[asked].model}; choose that model for it.")
     left, middle, right = st.columns([3, 3, 2])
-    left.selectbox(
-        "Task", names, format_func=lambda name: _title(bench, name), key=key("task"),
+    control(
+        "task", left.selectbox, "Task", names, format_func=lambda name: _title(bench, name),
         help="Small sets of texts that packages bring, in the prior's domain and outside of it, or texts of your own.",
     )  # fmt: skip
-    middle.segmented_control(
-        "Search", SEARCH_NAMES, format_func=SEARCH_NAMES.__getitem__, key=key("search"), required=True,
+    control(
+        "search", middle.segmented_control, "Search", SEARCH_NAMES, format_func=SEARCH_NAMES.__getitem__, required=True,
         help="Every point of a grid; or points drawn at random, or where those before were better (a tree-structured "
         "Parzen estimator), from values or from ranges such as decoder_sigma=0:0.5.",
     )  # fmt: skip
     if state[key("task")] != "own":
         proposed = OFFERS[state[key("task")] or first_task(bench)].examples
-        right.selectbox(
-            "Texts of a set", sorted({0, *SIZES, state[key("examples")]}), key=key("examples"),
+        control(
+            "examples", right.selectbox, "Texts of a set", sorted({0, *SIZES, state[key("examples")]}),
             format_func=lambda count: f"{count:,}" if count else f"{proposed:,}, as proposed",
             help="Each second one is for validation, the others are for test.",
         )  # fmt: skip
     known = _known(bench)
     left, right = st.columns([5, 3])
-    left.text_input(
-        "Grid", key=key("grid"), max_chars=LONGEST_GRID, placeholder=next(iter(known.values())),
+    control(
+        "grid", left.text_input, "Grid", max_chars=LONGEST_GRID, placeholder=next(iter(known.values())),
         help="Controls with their values, decoder_alpha=inf,2,1 decoder_sigma=0,0.2, or a range for a search, "
         "decoder_sigma=0:0.5. Layers: decoder_layers=0-9,10-29. The prior: prior=shipped,normal. What it does not "
         "name stays at identity; prior and protected tokens are those of the sidebar.",
@@ -65,8 +65,8 @@ def ask(bench: Bench, before: Scenario) -> Scenario:
     )  # fmt: skip
     if state[key("search")] != "grid":
         left, right, _ = st.columns([2, 2, 4])
-        left.number_input("Points", *bounds("trials"), key=key("trials"))
-        right.number_input("Seed", *bounds("seed"), key=key("seed"))
+        control("trials", left.number_input, "Points", *bounds("trials"))
+        control("seed", right.number_input, "Seed", *bounds("seed"))
     scenario = session.current(before)
     if scenario != before:  # a task that the model does not have became its first one
         session.remember(scenario)
@@ -189,7 +189,8 @@ def metric_of(plan: Plan) -> Metric:
     names = ["", *list(metrics)[1:]]
     _legal("measured", names)
     if len(names) > 1:
-        st.segmented_control(
-            "Metric", names, format_func=lambda name: name or plan.task.metric.name, key=key("measured"), required=True
-        )
+        control(
+            "measured", st.segmented_control, "Metric", names, required=True,
+            format_func=lambda name: name or plan.task.metric.name,
+        )  # fmt: skip
     return metrics.get(st.session_state[key("measured")], plan.task.metric)
