@@ -3,11 +3,12 @@
 from urllib.parse import parse_qs, urlparse
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from tools.serve import chromium, serving
 
-WAIT = 120_000  # milliseconds: a first visit loads a model
+WAIT = 300_000  # milliseconds: a first visit loads a model
 
 
 @pytest.fixture
@@ -57,11 +58,11 @@ AT_REST = f"""() => {{
 class Visit:
     """One page, with what its console and its requests left; late: the scripts it gets at `arrive`, not before."""
 
-    def __init__(self, browser, address, path="", scheme="light", late=None):
-        context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
+    def __init__(self, browser, address, path="", late=None):
+        context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
         self.page, self.late = context.new_page(), []
         if late:
-            context.route(late, self.late.append)
+            context.route(late, lambda route: self.late.append(route))  # noqa: PLW0108  # it keeps no bound builtin
         self.origins, self.errors, self.messages = set(), [], [0]
         self.page.on("websocket", lambda ws: ws.on("framereceived", lambda data: self.messages.append(len(data))))
         self.page.on("request", lambda request: self.asked(urlparse(request.url)))
@@ -96,6 +97,15 @@ class Visit:
         """Wait until the script has ended, every question is answered, and the page no longer changes."""
         self.page.evaluate("still.frames = 0")
         self.page.wait_for_function(AT_REST, polling="raf", timeout=WAIT)
+
+    def accessible(self):
+        """The page has no serious violation of accessibility, in light and in dark."""
+        for scheme in ("light", "dark"):
+            self.page.emulate_media(color_scheme=scheme)
+            self.settled()
+            found = Axe().run(self.page).response["violations"]
+            told = [(v["id"], v["nodes"][0]["html"][:200]) for v in found if v["impact"] in ("serious", "critical")]
+            assert told == [], scheme
 
     def ticks(self, chart, axis):
         """The tick text of a chart's axis, as it stands in the page."""

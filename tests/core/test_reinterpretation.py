@@ -1,6 +1,7 @@
 """Entering and leaving a reinterpretation: nothing is left behind, and threads do not disturb each other."""
 
 import gc
+import os
 import subprocess
 import sys
 import weakref
@@ -53,12 +54,12 @@ def test_eight_threads_with_settings_of_their_own_get_what_each_gets_alone():
 
         alone = [once(setting) for setting in settings]
         with ThreadPoolExecutor(8) as pool:
-            together = list(pool.map(once, settings * 200))
+            together = list(pool.map(once, settings * 50))
     for number, logits in enumerate(together):
         assert torch.equal(logits, alone[number % len(settings)])
 
 
-def test_entering_and_leaving_a_thousand_times_leaves_nothing_behind():
+def test_entering_and_leaving_two_hundred_times_leaves_nothing_behind():
     model = model_of("bert")
     prior, inputs, setting = prior_of(model), inputs_of(model), regularisation(SETTINGS["both"])
     before = output(model(**inputs))
@@ -68,7 +69,7 @@ def test_entering_and_leaving_a_thousand_times_leaves_nothing_behind():
             model(**inputs)
         return weakref.ref(nv)
 
-    left = [once() for _ in range(1000)]
+    left = [once() for _ in range(200)]
     gc.collect()
     assert not [nv for nv in left if nv() is not None]
     assert not set(model.modules()) & set(hooks._OWNERS)
@@ -119,7 +120,7 @@ def test_assisted_generation_is_refused():
 
 
 OPEN = """
-import contextlib, nvib
+import contextlib, os, nvib
 from tests.support.tiny import inputs_of, model_of
 model = model_of("llama")
 nv = nvib.reinterpret(model, nvib.standard_normal_prior(model))
@@ -134,9 +135,19 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_program_that_ends_inside_prints_nothing(way):
+ENDED = """
+for way, code in ways.items():
+    if not os.fork():
+        exec(code)
+        break  # this program ends here, with what the way left open
+    print(way, os.wait()[1], flush=True)
+"""
+
+
+def test_a_program_that_ends_inside_prints_nothing():
+    program = f"ways = {WAYS!r}{OPEN}{ENDED}"
+    alone = os.environ | {"OMP_NUM_THREADS": "1"}  # a program with threads is not copied whole
     ended = subprocess.run(
-        [sys.executable, "-c", OPEN + WAYS[way]], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program], cwd=ROOT, env=alone, capture_output=True, text=True, check=True
     )
-    assert (ended.stdout, ended.stderr) == ("", "")
+    assert (ended.stdout, ended.stderr) == ("".join(f"{way} 0\n" for way in WAYS), "")

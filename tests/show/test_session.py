@@ -48,3 +48,27 @@ def test_a_scenario_moves_along_to_another_page():
     assert not app.exception
     assert app.session_state["scenario"] == before
     assert app.session_state[session.key("encoder_sigma")] == 0.4
+
+
+def test_a_control_that_is_drawn_again_starts_where_the_scenario_stands():
+    """A browser may mount it only then: what it starts with is what it sends."""
+    query = {"encoder_alpha": "-3.0", "cross_sigma": "0.37", "mu": "0.9", "protected": "2", "prior": "normal",
+             "head": "max", "row": "1", "scale": "log", "special": "False", "with_prior": "False", "length": "7",
+             "seed": "3", "sampled": "True", "target": "ɐ\nb", "text": "knight\ndebt", "kind": "cross"}  # fmt: skip
+    app = opened("Compare", v="2", model="g2p", **query)
+    app.run()
+    starts = {}
+    for kind in ("select_slider", "text_area", "number_input", "toggle", "selectbox", "button_group"):
+        for control in app.get(kind):
+            proto = control.proto
+            start = proto.default if kind != "button_group" else proto.default[0]
+            shown = getattr(proto, "options", None)
+            if shown:
+                choice = shown[int(start[0] if kind == "select_slider" else start)]
+                start = choice if isinstance(choice, str) else choice.content
+            starts[str(control.key).removeprefix(session.PREFIX)] = start
+    assert starts.items() >= {
+        "encoder_alpha": "−3", "cross_sigma": "0.37", "mu": "0.9", "protected": 2, "prior": "Standard normal",
+        "head": "largest of all heads", "row": "2: debt", "scale": "log", "special": False, "with_prior": False,
+        "length": 7, "seed": 3, "sampled": "sampled", "target": "ɐ\nb", "text": "knight\ndebt", "kind": "cross",
+    }.items()  # fmt: skip

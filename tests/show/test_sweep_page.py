@@ -187,10 +187,10 @@ def test_a_task_opens_with_results_that_are_its_models_own(name, benches):
     assert last.result.value == pytest.approx(float(made.metric.of(again)), rel=0.01, abs=0.5)  # rounding flips few
 
 
-def test_what_ships_is_small_and_of_these_tasks():
+def test_what_ships_is_small_and_of_these_tasks(benches):
     shipped = sorted(path.name for path in SWEEPS.iterdir())
     assert sum(path.stat().st_size for path in SWEEPS.iterdir()) < 600_000
-    revisions = {offer.model: Bench(offer.model).shape.revision for offer in OFFERS.values()}
+    revisions = {offer.model: benches(offer.model).shape.revision for offer in OFFERS.values()}
     known = {file_name(task(name, offer.examples), revisions[offer.model]) + ".gz" for name, offer in OFFERS.items()}
     assert set(shipped) <= known
     for path in SWEEPS.iterdir():
