@@ -39,15 +39,10 @@ def model_and_text(before: Scenario, text: bool) -> None:
     names = list(CATALOGUE)
     current = st.session_state[key("model")] = resolve(st.session_state[key("model")] or before.model)
     control(
-        "model",
-        st.selectbox,
-        "Model",
-        names if current in names else [*names, current],
-        format_func=lambda name: CATALOGUE[name].title if name in CATALOGUE else name,
-        accept_new_options=True,
-        on_change=_switch_model,
+        "model", st.selectbox, "Model", names if current in names else [*names, current], accept_new_options=True,
+        format_func=lambda name: CATALOGUE[name].title if name in CATALOGUE else name, on_change=_switch_model,
         help="One of the embedded models, or type a Hugging Face hub id or a local folder (safetensors only).",
-    )
+    )  # fmt: skip
     if not text:
         return
     help_text = CATALOGUE[current].text_help if current in CATALOGUE else TEXT_HELP
@@ -125,8 +120,7 @@ def _temperatures(shape: Shape) -> None:
 
 def _protected() -> None:
     """How many first tokens do not see the prior."""
-    label, explained = "Protected first tokens", FIELDS["protected"].help
-    control("protected", st.number_input, label, *bounds("protected"), help=explained)
+    control("protected", st.number_input, "Protected first tokens", *bounds("protected"), help=FIELDS["protected"].help)
 
 
 def _where(shape: Shape) -> None:
@@ -138,8 +132,7 @@ def _where(shape: Shape) -> None:
             last = shape.layers[kind] - 1
             if last > 0:
                 _layer_range(kind, last)
-        explained = FIELDS["effect"].help
-        control("effect", st.segmented_control, "Effect", options("effect"), required=True, help=explained)
+        control("effect", st.segmented_control, "Effect", options("effect"), required=True, help=FIELDS["effect"].help)
 
 
 def _layer_range(kind: str, last: int) -> None:
@@ -167,8 +160,7 @@ def _prior(shape: Shape) -> None:
         st.session_state[key("prior")] = sources[0]
     control("prior", st.selectbox, "Source", sources, format_func=SOURCES.__getitem__)
     if st.session_state[key("prior")] == "text":
-        explained = FIELDS["prior_text"].help
-        control("prior_text", st.text_area, "Text for the prior", height=110, help=explained)
+        control("prior_text", st.text_area, "Text for the prior", height=110, help=FIELDS["prior_text"].help)
     with st.expander("Scales of the prior", key="prior-scales", on_change="rerun") as part:
         if not part.open:
             return
@@ -201,11 +193,8 @@ def _view(shape: Shape) -> None:
         control("across", st.selectbox, "Layers in the maps", ACROSS, format_func=ACROSS.__getitem__)
     scales = {"linear": "linear", "sqrt": "square root", "log": "log"}
     control("scale", st.segmented_control, "Colour scale", scales, format_func=scales.__getitem__, required=True)
-    for field, label in {
-        "special": "Special tokens",
-        "merge": "Join word pieces",
-        "with_prior": "Prior column",
-    }.items():
+    toggles = {"special": "Special tokens", "merge": "Join word pieces", "with_prior": "Prior column"}
+    for field, label in toggles.items():
         control(field, st.toggle, label, help=FIELDS[field].help)
 
 

@@ -15,12 +15,11 @@ from typing import Any
 from nvib.errors import NVError
 from nvib.estimation import estimate_prior
 from nvib.lab.model.bench import Bench
-from nvib.lab.sweep.measures import SUMMARIES, TRANSLATIONS, Example, Measure
+from nvib.lab.sweep.measures import BATCH, SUMMARIES, TRANSLATIONS, Example, Measure
 from nvib.lab.sweep.tasks import Task
 
 TRIALS = 64  # the published searches took 50 to 100
 TEXTS_OF_PRIOR = 640
-BATCH = 8
 Load = Callable[["Source", str], Iterable[Mapping[str, Any]]]
 
 

@@ -20,7 +20,6 @@ from nvib.show import draw, page, session
 from nvib.show.session import control, key
 
 SIZES = (32, 64, 96, 200, 400, 1000, 2000, 4000)  # texts of a set
-LONGEST_GRID = 1000  # characters
 SEARCH_NAMES = dict(zip(options("search"), ("every point", "random", "adaptive"), strict=True))
 PUBLISHED = {"xsum": "BART-large, XSum", "cnn": "BART-large, CNN/DailyMail", "en-de": "Marian, en–de",
              "en-fr": "Marian, en–fr"}  # fmt: skip
@@ -54,7 +53,7 @@ def ask(bench: Bench, before: Scenario) -> Scenario:
     known = _known(bench)
     left, right = st.columns([5, 3])
     control(
-        "grid", left.text_input, "Grid", max_chars=LONGEST_GRID, placeholder=next(iter(known.values())),
+        "grid", left.text_input, "Grid", max_chars=1000, placeholder=next(iter(known.values())),
         help="Controls with their values, decoder_alpha=inf,2,1 decoder_sigma=0,0.2, or a range for a search, "
         "decoder_sigma=0:0.5. Layers: decoder_layers=0-9,10-29. The prior: prior=shipped,normal. What it does not "
         "name stays at identity; prior and protected tokens are those of the sidebar.",
