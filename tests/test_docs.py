@@ -54,7 +54,8 @@ def test_every_verb_and_option():
         assert f"\n## {name}\n" in text
         assert f"[`{name}`](#{name})" in text
         for action in verb._actions:
-            assert action.option_strings[-1] == "--help" or f"`{action.option_strings[-1]}" in text, f"{name} {action}"
+            said = docs.spelled(action)
+            assert said == "--help" or f"`{said}" in text, f"{name} {action}"
 
 
 def test_every_field():

@@ -10,7 +10,7 @@ import json
 import runpy
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from nvib.lab.view.observation import Observation
 
 TASKS = "language, language-start, phonemes, phonemes-unseen, retrieval; with a network xsum, cnn, en-de, en-fr"
+VERDICTS = {True: "ok   ", False: "FAILS", None: "-    "}
 EXTRAS = {"optuna": "sweep", "sacrebleu": "sweep", "torchmetrics": "sweep", "streamlit": "app", "plotly": "app"}
 
 
@@ -40,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         runpy.run_module("nvib.show", run_name="__main__", alter_sys=True)  # which ends in SystemExit
     chosen = parser().parse_args(given)
     try:
-        chosen.run(chosen)
+        return chosen.run(chosen) or 0
     except ModuleNotFoundError as error:
         if error.name not in EXTRAS:
             raise
@@ -50,7 +51,6 @@ def main(arguments: list[str] | None = None) -> int:
     except (NVError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
-    return 0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     whole.add_argument("--version", action="version", version=f"nvib {__version__}")
     verbs = whole.add_subparsers(dest="verb", required=True)
 
-    def verb(name: str, run: Callable[[argparse.Namespace], None], help: str) -> argparse.ArgumentParser:
+    def verb(name: str, run: Callable[[argparse.Namespace], int | None], help: str) -> argparse.ArgumentParser:
         added = verbs.add_parser(name, help=help)
         added.set_defaults(run=run)
         return added
@@ -73,6 +73,12 @@ def parser() -> argparse.ArgumentParser:
     observe.add_argument("--json", action="store_true", help="everything, as JSON")
     for name, field in FIELDS.items():
         observe.add_argument(option(name), dest=name, metavar="VALUE", help=_help(field))
+
+    check = verb("check", _check, "is this really my model? what is verified on a checkpoint; status 1 where one fails")
+    check.add_argument("model", metavar="MODEL", help="an embedded model, a hub id or a folder")
+    check.add_argument("--text", default="", help="what it is verified on; default its example, or two sentences")
+    check.add_argument("--half", action="store_true", help="in bfloat16 too")
+    check.add_argument("--json", action="store_true", help="a list of lines as JSON: name, holds, told")
 
     prior = verb("prior", _prior, "estimate a prior from texts of the model's own domain")
     prior.add_argument("--model", required=True, help="an embedded model, a hub id or a folder")
@@ -135,6 +141,19 @@ def _observe(chosen: argparse.Namespace) -> None:
     if made.fingerprint:
         for line in differences(seen, made.fingerprint):
             print(f"Differs from the link: {line}", file=sys.stderr)
+
+
+def _check(chosen: argparse.Namespace) -> int:
+    from nvib.lab.view.check import check
+
+    found = []
+    for line in check(chosen.model, "auto", chosen.half, chosen.text):
+        found.append(line)
+        if not chosen.json:
+            print(f"{VERDICTS[line.holds]}  {line.name}: {line.told}", flush=True)
+    if chosen.json:
+        print(json.dumps([asdict(line) for line in found], ensure_ascii=False))
+    return int(any(line.holds is False for line in found))
 
 
 def _scenario(chosen: argparse.Namespace) -> tuple[Scenario, Made]:

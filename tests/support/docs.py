@@ -108,18 +108,23 @@ def of_verb(verb: argparse.ArgumentParser) -> str:
     fields = {cli.option(name) for name in FIELDS}
     known, of_scenario = [], []
     for action in verb._actions:
-        (name,) = action.option_strings[-1:]
+        name = spelled(action)
         if verb.prog.endswith(" observe") and name in fields:
             of_scenario.append(f"`{name}`")
         elif name != "--help":
-            known.append([_spelled(action, name), _default(action), (action.help or "").replace("%%", "%")])
+            known.append([_with_value(action, name), _default(action), (action.help or "").replace("%%", "%")])
     made = table(("option", "default", "meaning"), known)
     return made + (f"\n\nAnd every field of a scenario: {', '.join(of_scenario)}." if of_scenario else "")
 
 
-def _spelled(action: argparse.Action, name: str) -> str:
+def spelled(action: argparse.Action) -> str:
+    """What one writes: "--out", or the name of what stands without an option."""
+    return action.option_strings[-1] if action.option_strings else str(action.metavar)
+
+
+def _with_value(action: argparse.Action, name: str) -> str:
     value = action.metavar or action.dest.upper()
-    return f"`{name}`" if action.nargs == 0 else f"`{name} {value}`"
+    return f"`{name}`" if action.nargs == 0 or name == value else f"`{name} {value}`"
 
 
 def _default(action: argparse.Action) -> str:

@@ -121,9 +121,12 @@ class Bench:
         """Inputs for estimate_prior; an encoder-decoder without targets reads its own greedy output."""
         batch = self.truncated(texts)
         if self.mode.answers:
-            ids = self.target_ids(targets) if targets else self.generate(batch)
-            batch["decoder_input_ids"] = ids[:, :-1]
-            batch["decoder_attention_mask"] = self.target_mask(ids)[:, 1:]
+            if targets:
+                ids, real = self._targets(targets)
+            else:
+                ids = self.generate(batch)
+                real = self.target_mask(ids)
+            batch["decoder_input_ids"], batch["decoder_attention_mask"] = ids[:, :-1], real[:, 1:]
         return batch
 
     def truncated(self, texts: Sequence[str], longest: int | None = None) -> Batch:
@@ -150,16 +153,22 @@ class Bench:
         return ids
 
     def target_ids(self, texts: Sequence[str]) -> torch.Tensor:
-        """Decoder ids of given outputs, start token first and end token last: [rows, tokens]."""
+        """Decoder ids of given outputs, start token first and, where the tokenizer has one, end token last."""
+        return self._targets(texts)[0]
+
+    def _targets(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The decoder ids of given outputs, and which of them hold output: [rows, tokens] each."""
         tokenizer = self.loaded.target_tokenizer
         said = {"text_target" if tokenizer is self.loaded.tokenizer else "text": list(texts)}
         cut = {"truncation": True, "max_length": self.longest - 1}
-        ids = tokenizer(**said, return_tensors="pt", padding=True, **cut)["input_ids"]
+        made = tokenizer(**said, return_tensors="pt", padding=True, **cut)
+        ids, real = made["input_ids"], made["attention_mask"]
         start = torch.full((len(ids), 1), self.model.config.decoder_start_token_id)
-        return torch.cat((start, ids), dim=1).to(self.model.device)
+        ids, real = (torch.cat(parts, dim=1) for parts in ((start, ids), (torch.ones_like(start), real)))
+        return ids.to(self.model.device), real.to(self.model.device)
 
     def target_mask(self, ids: torch.Tensor) -> torch.Tensor:
-        """Which decoder positions hold output, up to and with the end token: [rows, tokens], 0 or 1."""
+        """Which positions of generated ids hold output, up to and with the end token: [rows, tokens], 0 or 1."""
         ended = (ids[:, 1:] == self.model.config.eos_token_id).long().cumsum(1)
         before = torch.cat((torch.zeros_like(ids[:, :2]), ended[:, :-1]), dim=1)[:, : ids.shape[1]]
         return (before == 0).long()
