@@ -83,7 +83,8 @@ class Reinterpretation(AbstractContextManager["Reinterpretation"]):
 
     def _prepare(self, inputs: dict[str, Any]) -> None:
         """Give a generation a cache that knows the prior, or none where it uses none."""
-        checkpoint, given = self.model.generation_config, inputs.get("generation_config")
+        checkpoint: Any = self.model.generation_config
+        given = inputs.get("generation_config")
 
         def asked(name: str) -> Any:
             """By the call, or by the settings that it brings along."""

@@ -1,11 +1,13 @@
 """What the app calls greedy and sampled is the model's own prediction, whatever its checkpoint asks `generate` for."""
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 from transformers import GenerationConfig
 
+from nvib import NVError
 from nvib.lab import Bench, Scenario
 from nvib.lab.model import decoding
 from nvib.lab.sweep import measures
@@ -186,9 +188,20 @@ def test_end_and_start_are_what_generation_takes(made):
     bench.model.config.eos_token_id = kept
 
 
-def test_settings_of_an_old_configuration_are_a_checkpoints_too(tmp_path):
-    import json
+def test_where_a_text_starts(made):
+    model = asking(made["encoder-decoder"], decoder_start_token_id=4).model
+    assert decoding.start(model) == 4  # before the configuration's 1
+    model.generation_config.decoder_start_token_id, model.config.decoder_start_token_id = None, None
+    try:
+        assert decoding.start(model) == 1  # a text's own start
+        model.generation_config.bos_token_id = None
+        with pytest.raises(NVError, match="The model has no token to start its text from; give its generation_config"):
+            decoding.start(model)
+    finally:
+        model.config.decoder_start_token_id = 1
 
+
+def test_settings_of_an_old_configuration_are_a_checkpoints_too(tmp_path):
     folder = save(tmp_path, tiny.llama(vocab_size=len(WORDS)))
     (folder / "generation_config.json").unlink()
     config = json.loads((folder / "config.json").read_text("utf-8"))

@@ -12,6 +12,8 @@ from typing import Any
 from torch import nn
 from transformers import GenerationConfig
 
+from nvib.errors import NVError
+
 KEPT = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id", "transformers_version")
 SETTINGS = tuple(name for name in vars(GenerationConfig()) if name not in KEPT and not name.startswith("_"))
 NEUTRAL = {"do_sample": False, "num_beams": 1, "num_return_sequences": 1, "use_cache": True}  # None for the others
@@ -45,11 +47,14 @@ def ends(model: nn.Module) -> list[int]:
     return []
 
 
-def start(model: nn.Module) -> int | None:
-    """The token that an encoder-decoder's text starts from, as `generate` finds it."""
+def start(model: nn.Module) -> int:
+    """The token that an encoder-decoder's text starts from, as `generate` finds it. Raises NVError for none."""
     asked: Any = model.generation_config
     found = (asked.decoder_start_token_id, getattr(model.config, "decoder_start_token_id", None), asked.bos_token_id)
-    return next((token for token in found if token is not None), None)
+    for token in found:
+        if token is not None:
+            return int(token)
+    raise NVError("The model has no token to start its text from; give its generation_config a decoder_start_token_id.")
 
 
 def _structural(model: nn.Module) -> dict[str, Any]:
