@@ -19,12 +19,19 @@ class Setting(NamedTuple):
     local: bool = False
 
 
-_ACTIVE: ContextVar[Mapping[object, Setting]] = ContextVar("nvib_active", default={})  # noqa: B039 (never mutated)
+_UNSAID: Mapping[object, Setting] = {}  # never mutated
+_ACTIVE: ContextVar[Mapping[object, Setting]] = ContextVar("nvib_active", default=_UNSAID)
 
 
 def setting_of(owner: object) -> Setting | None:
     """The setting that is active for one reinterpreted model, if there is one."""
     return _ACTIVE.get().get(owner)
+
+
+def decided(owner: object) -> bool:
+    """Whether this context says what holds for a model: a setting, or that every model is untouched."""
+    found = _ACTIVE.get()
+    return owner in found or (not found and found is not _UNSAID)
 
 
 def any_active() -> bool:

@@ -307,6 +307,8 @@ def _attention_function(baseline: str) -> Any:
         attention_mask: torch.Tensor | None,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        if module not in _OWNERS:
+            raise NVError("A copy of a reinterpreted model runs on its own here, as DataParallel's do; run the model.")
         hooks, site = _OWNERS[module]
         want_weights = hooks.wants_weights(kwargs)
         causal = attention_mask is None and bool(getattr(module, "is_causal", False)) and query.shape[2] > 1

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import nn
 
+from nvib.assets import named
 from nvib.errors import NVError
 from nvib.families import model_width, sites
 
@@ -73,13 +74,13 @@ class Prior:
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file; the provenance goes into its metadata."""
-        Path(path).write_bytes(self.to_bytes())
+        named(path).write_bytes(self.to_bytes())
 
     @classmethod
     def load(cls, path: str | Path) -> Prior:
         """Read what save wrote. Raises NVError when the file is no such prior."""
         try:
-            with safe_open(path, framework="pt") as file:
+            with safe_open(named(path), framework="pt") as file:
                 metadata = dict(file.metadata() or {})
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         except (OSError, SafetensorError) as error:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from contextlib import AbstractContextManager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -11,11 +12,13 @@ import torch
 from torch import nn
 
 from nvib.cache import cache_for
-from nvib.context import Setting, active, setting_of
+from nvib.context import Setting, active, decided, setting_of
 from nvib.errors import NVError
 from nvib.hooks import Hooks
 from nvib.prior import Prior
 from nvib.settings import Regularisation
+
+ASSISTED = ("assistant_model", "assistant_early_exit", "use_mtp")
 
 
 class Reinterpretation(AbstractContextManager["Reinterpretation"]):
@@ -62,23 +65,56 @@ class Reinterpretation(AbstractContextManager["Reinterpretation"]):
             prior.check(self.model)
         return active(self._hooks, Setting(regularisation, prior or self.prior, local))
 
-    @torch.no_grad()
-    def generate(self, **inputs: Any) -> Any:
+    @property
+    def generate(self) -> Callable[..., Any]:
         """model.generate with a cache that knows the prior: greedy, sampled or with beams.
 
-        Raises NVError for a cache or an assistant that cannot carry pseudo-counts.
+        Taken inside `regularised`, it carries that setting along, into a thread that has none of its own too. The
+        checkpoint's generation settings hold, except those that change its speed alone: its cache is ours, and nothing
+        is assisted. Raises NVError for a cache, an assistant or a guidance that cannot carry pseudo-counts.
         """
-        if inputs.get("assistant_model") is not None:
-            raise NVError("Assisted generation is not supported under NV attention; leave out assistant_model.")
-        if inputs.get("cache_implementation") not in (None, "dynamic"):
-            name = inputs["cache_implementation"]
-            raise NVError(f"cache_implementation={name!r} cannot carry pseudo-counts; leave it out.")
-        setting = setting_of(self._hooks)
-        if inputs.get("use_cache", True) and inputs.get("past_key_values") is None:
+        return partial(self._generate, setting_of(self._hooks))
+
+    @torch.no_grad()
+    def _generate(self, taken: Setting | None, /, **inputs: Any) -> Any:
+        with nullcontext() if taken is None or decided(self._hooks) else active(self._hooks, taken):
+            self._prepare(inputs)
+            return self.model.generate(**inputs)  # type: ignore[operator]
+
+    def _prepare(self, inputs: dict[str, Any]) -> None:
+        """Give a generation a cache that knows the prior, or none where it uses none."""
+        checkpoint: Any = self.model.generation_config
+        given = inputs.get("generation_config")
+
+        def asked(name: str) -> Any:
+            """By the call, or by the settings that it brings along."""
+            return inputs[name] if name in inputs else getattr(given, name, None)
+
+        def holds(name: str, otherwise: Any) -> Any:
+            """What transformers will make of it: an argument, even None, comes before the checkpoint's setting."""
+            found = (asked(name), getattr(checkpoint, name, None), otherwise)
+            return inputs[name] if name in inputs else next(value for value in found if value is not None)
+
+        for name in ASSISTED:
+            if asked(name):
+                raise NVError(f"Assisted generation is not supported under NV attention; leave out {name}.")
+            if getattr(checkpoint, name, None):
+                inputs[name] = None
+        implementation = asked("cache_implementation")
+        if implementation not in (None, "dynamic"):
+            raise NVError(f"cache_implementation={implementation!r} cannot carry pseudo-counts; leave it out.")
+        if checkpoint.cache_implementation is not None:
+            inputs["cache_implementation"] = None
+        cached, past, setting = holds("use_cache", True), inputs.get("past_key_values"), setting_of(self._hooks)
+        guided = holds("guidance_scale", 1) not in (None, 1)
+        if guided and cached and setting is not None and not setting.local:
+            raise NVError("guidance_scale keeps a cache without pseudo-counts; leave it out, or pass use_cache=False.")
+        if not cached and past is not None:
+            raise NVError("past_key_values were given, but use_cache is False; pass use_cache=True, or no cache.")
+        if cached and past is None:
             layers = sum(site.kind == "decoder" for site in self.sites)
             fold = partial(self._hooks.fold, setting) if setting and not setting.local else None
             inputs["past_key_values"] = cache_for(self.model, layers, fold)
-        return self.model.generate(**inputs)  # type: ignore[operator]
 
     def _check_layers(self, regularisation: Regularisation) -> None:
         for kind, chosen in (regularisation.layers or {}).items():

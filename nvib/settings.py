@@ -3,10 +3,43 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from decimal import Decimal
+from numbers import Integral, Real
+from typing import Any
 
 KINDS = ("encoder", "cross", "decoder")
+SCALES = ("prior_mean_scale", "prior_variance_scale", "pseudo_count_shift")
+FLOATS = 2**1023  # beyond, whole numbers that no float holds begin
+
+
+def plain(value: Any) -> Any:
+    """A number or a truth value of numpy or torch as Python's own; what is neither is left as it is.
+
+    NaN and infinity are numbers; True and False are none, and stay what they are. Texts are none either.
+    """
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        value = value.item()
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real | Decimal):
+        with suppress(OverflowError, ValueError):  # a fraction beyond all floats, a signalling NaN
+            return float(value)
+    return value
+
+
+def is_number(value: Any) -> bool:
+    """Whether a plain value is a number that a float can hold."""
+    return isinstance(value, float) or (is_whole(value) and abs(value) < FLOATS)
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a plain value is a whole number."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
@@ -16,7 +49,7 @@ class Temperature:
     alpha: standard deviations of log pseudo-count above the prior's; +inf removes the prior component.
     sigma: share of the prior's standard deviation that each token gets, >= 0.
     mu: share of the token kept in its mean, 0 to 1; the rest is the prior's mean.
-    Raises ValueError for a value out of range.
+    Each is a real scalar, numpy's and torch's included. Raises ValueError for a value out of range.
     """
 
     alpha: float = math.inf
@@ -25,8 +58,8 @@ class Temperature:
 
     def __post_init__(self) -> None:
         for name in ("alpha", "sigma", "mu"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float):
+            value = plain(getattr(self, name))
+            if not is_number(value):
                 raise ValueError(f"Temperature {name}={value!r} is not a number; pass a number.")
             object.__setattr__(self, name, float(value))
         if math.isnan(self.alpha) or self.alpha == -math.inf:
@@ -53,7 +86,8 @@ IDENTITY = Temperature()
 class Regularisation:
     """One setting of a whole model: a temperature for each kind of attention, the layers, the prior's scales.
 
-    layers: None for all, or {"decoder": {0, 1}, ...}; a kind that is not named is left alone.
+    layers: None for all, or {"decoder": {0, 1}, ...}, any collection of layer numbers; a kind that is not named is
+    left alone.
     protected: leading query positions of causal self-attention that do not see the prior (attention sinks).
     prior_mean_scale, prior_variance_scale: factors on the empirical prior; pseudo_count_shift: nats added to
     the prior's log pseudo-count. exact_posterior: with the term -1/2 sum u^2 / S that an exact mixture posterior
@@ -63,7 +97,7 @@ class Regularisation:
     encoder: Temperature = IDENTITY
     cross: Temperature = IDENTITY
     decoder: Temperature = IDENTITY
-    layers: Mapping[str, Collection[int]] | None = field(default=None, hash=False)
+    layers: Mapping[str, Iterable[int]] | None = field(default=None, hash=False)
     protected: int = 0
     prior_mean_scale: float = 1.0
     prior_variance_scale: float = 1.0
@@ -74,16 +108,18 @@ class Regularisation:
         for kind in KINDS:
             if not isinstance(getattr(self, kind), Temperature):
                 raise ValueError(f"Regularisation {kind}={getattr(self, kind)!r} is not a Temperature; pass one.")
-        if isinstance(self.protected, bool) or not isinstance(self.protected, int) or self.protected < 0:
+        for name in ("protected", "exact_posterior", *SCALES):
+            object.__setattr__(self, name, plain(getattr(self, name)))
+        if not is_whole(self.protected) or self.protected < 0:
             raise ValueError(f"Regularisation protected={self.protected!r} must be a whole number >= 0.")
         if not isinstance(self.exact_posterior, bool):
             raise ValueError(f"Regularisation exact_posterior={self.exact_posterior!r} must be True or False.")
-        for name in ("prior_mean_scale", "pseudo_count_shift"):
-            if not math.isfinite(getattr(self, name)):
-                raise ValueError(f"Regularisation {name}={getattr(self, name)} must be a finite number.")
-        if not (0.0 < self.prior_variance_scale < math.inf):
-            value = self.prior_variance_scale
-            raise ValueError(f"Regularisation prior_variance_scale={value} must be a finite number > 0.")
+        for name in SCALES:
+            value, least = getattr(self, name), 0.0 if name == "prior_variance_scale" else -math.inf
+            if not is_number(value) or not least < value < math.inf:
+                above = "" if least else " > 0"
+                raise ValueError(f"Regularisation {name}={value!r} must be a finite number{above}.")
+            object.__setattr__(self, name, float(value))
         if self.layers is not None:
             object.__setattr__(self, "layers", _frozen_layers(self.layers))
 
@@ -101,12 +137,18 @@ class Regularisation:
         return all(self.temperature(kind).is_identity for kind in KINDS)
 
 
-def _frozen_layers(layers: Mapping[str, Collection[int]]) -> dict[str, frozenset[int]]:
+def _frozen_layers(layers: Mapping[str, Iterable[int]]) -> dict[str, frozenset[int]]:
+    if not isinstance(layers, Mapping):
+        raise ValueError(f'Regularisation layers={layers!r} must name kinds, as {{"decoder": {{0, 1}}}}.')
     frozen = {}
     for kind, chosen in layers.items():
         if kind not in KINDS:
             raise ValueError(f"Regularisation layers names {kind!r}; the kinds are {', '.join(KINDS)}.")
-        if any(isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in chosen):
+        try:
+            numbers = [plain(n) for n in chosen]
+        except TypeError:  # one number, or nothing
+            numbers = [None]
+        if not all(is_whole(n) and n >= 0 for n in numbers):
             raise ValueError(f"Regularisation layers[{kind!r}]={chosen!r} must hold layer numbers >= 0.")
-        frozen[kind] = frozenset(chosen)
+        frozen[kind] = frozenset(numbers)
     return frozen

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from nvib import __version__
+from nvib.assets import named
 from nvib.errors import NVError
 from nvib.lab.fields import Field
 from nvib.lab.scenario import FIELDS, Scenario, options
@@ -286,7 +287,7 @@ def _places(done: int, count: int) -> None:
 
 def _read(name: str) -> bytes:
     try:
-        return Path(name).read_bytes()
+        return named(name).read_bytes()
     except OSError as error:
         raise NVError(f"The file {name!r} cannot be read ({error.strerror}).") from error
 

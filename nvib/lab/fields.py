@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from nvib.settings import is_number, is_whole, plain
+
 Value = str | int | float | bool
 
 
@@ -45,7 +47,7 @@ class Number(Values):
         return f"a number from {self.low:g} to {self.high:g}{ends}{other}"
 
     def holds(self, value: Any) -> bool:
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if not is_number(value):
             return False
         return value == self.also or (self.low <= value <= self.high and value not in self.but)
 
@@ -63,7 +65,7 @@ class Whole(Values):
         return f"a whole number from {self.low:,} to {self.high:,}"
 
     def holds(self, value: Any) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
+        return is_whole(value) and self.low <= value <= self.high
 
 
 class Flag(Values):
@@ -150,7 +152,11 @@ class Field:
         raise ValueError(f"{self.name}={text[:40]!r} is not a legal value; give {self.takes.words}.")
 
     def checked(self, value: Any) -> Value:
-        """A value of the field's own type. Raises ValueError, with a sentence, for one that it does not take."""
+        """A value of the field's own type, numpy's and torch's scalars included.
+
+        Raises ValueError, with a sentence, for one that it does not take.
+        """
+        value = plain(value)
         if not self.takes.holds(value):
             raise ValueError(f"Scenario {self.name}={value!r} is not a legal value; give {self.takes.words}.")
         return float(value) if isinstance(self.default, float) else value

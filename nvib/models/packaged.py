@@ -33,6 +33,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from nvib.assets import named
 from nvib.errors import NVError
 from nvib.models.catalogue import ModelCard
 
@@ -65,10 +66,9 @@ def building() -> Iterator[None]:
 
 
 def cache_folder() -> Path:
-    """NVIB_CACHE, or nvib-explorer in XDG_CACHE_HOME or ~/.cache."""
-    if "NVIB_CACHE" in os.environ:
-        return Path(os.environ["NVIB_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nvib-explorer"
+    """NVIB_CACHE, or nvib-explorer in XDG_CACHE_HOME or ~/.cache; a variable that is empty is not set."""
+    own, above = os.environ.get("NVIB_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    return named(own) if own else named(above or "~/.cache") / "nvib-explorer"
 
 
 def converted(package: Path, revision: str, progress: Progress | None = None) -> Path:

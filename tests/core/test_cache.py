@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import transformers
 
 import nvib
 from tests.support.forwards import SETTINGS, accepted, regularisation
@@ -98,3 +99,57 @@ def test_prompt_lookup_gives_the_greedy_text(family):
     with nvib.reinterpret(model, prior_of(model)) as nv, nv.regularised(regularisation(SETTINGS["all"])):
         greedy = nv.generate(input_ids=ids, **common)
         assert torch.equal(nv.generate(input_ids=ids, **common, prompt_lookup_num_tokens=3), greedy)
+
+
+CHECKPOINTS = {
+    "no cache": {"use_cache": False},
+    "a static cache": {"cache_implementation": "static"},
+    "a static cache and none": {"cache_implementation": "static", "use_cache": False},
+    "an offloaded cache": {"cache_implementation": "offloaded"},
+    "pages": {"cache_implementation": "paged"},
+    "prompt lookup": {"prompt_lookup_num_tokens": 3},
+    "early exit": {"assistant_early_exit": 1},
+    "chunks": {"prefill_chunk_size": 2},
+}
+
+
+@pytest.mark.parametrize("family", ["llama", "bart"])
+@pytest.mark.parametrize("asked", CHECKPOINTS)
+def test_a_checkpoint_that_asks_for_another_cache_generates_what_a_whole_forward_predicts(family, asked):
+    model = model_of(family)
+    model.generation_config = transformers.GenerationConfig(
+        bos_token_id=1, pad_token_id=0, decoder_start_token_id=1, **CHECKPOINTS[asked]
+    )
+    source = torch.arange(3, 12)[None]
+    with nvib.reinterpret(model, prior_of(model)) as nv:
+        for setting in (nvib.Regularisation(), regularisation(SETTINGS["both"])):
+            with nv.regularised(setting):
+                written = torch.ones(1, 1, dtype=torch.long) if family == "bart" else source
+                for _ in range(8):
+                    whole = (
+                        {"input_ids": source, "decoder_input_ids": written}
+                        if family == "bart"
+                        else {"input_ids": written}
+                    )
+                    logits = model(**whole, use_cache=False).logits
+                    written = torch.cat((written, logits[:, -1:].argmax(-1)), 1)
+                assert torch.equal(nv.generate(input_ids=source, max_new_tokens=8), written)
+
+
+def test_what_cannot_carry_pseudo_counts_is_refused_wherever_it_is_asked_for():
+    model, ids = model_of("llama"), torch.arange(3, 9)[None]
+    of_call = transformers.GenerationConfig(cache_implementation="static")
+    with nvib.reinterpret(model, prior_of(model)) as nv, nv.regularised(regularisation(SETTINGS["both"])):
+        with pytest.raises(nvib.NVError, match="cache_implementation='static' cannot carry pseudo-counts"):
+            nv.generate(input_ids=ids, generation_config=of_call)
+        with pytest.raises(nvib.NVError, match="not supported under NV attention; leave out assistant_early_exit"):
+            nv.generate(input_ids=ids, assistant_early_exit=1)
+        with pytest.raises(nvib.NVError, match="past_key_values were given, but use_cache is False; pass use_cache=T"):
+            nv.generate(input_ids=ids, use_cache=False, past_key_values=transformers.DynamicCache())
+        with pytest.raises(nvib.NVError, match="guidance_scale keeps a cache without pseudo-counts; leave it out, or"):
+            nv.generate(input_ids=ids, guidance_scale=2.0)
+        model.generation_config.guidance_scale = 2.0
+        with pytest.raises(nvib.NVError, match="guidance_scale keeps a cache"):
+            nv.generate(input_ids=ids)
+        assert nv.generate(input_ids=ids, guidance_scale=1.0, max_new_tokens=2).shape == (1, 8)
+        assert nv.generate(input_ids=ids, guidance_scale=None, max_new_tokens=2).shape == (1, 8)

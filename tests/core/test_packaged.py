@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from pathlib import Path
 
 import filelock
 import gguf
@@ -304,6 +305,19 @@ def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):
     assert packaged.cache_folder() == tmp_path / "nvib-explorer"
     monkeypatch.setenv("NVIB_CACHE", str(tmp_path / "own"))
     assert packaged.cache_folder() == tmp_path / "own"
+
+
+def test_an_empty_variable_is_none_and_a_tilde_is_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NVIB_CACHE", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    assert packaged.cache_folder() == tmp_path / ".cache" / "nvib-explorer"
+    monkeypatch.setenv("XDG_CACHE_HOME", "~/other")
+    assert packaged.cache_folder() == tmp_path / "other" / "nvib-explorer"
+    monkeypatch.setenv("NVIB_CACHE", "~/own")
+    assert packaged.cache_folder() == tmp_path / "own"
+    monkeypatch.setenv("NVIB_CACHE", "~nobody-of-this-name/own")
+    assert packaged.cache_folder() == Path("~nobody-of-this-name/own")
 
 
 def test_prepare_makes_the_copy_that_load_takes(monkeypatch, cache, package, conversions):

@@ -29,6 +29,12 @@ def test_a_prior_comes_back_from_its_file(prior, tmp_path):
     assert all(torch.equal(there[name], here[name]) for name in here)
 
 
+def test_a_tilde_is_the_home_folder(prior, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    prior.save("~/p.safetensors")
+    assert Prior.load("~/p.safetensors").fingerprint == Prior.load(tmp_path / "p.safetensors").fingerprint
+
+
 def test_all_cross_attention_layers_share_one_prior(prior, bart):
     assert prior.of("cross", 0) is prior.of("cross", 2)
     assert prior.of("decoder", 0) is not prior.of("decoder", 2)

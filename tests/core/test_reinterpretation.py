@@ -1,17 +1,23 @@
 """Entering and leaving a reinterpretation: nothing is left behind, and threads do not disturb each other."""
 
+import asyncio
+import contextvars
+import copy
+import functools
 import gc
 import os
 import subprocess
 import sys
+import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+import transformers
 
 import nvib
-from nvib import hooks
+from nvib import context, hooks
 from tests.support.folders import ROOT
 from tests.support.forwards import SETTINGS, output, regularisation
 from tests.support.tiny import FAMILIES, inputs_of, model_of, prior_of  # fmt: skip
@@ -57,6 +63,103 @@ def test_eight_threads_with_settings_of_their_own_get_what_each_gets_alone():
             together = list(pool.map(once, settings * 50))
     for number, logits in enumerate(together):
         assert torch.equal(logits, alone[number % len(settings)])
+
+
+THREADS = {
+    "submitted": lambda pool, nv, given: pool.submit(nv.generate, **given),
+    "bound to its arguments": lambda pool, nv, given: pool.submit(functools.partial(nv.generate, **given)),
+    "in a copy of the context": lambda pool, nv, given: pool.submit(
+        contextvars.copy_context().run, lambda: nv.generate(**given)
+    ),
+    "the model in a copy of the context": lambda pool, nv, given: pool.submit(
+        contextvars.copy_context().run, functools.partial(nv.model.generate, use_cache=False), **given
+    ),
+}
+
+
+@pytest.mark.parametrize("way", THREADS)
+def test_a_thread_that_is_handed_generate_runs_under_the_setting_it_was_taken_in(way):
+    model, setting = model_of("llama"), regularisation(SETTINGS["both"])
+    given = {"input_ids": torch.arange(3, 12)[None], "max_new_tokens": 8}
+    with nvib.reinterpret(model, prior_of(model)) as nv, ThreadPoolExecutor(1) as pool:
+        untouched = nv.generate(**given)
+        with nv.regularised(setting):
+            wanted = nv.generate(**given)
+            started = THREADS[way](pool, nv, given)
+        assert torch.equal(started.result(), wanted)  # though the context has ended here
+        assert not torch.equal(wanted, untouched)
+        with nv.regularised(setting):  # another visitor's thread, which was handed nothing of it
+            assert torch.equal(pool.submit(model.generate, **given).result(), untouched)
+        assert torch.equal(pool.submit(nv.generate, **given).result(), untouched)
+        assert torch.equal(nv.generate(**given), untouched)
+
+
+def test_the_streamers_recipe_writes_the_regularised_text():
+    """As transformers documents it: a thread generates, and its text is read as it comes."""
+    model, setting = model_of("llama"), regularisation(SETTINGS["both"])
+    given = {"input_ids": torch.arange(3, 12)[None], "max_new_tokens": 8}
+
+    class Words:
+        def decode(self, ids, **options):
+            return "".join(f"{int(n)} " for n in ids)
+
+    with nvib.reinterpret(model, prior_of(model)) as nv, nv.regularised(setting):
+        streamer = transformers.TextIteratorStreamer(Words(), skip_prompt=True, timeout=60)
+        thread = threading.Thread(target=nv.generate, kwargs=given | {"streamer": streamer})
+        thread.start()
+        said = "".join(streamer).split()
+        thread.join()
+        assert said == [str(n) for n in nv.generate(**given)[0, 9:].tolist()]
+
+
+def test_what_a_context_says_of_a_model_comes_before_what_generate_was_taken_in():
+    model, one, two = model_of("llama"), *(regularisation(SETTINGS[name]) for name in ("both", "mean"))
+    given = {"input_ids": torch.arange(3, 12)[None], "max_new_tokens": 8}
+    other = model_of("bert")
+    with nvib.reinterpret(model, prior_of(model)) as nv, nvib.reinterpret(other, prior_of(other)) as others:
+        untouched = nv.generate(**given)
+        with nv.regularised(one):
+            first, taken = nv.generate(**given), nv.generate
+            with context.untouched():
+                assert torch.equal(taken(**given), untouched)
+            with nv.regularised(two):
+                second = nv.generate(**given)
+                assert torch.equal(taken(**given), second)
+        with others.regularised(two):
+            assert torch.equal(taken(**given), first)
+        assert torch.equal(taken(**given), first)
+        assert not torch.equal(first, second)
+
+
+def test_a_task_has_the_setting_of_where_it_was_made():
+    model, setting = model_of("llama"), regularisation(SETTINGS["both"])
+    given = {"input_ids": torch.arange(3, 12)[None], "max_new_tokens": 4}
+
+    async def written(nv):
+        async def task():
+            return nv.generate(**given)
+
+        with nv.regularised(setting):
+            made = asyncio.create_task(task())
+        return [await made]
+
+    async def written_in_a_thread(nv):
+        with nv.regularised(setting):
+            return [nv.generate(**given), await asyncio.to_thread(lambda: nv.generate(**given))]
+
+    with nvib.reinterpret(model, prior_of(model)) as nv:
+        untouched = nv.generate(**given)
+        found = [*asyncio.run(written(nv)), *asyncio.run(written_in_a_thread(nv))]
+    assert all(torch.equal(found[0], ids) for ids in found)
+    assert not torch.equal(found[0], untouched)
+
+
+def test_a_copy_of_a_reinterpreted_model_is_refused():
+    model = model_of("llama")
+    with nvib.reinterpret(model, prior_of(model)):
+        copied = copy.deepcopy(model)
+        with pytest.raises(nvib.NVError, match="A copy of a reinterpreted model runs on its own here, as DataParallel"):
+            copied(input_ids=torch.arange(3, 9)[None])
 
 
 def test_entering_and_leaving_two_hundred_times_leaves_nothing_behind():

@@ -125,6 +125,15 @@ def test_the_command_line_says_what_is_wrong_in_one_sentence(arguments, sentence
     assert err.count("\n") == 1
 
 
+def test_a_tilde_in_an_option_is_the_home_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "s.json").write_text("no scenario")
+    found, absent = (told(capsys, "observe", f"--scenario=~/{name}")[2] for name in ("s.json", "t.json"))
+    assert "cannot be read (No such file" in absent
+    assert found
+    assert "No such file" not in found
+
+
 def test_a_prior_from_the_command_line(tmp_path, benches, capsys):
     source, target = tmp_path / "t.txt", tmp_path / "p.safetensors"
     source.write_text("The cat sat on the mat.\nIt rained.\n")

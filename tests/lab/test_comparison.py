@@ -7,12 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tokenizers.pre_tokenizers import WhitespaceSplit
 
 from nvib import NVError
 from nvib.lab import EXAMPLES, Bench, Scenario
+from nvib.lab.view.batch import go_through
 from nvib.lab.view.comparison import compare, force, reference_ids
 from tests.support import tiny
-from tests.support.folders import save_without_invisible
+from tests.support.folders import PIECES, WORDS, save, save_with_pieces, save_without_invisible
 from tests.support.scenes import TREATY
 
 WORD = replace(EXAMPLES["g2p"], target="vɚsˈaɪ\n\nmɪsɪsɪpi")
@@ -132,6 +134,54 @@ def test_a_comparison_is_json_as_it_stands(benches):
     bench = benches("g2p")
     found = jsonable(compare(bench, WORD, bench.priors.of(WORD)))
     assert json.loads(json.dumps(found, allow_nan=False))["outputs"]["baseline"][0] == found["outputs"]["baseline"][0]
+
+
+@pytest.fixture(scope="module")
+def pieces(tmp_path_factory):
+    return Bench(str(save_with_pieces(tmp_path_factory.mktemp("pieces"), tiny.llama(vocab_size=len(PIECES)))))
+
+
+@pytest.mark.parametrize(
+    ("row", "reference", "before", "scored"),
+    [
+        ("f(", "x)", "<s> ▁f (", "x )"),  # alone, the reference would begin with a space that nobody wrote
+        ("f", "(x)", "<s> ▁f", "( x )"),
+        ("f(x)", "word", "<s> ▁f ( x )", "w o r d"),
+        ("f", "word", "<s> ▁f", "▁word"),  # letters meet: with a space
+        ("f ", "word", "<s> ▁f", "▁word"),  # the row's last space is in the reference's first token
+        ("f (e", "́)", "<s> ▁f ▁ (", "é )"),  # one letter of both is the reference's
+        ("(́", "é", "<s> ▁ ( ́", "é"),
+    ],
+)
+def test_text_and_reference_are_tokenised_as_one_text(pieces, row, reference, before, scored):
+    names, scored = [*before.split(), *scored.split()], scored.split()
+    ids = torch.tensor([[PIECES.index(name) for name in names]])
+    scenario = Scenario(text=row, target=reference, prior="normal", length=1, decoder_sigma=0.5)
+    prior = pieces.priors.of(scenario)
+    found = compare(pieces, scenario, prior).forced["reference"]
+    with torch.inference_mode():
+        untouched = pieces.model(input_ids=ids).logits[0].double().log_softmax(-1)
+        with pieces.under(scenario, prior):
+            regularised = pieces.model(input_ids=ids).logits[0].double().log_softmax(-1)
+    at = range(len(names) - len(scored), len(names))
+    assert found.totals == pytest.approx(
+        [sum(float(p[n - 1, ids[0, n]]) for n in at) for p in (untouched, regularised)]
+    )
+    assert len(found.tokens) == len(names) - 1
+    assert found.start == len(names) - len(scored) - 1
+    (listed,) = go_through(pieces, scenario, prior, [(row, reference)])
+    said = [listed.columns[f"log p of the reference, {side}"] for side in ("baseline", "NV")]
+    assert said == pytest.approx(found.totals)
+
+
+def test_a_reference_needs_a_token_before_it_and_room_behind(pieces, tmp_path):
+    bench = Bench(str(save(tmp_path, tiny.llama(max_position_embeddings=5))))
+    bench.loaded.tokenizer.backend_tokenizer.pre_tokenizer = WhitespaceSplit()
+    assert reference_ids(bench, "the cat", ".") == [WORDS.index("[UNK]")]
+    with pytest.raises(NVError, match="The text and the reference begin with one token together; write more text"):
+        reference_ids(bench, "the", ".")
+    with pytest.raises(NVError, match="is 6 tokens long; this page takes 5 at most: shorten it"):
+        reference_ids(bench, "the cat sat", "on the mat")
 
 
 def test_a_reference_without_tokens_is_one_sentence(tmp_path):

@@ -2,7 +2,9 @@
 
 import math
 
+import numpy as np
 import pytest
+import torch
 
 from nvib.lab.fields import Choice, Flag, Layers, Number, Pattern, Whole, layer_range, written
 from nvib.lab.scenario import FIELDS, Scenario
@@ -63,6 +65,14 @@ def test_a_text_that_is_no_value_says_what_is(name, text, sentence):
 def test_a_scenario_refuses_what_its_field_does_not_take(name, value):
     with pytest.raises(ValueError, match=f"Scenario {name}={value!r} is not a legal value; give "):
         Scenario(**{name: value})
+
+
+def test_numbers_of_arrays_become_what_the_field_is():
+    given = Scenario(mu=np.float32(0.5), decoder_alpha=torch.tensor(2), protected=np.int64(1), special=np.False_)
+    assert repr(given) == repr(Scenario(mu=0.5, decoder_alpha=2.0, protected=1, special=False))
+    for field, value in (("mu", np.True_), ("mu", torch.tensor(math.nan)), ("protected", np.float64(1)), ("row", True)):
+        with pytest.raises(ValueError, match=f"Scenario {field}=.* is not a legal value; give "):
+            Scenario(**{field: value})
 
 
 def test_whole_numbers_become_what_the_field_is():

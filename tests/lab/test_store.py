@@ -8,7 +8,7 @@ import pytest
 
 from nvib import NVError
 from nvib.lab import Scenario
-from nvib.lab.sweep.run import Store, name_of, sweep
+from nvib.lab.sweep.run import Store, name_of, read_findings, sweep
 from nvib.lab.sweep.tasks import VALIDATION, task
 from tests.support.scenes import Known, plan_of, pretended, small
 
@@ -28,6 +28,15 @@ def test_a_store_of_something_else_is_one_sentence(tmp_path):
     (tmp_path / "t.db").write_text("this is no database, and it is long enough to be one " * 20)
     with pytest.raises(NVError, match="cannot be opened as a sweep's"):
         Store(tmp_path / "t.db", small(), "1")
+
+
+def test_a_file_is_named_and_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Store("~/s.db", small(), "1").close()
+    assert (tmp_path / "s.db").is_file()
+    assert not read_findings(plan_of("decoder_sigma=0,0.5"), "~/none.db", "1").rows
+    with pytest.raises(NVError, match="No file was named for the sweep's results; name one"):
+        Store("", small(), "1")
 
 
 def test_two_sweeps_into_one_file_agree(benches, tmp_path):

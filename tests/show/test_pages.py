@@ -133,6 +133,19 @@ def test_the_worked_weight_is_the_one_that_explore_takes_apart(benches):
     assert any(f"= {cell.weights[1]:.4f}" in formula for formula in formulas)
 
 
+def test_compare_names_what_is_set_aside_of_a_checkpoint(tmp_path):
+    asked = {"repetition_penalty": 5.0, "num_beams": 3, "use_cache": False, "temperature": 1.0, "max_length": 9}
+    for settings, said in ((asked, 1), ({}, 0)):
+        folder = save(tmp_path / str(said), tiny.llama())
+        (folder / "generation_config.json").write_text(json.dumps(settings))
+        app = opened("Compare", v="2", model=str(folder), text="the cat sat", prior="normal", mu="0.9")
+        assert not app.exception
+        told = [caption.value for caption in app.caption if caption.value.startswith("Set aside on both sides")]
+        assert len(told) == said
+        if said:
+            assert "asks for them: num_beams, use_cache, repetition_penalty. Greedy takes the likeliest" in told[0]
+
+
 def test_an_experimental_model_says_so(tmp_path):
     folder = str(save(tmp_path, tiny.qwen3()))
     app = opened("Explore", v="1", model=folder, text="the cat sat", prior="normal", decoder_sigma="0.1")

@@ -6,9 +6,10 @@ import pytest
 import torch
 import transformers
 from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.normalizers import BertNormalizer
-from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.models import Unigram, WordLevel
+from tokenizers.normalizers import NFC, BertNormalizer
+from tokenizers.pre_tokenizers import Metaspace, Whitespace
+from tokenizers.processors import TemplateProcessing
 
 import nvib
 from tests.support import tiny
@@ -33,6 +34,20 @@ def save_without_invisible(folder, model):
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.normalizer = BertNormalizer(lowercase=False)
     tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+PIECES = ["<unk>", "<s>", "</s>", "▁", "▁f", "▁x", "▁wor", "▁word", "ld", "(", ")", *"fxyword", "é", "́", "e"]
+
+
+def save_with_pieces(folder, model):
+    """As `save`, with a SentencePiece tokenizer: it writes a space before every text, and a start and an end token."""
+    model.save_pretrained(folder)
+    found = Tokenizer(Unigram([(piece, -20.0 if piece[0] == "<" else -2.0 - (len(piece) < 2)) for piece in PIECES], 0))
+    found.normalizer, found.pre_tokenizer = NFC(), Metaspace(prepend_scheme="always")
+    found.post_processor = TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)])
+    special = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
+    transformers.PreTrainedTokenizerFast(tokenizer_object=found, **special).save_pretrained(folder)
     return folder
 
 

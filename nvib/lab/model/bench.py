@@ -10,6 +10,7 @@ import torch
 
 from nvib.errors import NVError
 from nvib.families import kinds
+from nvib.lab.model import decoding
 from nvib.lab.model.mode import head_of, mode_of, require_output
 from nvib.lab.model.priors import Priors
 from nvib.lab.model.shape import Shape
@@ -146,10 +147,10 @@ class Bench:
     def generate(self, batch: Mapping[str, torch.Tensor], most: int = ANSWER, **options: Any) -> torch.Tensor:
         """Greedy output ids, with the text or the start token first, under whatever setting is active.
 
-        most: new tokens, fewer where they do not fit; options: of transformers' own, on top.
+        most: new tokens, fewer where they do not fit; options: of transformers' own, on top of `decoding.neutral`.
         """
-        length = min(most, self.room(batch))
-        ids: torch.Tensor = self.nv.generate(**batch, do_sample=False, num_beams=1, max_new_tokens=length, **options)
+        wanted = decoding.neutral(self.model) | {"max_new_tokens": min(most, self.room(batch))} | options
+        ids: torch.Tensor = self.nv.generate(**batch, **wanted)
         return ids
 
     def target_ids(self, texts: Sequence[str]) -> torch.Tensor:
@@ -163,12 +164,12 @@ class Bench:
         cut = {"truncation": True, "max_length": self.longest - 1}
         made = tokenizer(**said, return_tensors="pt", padding=True, **cut)
         ids, real = made["input_ids"], made["attention_mask"]
-        start = torch.full((len(ids), 1), self.model.config.decoder_start_token_id)
+        start = torch.full((len(ids), 1), decoding.start(self.model))
         ids, real = (torch.cat(parts, dim=1) for parts in ((start, ids), (torch.ones_like(start), real)))
         return ids.to(self.model.device), real.to(self.model.device)
 
     def target_mask(self, ids: torch.Tensor) -> torch.Tensor:
         """Which positions of generated ids hold output, up to and with the end token: [rows, tokens], 0 or 1."""
-        ended = (ids[:, 1:] == self.model.config.eos_token_id).long().cumsum(1)
+        ended = torch.isin(ids[:, 1:], torch.tensor(decoding.ends(self.model), device=ids.device)).long().cumsum(1)
         before = torch.cat((torch.zeros_like(ids[:, :2]), ended[:, :-1]), dim=1)[:, : ids.shape[1]]
         return (before == 0).long()

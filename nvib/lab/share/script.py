@@ -37,8 +37,8 @@ ANSWERED = """
 def greedy(nv, batch):
     \"\"\"The batch with the model's own greedy output as the decoder's inputs, and that output's ids.\"\"\"
     room = min(64, getattr(loaded.model.config, "max_position_embeddings", 128) - 2)
-    ids = nv.generate(**batch, do_sample=False, num_beams=1, max_new_tokens=room)
-    running = (ids[:, 1:] != loaded.model.config.eos_token_id).long().cumprod(1)
+    ids = nv.generate(**batch, **neutral(loaded.model) | {"max_new_tokens": room})
+    running = (~torch.isin(ids[:, 1:], torch.tensor(ends(loaded.model)))).long().cumprod(1)
     mask = torch.cat((torch.ones_like(ids[:, :1]), running[:, :-1]), 1)
     return batch | {"decoder_input_ids": ids[:, :-1], "decoder_attention_mask": mask}, ids
 
@@ -134,11 +134,13 @@ def script(scenario: Scenario, shape: Shape, page: str = "Explore") -> str:
     rows = shape.rows(scenario.text)
     layers = [scenario.layer] if scenario.across == "layer" else list(range(shape.layers[kind]))
     answers = mode.answers
+    writes = answers or (page == "Compare" and mode.continues)
     sampled = page == "Compare" and scenario.sampled and mode.continues
     imports = ["import torch", *(["import transformers"] if sampled else []), "", "import nvib"]
     parts = [
         *imports,
         *(["import nvib.lab.view.generation"] if sampled else []),
+        *([f"from nvib.lab.model.decoding import {'ends, ' if answers else ''}neutral"] if writes else []),
         "",
         f"loaded = nvib.load({shape.name!r})  # {shape.revision}",
     ]
@@ -218,11 +220,11 @@ def _generation(scenario: Scenario, page: str, shape: Shape) -> tuple[str, str]:
     """What a decoder writes on the page Compare, untouched and regularised: two lines of code, or nothing."""
     if page != "Compare" or not shape.mode.continues:
         return "", ""
-    how = "do_sample=False"
+    how = ""
     if scenario.sampled:
         noise = f"nvib.lab.view.generation.SharedNoise({scenario.seed})"
-        how += f", logits_processor=transformers.LogitsProcessorList([{noise}])"
-    call = f"nv.generate(**inputs, max_new_tokens={scenario.length}, num_beams=1, {how})"
+        how = f", logits_processor=transformers.LogitsProcessorList([{noise}])"
+    call = f'nv.generate(**inputs, **neutral(loaded.model) | {{"max_new_tokens": {scenario.length}}}{how})'
     return tuple(f"{name} = {call}\n" for name in ("ids", "answer"))  # type: ignore[return-value]
 
 

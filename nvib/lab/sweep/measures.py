@@ -109,15 +109,20 @@ LIKELIHOOD_AFTER_START = Measure(partial(likelihood, start=True), (PERPLEXITY, B
 
 # Generated text
 
+REPEATABLE = {"do_sample": False, "max_time": None, "num_return_sequences": 1, "return_dict_in_generate": False}
+
 
 def _generated(bench: Bench, examples: Sequence[Example], own: bool = False, size: int = 64) -> list[str]:
-    """The model's outputs, texts of like length together; own: as its checkpoint generates, else greedily."""
+    """The model's outputs, texts of like length together; own: as its checkpoint generates, else greedily.
+
+    Its own generation is never drawn, nor stopped by a clock, so that a sweep can be repeated.
+    """
     said = [""] * len(examples)
     order = sorted(range(len(examples)), key=lambda n: len(examples[n].text))
     for start in range(0, len(order), size):
         chosen = order[start : start + size]
-        texts = [examples[n].text for n in chosen]
-        ids = bench.nv.generate(**bench.truncated(texts)) if own else bench.generate(bench.truncated(texts))
+        batch = bench.truncated([examples[n].text for n in chosen])
+        ids = bench.nv.generate(**batch, **REPEATABLE) if own else bench.generate(batch)
         answers = bench.loaded.target_tokenizer.batch_decode(ids, skip_special_tokens=True)
         for n, text in zip(chosen, answers, strict=True):
             said[n] = text

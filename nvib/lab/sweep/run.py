@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nvib.assets import named
 from nvib.errors import NVError
 from nvib.lab.model.bench import Bench
 from nvib.lab.scenario import VIEW, Scenario
@@ -126,7 +127,7 @@ def _measurable(task: Task, name: str, part: str, sums: np.ndarray) -> None:
 def read_findings(plan: Plan, path: str | Path, revision: str, metric: Metric | None = None) -> Findings:
     """What the file has of a plan. metric: any of the task's, the first if none is given. No file is made."""
     metric, task = metric or plan.task.metric, plan.task
-    if not Path(path).exists():
+    if not named(path).exists():
         return Findings([], baseline_point(task), None, False)
     with closing(Store(path, task, revision)) as store:
         tried, whole = _tried(store, plan)

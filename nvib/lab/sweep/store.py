@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nvib.assets import named
 from nvib.errors import NVError
 from nvib.lab.fields import written
 from nvib.lab.scenario import Scenario
@@ -46,9 +47,11 @@ class Store:
 
     def __init__(self, path: str | Path, task: Task, revision: str) -> None:
         about = {"task": task.name, "texts": task.digest, "metric": task.metric.name, "revision": revision}
-        self._path = str(path)
+        self._path = str(named(path))
+        if not str(path):  # SQLite would keep it in a file that goes when it is closed
+            raise NVError("No file was named for the sweep's results; name one.")
         with self._told("opened as a sweep's; name another one"):
-            self._db = sqlite3.connect(path, timeout=30)
+            self._db = sqlite3.connect(self._path, timeout=30)
             tables = {name for (name,) in self._db.execute("select name from sqlite_master where type = 'table'")}
         kept = about
         if not tables - TABLES:

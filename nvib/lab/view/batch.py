@@ -15,7 +15,7 @@ from nvib.lab import metrics
 from nvib.lab.model.bench import Bench
 from nvib.lab.scenario import Scenario
 from nvib.lab.view import outputs
-from nvib.lab.view.comparison import SIDES, both_logits, force, forced_of, outputs_of, reference_ids
+from nvib.lab.view.comparison import SIDES, both_logits, force_reference, forced_of, outputs_of
 from nvib.lab.view.outputs import neighbours, next_token_of, similarity_of
 from nvib.prior import Prior
 
@@ -93,8 +93,7 @@ def _next_token(bench: Bench, scenario: Scenario, prior: Prior) -> Row:
         columns |= {"log p a token, baseline": float(whole.baseline.mean()),
                     "log p a token, NV": float(whole.regularised.mean())}  # fmt: skip
     if scenario.target:
-        ids = reference_ids(bench, scenario.text, scenario.target)
-        totals = force(bench, scenario, prior, scenario.text, ids).totals
+        totals = force_reference(bench, scenario, prior, scenario.text, scenario.target).totals
         columns |= {f"log p of the reference, {side}": value for side, value in zip(SIDES, totals, strict=True)}
     return Row(scenario.text, columns)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from unicodedata import combining
 
 import numpy as np
 import torch
 from rapidfuzz.distance import Levenshtein
 
 from nvib.errors import NVError
+from nvib.lab.model import decoding
 from nvib.lab.model.bench import Batch, Bench
 from nvib.lab.model.labels import labels
 from nvib.lab.scenario import Scenario
@@ -78,15 +79,16 @@ def compare(bench: Bench, scenario: Scenario, prior: Prior) -> Comparison:
     before, after = pairs[row]
     texts = {side: ids[side][row] for side in SIDES}
     reference = target_of(scenario, row)
+    forced = {name: force(bench, scenario, prior, rows[row], found) for name, found in texts.items()}
     if reference:
-        texts["reference"] = reference_ids(bench, rows[row], reference)
+        forced["reference"] = force_reference(bench, scenario, prior, rows[row], reference)
     return Comparison(
         outputs={side: tokenizer.batch_decode(ids[side], skip_special_tokens=True) for side in SIDES},
         distance=np.array([Levenshtein.distance(a, b) for a, b in pairs]),
         tokens={side: labels(tokenizer, ids[side][row]) for side in SIDES},
         edits=[tuple(op) for op in Levenshtein.opcodes(before, after)],  # type: ignore[misc]
         first_divergence=_first_difference(before, after),
-        forced={name: force(bench, scenario, prior, rows[row], found) for name, found in texts.items()},
+        forced=forced,
     )
 
 
@@ -110,16 +112,29 @@ def target_of(scenario: Scenario, row: int) -> str:
     return lines[row].strip() if row < len(lines) else ""
 
 
-def force(bench: Bench, scenario: Scenario, prior: Prior, row: str, ids: Sequence[int]) -> Forced:
-    """The tokens `ids` after a row of the text (for an encoder-decoder: as its output), under both models."""
-    key = ("forced", scenario.without_view(), row, tuple(ids))
-    forced: Forced = bench.results.get(key, lambda: _force(bench, scenario, prior, row, ids))
+def force(
+    bench: Bench, scenario: Scenario, prior: Prior, row: str, ids: Sequence[int], before: Sequence[int] | None = None
+) -> Forced:
+    """The tokens `ids` after a row of the text (for an encoder-decoder: as its output), under both models.
+
+    before: the row's tokens, where they are not those that it has alone.
+    """
+    key = ("forced", scenario.without_view(), row, tuple(ids), before and tuple(before))
+    forced: Forced = bench.results.get(key, lambda: _force(bench, scenario, prior, row, ids, before))
     return forced
 
 
+def force_reference(bench: Bench, scenario: Scenario, prior: Prior, row: str, reference: str) -> Forced:
+    """A reference after a row of the text, as `parted` splits the two, under both models."""
+    before, ids = parted(bench, row, reference)
+    return force(bench, scenario, prior, row, ids, before)
+
+
 @torch.inference_mode()
-def _force(bench: Bench, scenario: Scenario, prior: Prior, row: str, ids: Sequence[int]) -> Forced:
-    batch, text, first = _inputs(bench, row, ids)
+def _force(
+    bench: Bench, scenario: Scenario, prior: Prior, row: str, ids: Sequence[int], before: Sequence[int] | None
+) -> Forced:
+    batch, text, first = _inputs(bench, row, ids, before)
     return forced_of(bench, *both_logits(bench, scenario, prior, batch), text, first)
 
 
@@ -137,15 +152,18 @@ def both_logits(bench: Bench, scenario: Scenario, prior: Prior, batch: Batch) ->
         return before, bench.output(batch)[0]
 
 
-def _inputs(bench: Bench, row: str, ids: Sequence[int]) -> tuple[Batch, torch.Tensor, int]:
+def _inputs(
+    bench: Bench, row: str, ids: Sequence[int], before: Sequence[int] | None
+) -> tuple[Batch, torch.Tensor, int]:
     """Of one text: the batch [1, N], the token that each position is to foretell [T], and where the new ones begin."""
     new = torch.tensor(list(ids), dtype=torch.long, device=bench.model.device)
     batch = bench.encode([row])
     if bench.mode.answers:
-        start = torch.full((1, 1), bench.model.config.decoder_start_token_id, device=new.device)
+        start = torch.full((1, 1), decoding.start(bench.model), device=new.device)
         return batch | {"decoder_input_ids": torch.cat((start, new[None, :-1]), 1)}, new, 0
-    whole = torch.cat((batch["input_ids"], new[None]), 1)
-    return {"input_ids": whole, "attention_mask": torch.ones_like(whole)}, whole[0, 1:], batch["input_ids"].shape[1] - 1
+    text = batch["input_ids"] if before is None else new.new_tensor([list(before)])
+    whole = torch.cat((text, new[None]), 1)
+    return {"input_ids": whole, "attention_mask": torch.ones_like(whole)}, whole[0, 1:], text.shape[1] - 1
 
 
 def _at(before: torch.Tensor, after: torch.Tensor, text: torch.Tensor, start: int) -> np.ndarray:
@@ -159,24 +177,37 @@ def _at(before: torch.Tensor, after: torch.Tensor, text: torch.Tensor, start: in
 def _until_end(bench: Bench, ids: torch.Tensor) -> list[int]:
     """A generated row without its start token, up to and with the first end token."""
     found = ids.tolist()[0 if bench.mode.continues else 1 :]
-    config: Any = bench.model.generation_config.eos_token_id or bench.model.config.eos_token_id
-    ends = config if isinstance(config, list) else [config]
+    ends = decoding.ends(bench.model)
     last = next((n for n, number in enumerate(found) if number in ends), len(found) - 1)
     return found[: last + 1]
 
 
 def reference_ids(bench: Bench, row: str, text: str) -> list[int]:
-    """A reference's tokens, as the model would have to write them after a row of the text.
+    """A reference's tokens, as the model would have to write them after a row of the text; see `parted`."""
+    return parted(bench, row, text)[1]
 
-    A space is put between the two where letters or digits meet. Raises NVError when it has no tokens.
+
+def parted(bench: Bench, row: str, text: str) -> tuple[list[int] | None, list[int]]:
+    """The tokens of a row and those of the reference that follows it; None for a row that is tokenised alone.
+
+    A decoder's are those of both as one text, with a space between where letters or digits meet: apart, a tokenizer may
+    put a space before the reference that nobody wrote. A token that reaches beyond the row is the reference's, so that
+    all of the reference is scored. Raises NVError when it has no tokens, or when no token stands before it.
     """
     if bench.mode.answers:
-        return [int(number) for number in bench.target_ids([text])[0, 1:]]
-    text = f" {text}" if row[-1:].isalnum() and text[:1].isalnum() else text
-    ids: list[int] = bench.loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
-    if not ids:
+        return None, [int(number) for number in bench.target_ids([text])[0, 1:]]
+    whole = f"{row} {text}" if row[-1:].isalnum() and text[:1].isalnum() else row + text
+    bench.encode([whole])  # whether it is not too long
+    encoded = bench.loaded.tokenizer(whole, return_offsets_mapping=True)
+    ids, ends = encoded["input_ids"], [end for _, end in encoded["offset_mapping"]]
+    border = len(row) - bool(combining(whole[len(row) :][:1] or " "))  # an accent takes its letter along
+    first = next((n for n, end in enumerate(ends) if end > border), len(ids))
+    found = [number for number, end in zip(ids[first:], ends[first:], strict=True) if end]  # an end token is no text
+    if not found:
         raise NVError("The reference has no tokens for this model; type letters, or leave it empty.")
-    return ids
+    if first == 0:
+        raise NVError("The text and the reference begin with one token together; write more text before it.")
+    return ids[:first], found
 
 
 def _first_difference(a: Sequence[int], b: Sequence[int]) -> int | None:

@@ -11,6 +11,7 @@ import torch
 
 from nvib.lab import Bench, Observation, Scenario
 from nvib.lab.metrics import against_references
+from nvib.lab.model.decoding import set_aside
 from nvib.lab.scenario import FIELDS, bounds
 from nvib.lab.view.comparison import SIDES, Comparison, Forced, target_of
 from nvib.lab.view.generation import generate
@@ -26,7 +27,7 @@ PARTIAL = "generation_partial"
 
 
 def generation_controls(bench: Bench) -> None:
-    """Length, greedy or sampled, seed, and the reference."""
+    """Length, greedy or sampled, seed, and the reference; and what of the checkpoint's own settings does not hold."""
     length, way, seed = st.columns([1, 2, 1], vertical_alignment="bottom")
     control("length", length.number_input, "Length, tokens at most", *bounds("length"))
     control(
@@ -34,6 +35,12 @@ def generation_controls(bench: Bench) -> None:
         format_func=lambda s: "sampled" if s else "greedy", required=True, help=FIELDS["sampled"].help,
     )  # fmt: skip
     control("seed", seed.number_input, "Seed", *bounds("seed"))
+    aside = set_aside(bench.model)
+    if aside:
+        st.caption(
+            f"Set aside on both sides, though the model's checkpoint asks for them: {', '.join(aside)}. "
+            "Greedy takes the likeliest token at every step, sampled draws from the model's own distribution."
+        )
     lines = bench.mode.answers
     control(
         "target", st.text_area, "References, one a line" if lines else "Reference", height=68,
