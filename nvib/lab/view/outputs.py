@@ -12,6 +12,7 @@ import torch
 from nvib.lab.model.bench import Batch, Bench
 from nvib.lab.model.labels import labels
 from nvib.lab.view.forwards import Side
+from nvib.precision import exact
 
 LIKELIEST = 8
 
@@ -122,13 +123,13 @@ def output_pair(bench: Bench, before: Side, after: Side) -> Output:
 
 def next_token_of(bench: Bench, baseline: torch.Tensor, regularised: torch.Tensor) -> NextToken:
     """Two logit vectors [V] as probabilities of the most likely tokens, and their divergences."""
-    p, q = (logits.double().log_softmax(-1) for logits in (baseline, regularised))
+    p, q = (exact(logits).log_softmax(-1) for logits in (baseline, regularised))
     top = _likeliest(p, q)
     kl, js = divergences(p, q)
     return NextToken(
         tokens=labels(bench.loaded.tokenizer, top),
-        baseline=p[top].exp().cpu().numpy(),
-        regularised=q[top].exp().cpu().numpy(),
+        baseline=p[top].exp().numpy(),
+        regularised=q[top].exp().numpy(),
         baseline_rank=_ranks(p, top),
         regularised_rank=_ranks(q, top),
         kl=float(kl),
@@ -160,7 +161,7 @@ def _generated(
     bench: Bench, inputs: Batch, baseline: torch.Tensor, regularised: torch.Tensor, ids: tuple[torch.Tensor, ...]
 ) -> Generated:
     decode = bench.loaded.target_tokenizer.batch_decode
-    targets, mask = ids[0][:, 1:], bench.target_mask(ids[0])[:, 1:]
+    targets, mask = ids[0][:, 1:].cpu(), bench.target_mask(ids[0])[:, 1:].cpu()
     return Generated(
         sources=bench.loaded.tokenizer.batch_decode(inputs["input_ids"], skip_special_tokens=True),
         baseline=decode(ids[0], skip_special_tokens=True),
@@ -172,20 +173,20 @@ def _generated(
 
 def _forced(logits: torch.Tensor, targets: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
     """log p of each row's target tokens, summed: [rows]."""
-    chosen = logits.double().log_softmax(-1).gather(-1, targets.unsqueeze(-1)).squeeze(-1)
-    return (chosen * mask).sum(-1).cpu().numpy()
+    chosen = exact(logits).log_softmax(-1).gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    return (chosen * mask).sum(-1).numpy()
 
 
 def embeddings(inputs: Batch, hidden: torch.Tensor) -> torch.Tensor:
-    """Mean over a row's tokens of hidden states [rows, N, P], of length 1: [rows, P] in float64."""
-    weight = inputs["attention_mask"].unsqueeze(-1).double()
-    return torch.nn.functional.normalize((hidden.double() * weight).sum(1) / weight.sum(1), dim=-1)
+    """Mean over a row's tokens of hidden states [rows, N, P], of length 1: [rows, P] in float64 on the CPU."""
+    weight = exact(inputs["attention_mask"].unsqueeze(-1))
+    return torch.nn.functional.normalize((exact(hidden) * weight).sum(1) / weight.sum(1), dim=-1)
 
 
 def similarity_of(inputs: Batch, baseline: torch.Tensor, regularised: torch.Tensor) -> Similarity:
     """Mean-pooled, normalised embeddings of hidden states [rows, N, P], compared."""
     a, b = embeddings(inputs, baseline), embeddings(inputs, regularised)
-    return Similarity((a @ a.T).cpu().numpy(), (b @ b.T).cpu().numpy(), (a * b).sum(-1).cpu().numpy())
+    return Similarity((a @ a.T).numpy(), (b @ b.T).numpy(), (a * b).sum(-1).numpy())
 
 
 @dataclass(frozen=True)
@@ -205,17 +206,17 @@ def head_outputs(bench: Bench, before: Side, after: Side, row: int) -> list[Head
     """What an encoder's head says of a row: one for each mask in it, or its classes; none where it has no head."""
     if before.scores is None or after.scores is None:
         return []
-    p, q = (side.scores[row].double().log_softmax(-1).exp() for side in (before, after) if side.scores is not None)
+    p, q = (exact(side.scores[row]).log_softmax(-1).exp() for side in (before, after) if side.scores is not None)
     if bench.head == "classification":
         names: Mapping[Any, str] = bench.model.config.id2label or {}
         answers = [str(names.get(n, n)) for n in range(len(p))]
-        return [HeadOutput(None, answers, p.cpu().numpy(), q.cpu().numpy())]
+        return [HeadOutput(None, answers, p.numpy(), q.numpy())]
     masked = (before.inputs["input_ids"][row] == bench.loaded.tokenizer.mask_token_id).nonzero()[:, 0].tolist()
     answered = []
     for at in masked:
         top = _likeliest(p[at], q[at])
         answers = labels(bench.loaded.tokenizer, top)
-        answered.append(HeadOutput(at, answers, p[at][top].cpu().numpy(), q[at][top].cpu().numpy()))
+        answered.append(HeadOutput(at, answers, p[at][top].numpy(), q[at][top].numpy()))
     return answered
 
 
