@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from nvib.families import Projection, Site, per_head
+from nvib.families import Site, per_head
 from nvib.posterior import LayerPosterior
 from nvib.precision import exact
+from nvib.projections import Projection
 from nvib.rotation import Rotation
 from nvib.scores import Scores
 

@@ -151,7 +151,7 @@ def standard_normal_prior(model: nn.Module) -> Prior:
     """Mean 0, variance 1, log pseudo-count 0 with spread 1 in every layer: a prior that knows no text."""
     layers = {}
     for site in sites(model):
-        width, device = model_width(site), site.key.weight.device
+        width, device = model_width(site), site.key.device
         zero, one = torch.zeros(1, device=device), torch.ones(1, device=device)
         layers[layer_name(site.kind, site.layer)] = LayerPrior(
             torch.zeros(width, device=device), torch.ones(width, device=device), zero, one
