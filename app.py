@@ -74,6 +74,8 @@ with page.guarded():
         verdict.empty()
         raise
     output.output_change(seen, scenario)
+    if view.loaded:
+        output.head_answers(view.loaded, scenario, seen)
     pause()
     control("path", st.toggle, "Path from identity to this setting")
     path = st.container()

@@ -3,12 +3,9 @@
 import pandas as pd
 import streamlit as st
 
-from nvib.lab.view import outputs
 from nvib.lab.view.comparison import compare
-from nvib.lab.view.forwards import both_sides
 from nvib.lab.view.outputs import NextToken, Similarity
 from nvib.show import draw, page, resources, share
-from nvib.show.figures import bars
 from nvib.show.sections import batch, comparison, output
 
 with page.guarded():
@@ -23,11 +20,7 @@ with page.guarded():
     if isinstance(seen.output, Similarity):
         comparison.nearest(seen.output, seen)
         output.output_change(seen, scenario)
-        before, after = both_sides(bench, scenario)
-        for n, answer in enumerate(outputs.head_outputs(bench, before, after, seen.row)):
-            what = "Classes" if answer.place is None else f"What stands at the mask, token {answer.place}"
-            st.header(f"{what}, row {seen.row + 1}")
-            draw.chart(bars.answers(answer), f"head-{n}", title=what)
+        output.head_answers(bench, scenario, seen)
     else:
         if isinstance(seen.output, NextToken):
             comparison.next_token_table(seen.output)

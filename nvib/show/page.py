@@ -93,8 +93,9 @@ def view(title: str, early: bool = True, text: bool = True) -> View:
         st.session_state["made"] = (scenario, st.session_state["made"][1])
     session.remember(scenario)
     _links()
-    if shape.experimental:
-        st.warning(shape.experimental)
+    for sentence in (shape.experimental, shape.unshown):
+        if sentence:
+            st.warning(sentence)
     return View(scenario, shape, bench, stored)
 
 

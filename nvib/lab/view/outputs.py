@@ -143,7 +143,8 @@ def _ranks(scores: torch.Tensor, ids: list[int]) -> np.ndarray:
 
 def _likeliest(p: torch.Tensor, q: torch.Tensor) -> list[int]:
     """The ids that one of two models, probabilities or their logarithms [V] each, holds for most probable."""
-    top = dict.fromkeys(torch.cat((p.topk(LIKELIEST).indices, q.topk(LIKELIEST).indices)).tolist())
+    count = min(LIKELIEST, len(p))
+    top = dict.fromkeys(torch.cat((p.topk(count).indices, q.topk(count).indices)).tolist())
     return sorted(top, key=lambda n: -max(float(p[n]), float(q[n])))[:LIKELIEST]
 
 
@@ -191,32 +192,51 @@ def similarity_of(inputs: Batch, baseline: torch.Tensor, regularised: torch.Tens
 
 @dataclass(frozen=True)
 class HeadOutput:
-    """An encoder's head on one row: probabilities of the likeliest answers [answers], untouched and regularised.
+    """An encoder's head on one row, untouched and regularised [answers]: of the likeliest, or of every label.
 
-    place: which mask of the row is answered, by its token's position; None for a class of the whole row.
+    measure: what the numbers are, ONE_OF, EACH or SCORE. place: which mask of the row is answered, by its token's
+    position; None for labels of the whole row.
     """
 
     place: int | None
     answers: list[str]
     baseline: np.ndarray
     regularised: np.ndarray
+    measure: str
+
+
+ONE_OF, EACH, SCORE = "probability", "probability of each label by itself", "score, without unit"
+
+
+def label_measure(config: Any) -> str:
+    """What a classifier's outputs stand for: its checkpoint's problem_type, and of a single label a score.
+
+    As the model's own loss reads them: scores of a regression, a sigmoid each of several labels, else a softmax.
+    """
+    kind = getattr(config, "problem_type", None)
+    if kind == "multi_label_classification":
+        return EACH
+    return SCORE if kind == "regression" or config.num_labels == 1 else ONE_OF
 
 
 def head_outputs(bench: Bench, before: Side, after: Side, row: int) -> list[HeadOutput]:
     """What an encoder's head says of a row: one for each mask in it, or its classes; none where it has no head."""
     if before.scores is None or after.scores is None:
         return []
-    p, q = (exact(side.scores[row]).log_softmax(-1).exp() for side in (before, after) if side.scores is not None)
+    p, q = (exact(side.scores[row]) for side in (before, after) if side.scores is not None)
     if bench.head == "classification":
+        measure = label_measure(bench.model.config)
+        read = {ONE_OF: lambda x: x.softmax(-1), EACH: torch.sigmoid, SCORE: lambda x: x}[measure]
         names: Mapping[Any, str] = bench.model.config.id2label or {}
         answers = [str(names.get(n, n)) for n in range(len(p))]
-        return [HeadOutput(None, answers, p.numpy(), q.numpy())]
+        return [HeadOutput(None, answers, read(p).numpy(), read(q).numpy(), measure)]
+    p, q = p.softmax(-1), q.softmax(-1)
     masked = (before.inputs["input_ids"][row] == bench.loaded.tokenizer.mask_token_id).nonzero()[:, 0].tolist()
     answered = []
     for at in masked:
         top = _likeliest(p[at], q[at])
         answers = labels(bench.loaded.tokenizer, top)
-        answered.append(HeadOutput(at, answers, p[at][top].numpy(), q[at][top].numpy()))
+        answered.append(HeadOutput(at, answers, p[at][top].numpy(), q[at][top].numpy(), ONE_OF))
     return answered
 
 
