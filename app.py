@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from nvib import NVError
 from nvib.lab import IdentityProof, Observation, Scenario
 from nvib.lab.model.shape import Shape
 from nvib.show import draw, page, poster, resources, share, sidebar
@@ -62,36 +61,39 @@ def pause() -> None:
         st.stop()
 
 
-view = page.view("Explore")
-scenario = view.scenario
-verdict = st.empty()
-verdict.markdown(
-    f":gray-badge[{'a stored picture; loading the model to check it' if view.stored else 'checking identity'} …]"
-)
-try:
-    seen = view.stored or resources.observation(view.bench, scenario)
-except (NVError, ValueError) as error:
-    verdict.empty()
-    page.stop(str(error))
-output.output_change(seen, scenario)
-pause()
-control("path", st.toggle, "Path from identity to this setting")
-path = st.container()
-if seen.change.size > 1:
-    attention.overview(seen, scenario)
-attention.attention_maps(seen, scenario)
-pause()
-attention.why(seen)
-pseudo_counts(seen)
-provenance(view.shape, scenario, seen)
-if view.stored:
+with page.guarded():
+    view = page.view("Explore")
+    scenario = view.scenario
+    verdict = st.empty()
+    verdict.markdown(
+        f":gray-badge[{'a stored picture; loading the model to check it' if view.stored else 'checking identity'} …]"
+    )
+    try:
+        seen = view.stored or resources.observation(view.bench, scenario)
+    except Exception:
+        verdict.empty()
+        raise
+    output.output_change(seen, scenario)
+    if view.loaded:
+        output.head_answers(view.loaded, scenario, seen)
+    pause()
+    control("path", st.toggle, "Path from identity to this setting")
+    path = st.container()
+    if seen.change.size > 1:
+        attention.overview(seen, scenario)
+    attention.attention_maps(seen, scenario)
+    pause()
+    attention.why(seen)
+    pseudo_counts(seen)
+    provenance(view.shape, scenario, seen)
+    if view.stored:
+        share.toolbar("Explore", view.shape, scenario, seen)
+        if not painted(".js-plotly-plot .main-svg", "figure-painted"):
+            st.stop()
+        resources.bench(scenario.model)
+        st.rerun()  # now with the model: the link's fingerprint tells whether its numbers are the stored ones
+    verdict.markdown(badge(resources.proof(view.bench, scenario.text), view.shape.mode.compared))
+    if scenario.path:
+        with path:
+            output.path_from_identity(view.bench, scenario)
     share.toolbar("Explore", view.shape, scenario, seen)
-    if not painted(".js-plotly-plot .main-svg", "figure-painted"):
-        st.stop()
-    resources.bench(scenario.model)
-    st.rerun()  # now with the model: the link's fingerprint tells whether its numbers are the stored ones
-verdict.markdown(badge(resources.proof(view.bench, scenario.text), view.shape.mode.compared))
-if scenario.path:
-    with path:
-        output.path_from_identity(view.bench, scenario)
-share.toolbar("Explore", view.shape, scenario, seen)

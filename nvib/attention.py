@@ -131,7 +131,7 @@ def normed(arrival: Arrival, key: torch.Tensor) -> Arrival:
     site = arrival.site
     if site.norm is None:
         return arrival
-    untouched = nn.functional.linear(arrival.x, site.key.weight, site.key.bias)
+    untouched = site.key.of(arrival.x)
     kept, moved = (site.norm.inverse_rms(k.unflatten(-1, (-1, site.head_width))) for k in (untouched, key))
     return replace(arrival, key_scale=(kept / moved).transpose(1, 2), inverse_rms=kept.transpose(1, 2))
 
@@ -139,7 +139,7 @@ def normed(arrival: Arrival, key: torch.Tensor) -> Arrival:
 def project_tokens(plan: LayerPlan, x: torch.Tensor, call: Call) -> tuple[Call, Arrival]:
     """The call with keys and values made of x [B, N, P] outside the model's own flow: for the local effect."""
     site, moved = plan.site, kernel_input(plan, x)
-    flat, value = (nn.functional.linear(moved, part.weight, part.bias) for part in (site.key, site.value))
+    flat, value = (part.of(moved) for part in (site.key, site.value))
     arrival = normed(Arrival(site, x, plan.posterior.token_bias(x)), flat)
     key, value = (part.unflatten(-1, (-1, site.head_width)).transpose(1, 2) for part in (flat, value))
     if site.norm is not None:

@@ -11,6 +11,7 @@ import math
 import torch
 
 from nvib.posterior import LayerPosterior
+from nvib.precision import exact
 
 SERIES_FROM = 12.0  # from here on Stirling's series is exact to float64
 _SERIES = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156)
@@ -90,12 +91,12 @@ def kl_to_prior(posterior: LayerPosterior, log_alpha: torch.Tensor, distance: to
     tau, prior = posterior.tau, posterior.prior
     if not tau.has_prior:
         return math.nan, math.nan
-    tokens = log_alpha.cpu().double()
-    prior_total = prior.log_alpha.cpu().double()
+    tokens = exact(log_alpha)
+    prior_total = exact(prior.log_alpha)
     counts = torch.cat((prior_total, tokens))
     dirichlet = dirichlet_kl(counts.logsumexp(0), prior_total[0], len(counts))
     if tau.sigma == 0:
         return math.inf, float(dirichlet)
     shape = prior.mean.numel() * (tau.sigma**2 - 1 - 2 * math.log(tau.sigma))
-    each = 0.5 * (shape + tau.mu**2 * distance.cpu().double())
+    each = 0.5 * (shape + tau.mu**2 * exact(distance))
     return float((counts.softmax(0)[1:] * each).sum()), float(dirichlet)

@@ -12,6 +12,7 @@ from torch import nn
 from nvib.context import untouched
 from nvib.errors import NVError
 from nvib.families import Site, sites
+from nvib.precision import exact
 from nvib.prior import LayerPrior, Prior, layer_name
 
 
@@ -48,7 +49,7 @@ class _LayerMoments:
 
     def add(self, x: torch.Tensor) -> None:
         """x: [n, P], the non-padding hidden states that enter the layer's key projection."""
-        rows = x.to(device="cpu", dtype=torch.float64)
+        rows = exact(x)
         self.x.add(rows)
         self.log_alpha.add(rows.square().sum(-1, keepdim=True) / (2 * self.noise))
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
 from nvib.errors import NVError
+from nvib.projections import Projection
 
 
 @dataclass(frozen=True)
@@ -59,26 +61,6 @@ CROSS = ("crossattention", "encoder_attn", "EncDecAttention")  # in the module p
 
 
 @dataclass(frozen=True)
-class Projection:
-    """A key or value projection: a linear module, or the output columns of a fused one (GPT-2's Conv1D)."""
-
-    module: nn.Module
-    columns: slice | None = None
-
-    @property
-    def weight(self) -> torch.Tensor:
-        """[G*d, P]."""
-        weight: torch.Tensor = self.module.weight  # type: ignore[assignment]
-        return weight if self.columns is None else weight[:, self.columns].T
-
-    @property
-    def bias(self) -> torch.Tensor | None:
-        """[G*d], or None."""
-        bias: torch.Tensor | None = self.module.bias  # type: ignore[assignment]
-        return bias if self.columns is None or bias is None else bias[self.columns]
-
-
-@dataclass(frozen=True)
 class KeyNorm:
     """The RMS norm that Qwen3 and Gemma3 put between the key projection and the heads: gain * k / rms(k)."""
 
@@ -115,6 +97,16 @@ class Site:
     def fused(self) -> bool:
         """Whether one module projects queries, keys and values."""
         return self.key.module is self.value.module
+
+    def state(self) -> tuple[Any, ...]:
+        """As `Projection.state`, of both. Raises NVError where other modules took their place."""
+        projections = {self.key.module, self.value.module}
+        if not projections <= set(self.module.children()):
+            raise NVError(
+                f"The projections of {self.kind} layer {self.layer} were replaced after the model was reinterpreted, "
+                "as by an adapter; leave the context and reinterpret it anew."
+            )
+        return self.key.state(), self.value.state()
 
     @property
     def noise(self) -> float:
@@ -157,11 +149,24 @@ def sites(model: nn.Module) -> list[Site]:
     return found
 
 
+def check_projections(model: nn.Module, places: list[Site]) -> None:
+    """Raise NVError, naming it, for a key or value projection that is not one weight and one bias."""
+    for site in places:
+        for part in (site.key, site.value):
+            if not part.agrees():
+                path = next(path for path, module in model.named_modules() if module is part.module)
+                raise NVError(
+                    f"The projection {path!r} ({type(part.module).__name__}) of {type(model).__name__} is not one "
+                    "weight and one bias, as NV attention reads it; merge its adapter, dequantise it, remove its "
+                    "hooks, or call model.eval()."
+                )
+
+
 def _projections(module: nn.Module, adapter: Adapter) -> tuple[Projection, Projection]:
     if not adapter.fused:
         return Projection(getattr(module, adapter.key)), Projection(getattr(module, adapter.value))
     fused = getattr(module, adapter.key)
-    width, end = int(module.split_size), fused.weight.shape[1]  # type: ignore[arg-type]
+    width, end = int(module.split_size), Projection(fused).size  # type: ignore[arg-type]
     return Projection(fused, slice(end - 2 * width, end - width)), Projection(fused, slice(end - width, end))
 
 
@@ -198,7 +203,7 @@ def kinds(model: nn.Module) -> tuple[str, ...]:
 
 def model_width(site: Site) -> int:
     """P, the width of the hidden states that enter the key and value projections."""
-    return site.key.weight.shape[1]
+    return site.key.width
 
 
 def per_head(weight: torch.Tensor, width: int) -> torch.Tensor:

@@ -22,7 +22,7 @@ from nvib.attention import Arrival, Call
 from nvib.capturing import Capture, current_capture
 from nvib.context import Setting, any_active, setting_of
 from nvib.errors import NVError
-from nvib.families import Site, sites
+from nvib.families import Site, check_projections, sites
 from nvib.mixture import Layer
 from nvib.plan import LayerPlan, Plans
 from nvib.posterior import LayerPosterior
@@ -77,6 +77,8 @@ class Hooks:
     def __init__(self, model: nn.Module, prior: Prior) -> None:
         self.model, self.prior = model, prior
         self.sites = sites(model)
+        if not any(site.module in _OWNERS for site in self.sites):  # else the hooks there would run
+            check_projections(model, self.sites)
         self.plans = Plans(self.sites)
         self.passing = Passing()
         self._handles: list[Any] = []
@@ -165,8 +167,13 @@ class Hooks:
     # The hooks, in the order of a layer
 
     def _note_request(self, kwargs: dict[str, Any]) -> None:
-        """OPT's and GPT-2's layers do not pass on that the caller wants attention weights."""
+        """OPT's and GPT-2's layers do not pass on that the caller wants attention weights.
+
+        A forward may be the first after the model was trained, or an adapter switched.
+        """
         self.passing.wants_weights = bool(kwargs.get("output_attentions"))
+        if setting_of(self) is not None:
+            self.plans.doubt()
 
     def _note_rotation(self, site: Site, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if current_capture() is not None or self.active_plan(site) is not None:
@@ -204,7 +211,7 @@ class Hooks:
         moved = self._before_key(site, x)
         if moved is None or moved is x:
             return None
-        parts = [nn.functional.linear(moved, part.weight, part.bias) for part in (site.key, site.value)]
+        parts = [part.of(moved) for part in (site.key, site.value)]
         return torch.cat((out[..., : out.shape[-1] - 2 * parts[0].shape[-1]], *parts), dim=-1)
 
     def fold(
@@ -279,7 +286,7 @@ class Hooks:
         )
 
     def _untouched_posterior(self, site: Site) -> LayerPosterior:
-        prior, device = self.prior.of(site.kind, site.layer), site.key.weight.device
+        prior, device = self.prior.of(site.kind, site.layer), site.key.device
         return LayerPosterior.of(prior, Regularisation(), site.kind, site.noise, device)
 
 

@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from nvib.families import Projection, Site, per_head
+from nvib.families import Site, per_head
 from nvib.posterior import LayerPosterior
+from nvib.precision import exact
+from nvib.projections import Projection
 from nvib.rotation import Rotation
 from nvib.scores import Scores
 
@@ -143,21 +145,21 @@ class Layer:
     def head(self, row: int, number: int) -> Head:
         """One head on one text."""
         group, rotation = number // self.site.groups, self.rotation
-        key_weight, value_weight = (_exact(per_head(p.weight, self.site.head_width)[group]) for p in self._parts)
+        key_weight, value_weight = (exact(per_head(p.weight, self.site.head_width)[group]) for p in self._parts)
         key_bias, value_bias = (self._bias(p, group) for p in self._parts)
         rotated = self.scores.query[row : row + 1, number : number + 1, :, : self.site.head_width]
         position_free = rotated if rotation is None else rotation.of_row(row).turn_back(rotated)
         return Head(
-            queries=_exact(position_free[0, 0]),
+            queries=exact(position_free[0, 0]),
             key_weight=key_weight,
             key_bias=key_bias,
             value_weight=value_weight,
             value_bias=value_bias,
             visible=self._visible(row),
             noise=self.site.noise,
-            rotated=None if rotation is None else _exact(rotated[0, 0]),
-            cos=None if rotation is None else _exact(rotation.of_row(row).cos[0]),
-            sin=None if rotation is None else _exact(rotation.of_row(row).sin[0]),
+            rotated=None if rotation is None else exact(rotated[0, 0]),
+            cos=None if rotation is None else exact(rotation.of_row(row).cos[0]),
+            sin=None if rotation is None else exact(rotation.of_row(row).sin[0]),
             offset=self._offset(row, number),
             key_scale=self._key_scale(row, key_weight, key_bias),
         )
@@ -167,7 +169,7 @@ class Layer:
         return self.site.key, self.site.value
 
     def _bias(self, part: Projection, group: int) -> torch.Tensor | None:
-        return None if part.bias is None else _exact(part.bias.view(-1, self.site.head_width)[group])
+        return None if part.bias is None else exact(part.bias.view(-1, self.site.head_width)[group])
 
     def _visible(self, row: int) -> torch.Tensor:
         """Which components each query sees: bool [Q, N + 1]."""
@@ -181,18 +183,14 @@ class Layer:
 
     def _offset(self, row: int, number: int) -> torch.Tensor | None:
         offset = self.scores.offset
-        return None if offset is None else _exact(_of_row(offset, row)[number])[:, int(self.scores.has_prior) :]
+        return None if offset is None else exact(_of_row(offset, row)[number])[:, int(self.scores.has_prior) :]
 
     def _key_scale(self, row: int, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor | None:
         norm = self.site.norm
         if norm is None:
             return None
-        untouched = torch.cat((_exact(self.posterior.prior.mean)[None], _exact(self.states[row]))) @ weight.T
-        return _exact(norm.gain) * norm.inverse_rms(untouched if bias is None else untouched + bias)
-
-
-def _exact(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.detach().cpu().double()
+        untouched = torch.cat((exact(self.posterior.prior.mean)[None], exact(self.states[row]))) @ weight.T
+        return exact(norm.gain) * norm.inverse_rms(untouched if bias is None else untouched + bias)
 
 
 def _of_row(tensor: torch.Tensor, row: int) -> torch.Tensor:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
 from nvib.context import Setting
 from nvib.errors import NVError
-from nvib.families import KeyNorm, Projection, Site, per_head
+from nvib.families import KeyNorm, Site, per_head
 from nvib.memory import Memory
 from nvib.posterior import LayerPosterior
+from nvib.projections import Projection
 
 PLANS_KEPT = 8  # settings whose plans are kept, for each model
 
@@ -42,7 +44,8 @@ class LayerPlan:
 
     prior: None when the component is removed. token_share: f1 [P], None when tokens have no variance.
     query_parts: how the query enters the values, in head space, M1 [H, d, d] of tokens that have variance above
-    M0 [H, d, d] of the prior: [H, d or 2d, d], or None where it does not. device, dtype: the layer's.
+    M0 [H, d, d] of the prior: [H, d or 2d, d], or None where it does not. device, dtype: the layer's;
+    state: of its projections, when they were read.
     """
 
     site: Site
@@ -53,11 +56,11 @@ class LayerPlan:
     query_parts: torch.Tensor | None
     device: torch.device
     dtype: torch.dtype
+    state: tuple[Any, ...]
 
     def serves(self, site: Site) -> bool:
         """Whether the layer is still where, and as precise as, it was planned for."""
-        weight: torch.Tensor = site.key.module.weight  # type: ignore[assignment]
-        return weight.device == self.device and weight.dtype == self.dtype
+        return site.key.device == self.device and site.key.dtype == self.dtype
 
     @property
     def turns_back(self) -> bool:
@@ -85,7 +88,7 @@ def plan_layer(site: Site, posterior: LayerPosterior, protected: int, exact: boo
     if exact and site.rotary:
         name = type(site.module).__name__
         raise NVError(f"exact_posterior=True is not defined for {name}: rotation makes the query's norm differ by key.")
-    dtype, kept, parts = site.key.weight.dtype, posterior.share(posterior.token_variance), []
+    dtype, kept, parts = site.key.dtype, posterior.share(posterior.token_variance), []
     has_variance, prior = posterior.tau.sigma > 0, None
     if has_variance:
         parts.append(_query_part(site, 1 - kept))
@@ -94,7 +97,7 @@ def plan_layer(site: Site, posterior: LayerPosterior, protected: int, exact: boo
         parts.append(_prior_query_part(site, posterior))
     query_parts = torch.cat(parts, dim=1).to(dtype) if parts else None
     share = kept.to(dtype) if has_variance else None
-    return LayerPlan(site, posterior, protected, prior, share, query_parts, site.key.weight.device, dtype)
+    return LayerPlan(site, posterior, protected, prior, share, query_parts, site.key.device, dtype, site.state())
 
 
 def _plan_prior(site: Site, posterior: LayerPosterior, exact: bool) -> PriorPlan:
@@ -109,7 +112,7 @@ def _plan_prior(site: Site, posterior: LayerPosterior, exact: bool) -> PriorPlan
         query_norm = _between(site.key, site.key, difference / (2 * site.noise), site)
     return PriorPlan(
         key=key,
-        value=_project(site.value, mean, site.head_width).to(site.key.weight.dtype),
+        value=_project(site.value, mean, site.head_width).to(site.key.dtype),
         bias=posterior.prior_bias().float().to(mean.device),
         scoring_key=(key / site.noise).repeat_interleave(site.groups, dim=0).unsqueeze(1),
         query_norm=query_norm,
@@ -141,8 +144,8 @@ def _between(left: Projection, right: Projection, weight: torch.Tensor, site: Si
 
 
 def _project(linear: Projection, mean: torch.Tensor, d: int) -> torch.Tensor:
-    bias = None if linear.bias is None else linear.bias.float()
-    return nn.functional.linear(mean, linear.weight.float(), bias).view(-1, d)
+    bias = linear.bias
+    return nn.functional.linear(mean, linear.weight.float(), None if bias is None else bias.float()).view(-1, d)
 
 
 class Plans:
@@ -166,8 +169,16 @@ class Plans:
         """The plan of every regularised layer, by attention module."""
         last = self._last
         if last is None or last[0] is not setting:
-            self._last = last = setting, self._kept.get(setting, lambda: self._made(setting))
+            plans = self._kept.get(setting, lambda: self._made(setting))
+            if any(plan.state != plan.site.state() for plan in plans.values()):
+                self._kept.clear()
+                plans = self._kept.get(setting, lambda: self._made(setting))
+            self._last = last = setting, plans
         return last[1]
+
+    def doubt(self) -> None:
+        """Have the next layer that asks look whether the weights are still those that were planned with."""
+        self._last = None
 
     def _made(self, setting: Setting) -> dict[nn.Module, LayerPlan]:
         chosen = [site for site in self._sites if setting.regularisation.selects(site.kind, site.layer)]
@@ -176,7 +187,7 @@ class Plans:
 
 
 def _planned(site: Site, setting: Setting) -> LayerPlan:
-    prior, device = setting.prior.of(site.kind, site.layer), site.key.weight.device
+    prior, device = setting.prior.of(site.kind, site.layer), site.key.device
     if device.type == "meta":
         raise NVError(
             f"The weights of {site.kind} layer {site.layer} are offloaded; load the model without offloading."

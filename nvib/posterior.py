@@ -17,6 +17,7 @@ from functools import cached_property
 import torch
 from torch import nn
 
+from nvib.precision import exact
 from nvib.prior import LayerPrior
 from nvib.settings import Regularisation, Temperature
 
@@ -73,7 +74,7 @@ class LayerPosterior:
 
         The prior comes first; where it is removed its log alpha is -inf.
         """
-        x, prior = x.cpu().double(), self.prior.to("cpu", torch.float64)
+        x, prior = exact(x), self.prior.to("cpu", torch.float64)
         tau = self.tau
         means = tau.mu * x + (1.0 - tau.mu) * prior.mean
         log_alpha = x.square().sum(-1) / (2 * self.noise)
@@ -119,5 +120,5 @@ class LayerPosterior:
         """What all tokens share; it matters only beside the prior, and would be infinite without."""
         if not self.tau.has_prior:
             return 0.0
-        log_variance = torch.log1p(self.token_variance.cpu().double() / self.noise).sum() / 2
-        return float(self.tau.alpha * self.prior.log_alpha_std.cpu().double() - log_variance)
+        log_variance = torch.log1p(exact(self.token_variance) / self.noise).sum() / 2
+        return float(self.tau.alpha * exact(self.prior.log_alpha_std) - log_variance)

@@ -16,6 +16,7 @@ from torch import nn
 from nvib.assets import named
 from nvib.errors import NVError
 from nvib.families import model_width, sites
+from nvib.precision import exact
 
 FORMAT = "nvib-prior-1"
 TENSORS = ("mean", "var", "log_alpha", "log_alpha_std")
@@ -32,7 +33,10 @@ class LayerPrior:
 
     def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> LayerPrior:
         """This prior elsewhere, or in another precision."""
-        return LayerPrior(*(getattr(self, name).to(device).to(dtype) for name in TENSORS))
+        values = (getattr(self, name) for name in TENSORS)
+        if dtype == torch.float64:  # which a device may lack: it is never asked for it
+            return LayerPrior(*(exact(value).to(device) for value in values))
+        return LayerPrior(*(value.to(dtype).to(device) for value in values))
 
     def scaled(self, mean_scale: float, variance_scale: float, log_alpha_shift: float) -> LayerPrior:
         """This prior with its mean and variance multiplied and its log pseudo-count shifted."""
@@ -148,7 +152,7 @@ def standard_normal_prior(model: nn.Module) -> Prior:
     """Mean 0, variance 1, log pseudo-count 0 with spread 1 in every layer: a prior that knows no text."""
     layers = {}
     for site in sites(model):
-        width, device = model_width(site), site.key.weight.device
+        width, device = model_width(site), site.key.device
         zero, one = torch.zeros(1, device=device), torch.ones(1, device=device)
         layers[layer_name(site.kind, site.layer)] = LayerPrior(
             torch.zeros(width, device=device), torch.ones(width, device=device), zero, one

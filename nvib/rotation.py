@@ -7,6 +7,8 @@ from functools import cached_property
 
 import torch
 
+from nvib.precision import exact
+
 
 @dataclass(frozen=True)
 class Turns:
@@ -55,11 +57,11 @@ class Rotation:
         tokens of SmolLM2. The error left out is at most the rounding of the tables, root mean square.
         """
         table = self.turns.columns
-        flat = table.reshape(-1, table.shape[-1]).cpu().double()
+        flat = exact(table.reshape(-1, table.shape[-1]))
         energy, vectors = torch.linalg.eigh(flat.T @ flat)  # ascending
         left_out = energy.clamp(min=0).cumsum(0).sqrt()
         first = int((left_out <= torch.finfo(table.dtype).eps * flat.numel() ** 0.5).sum())
-        basis = vectors[:, first:].T.to(table)
+        basis = vectors[:, first:].T.to(table.dtype).to(table.device)
         return Turns(table @ basis.T, basis)
 
 

@@ -3,48 +3,38 @@
 import pandas as pd
 import streamlit as st
 
-from nvib import NVError
-from nvib.lab.view import outputs
 from nvib.lab.view.comparison import compare
-from nvib.lab.view.forwards import both_sides
 from nvib.lab.view.outputs import NextToken, Similarity
 from nvib.show import draw, page, resources, share
-from nvib.show.figures import bars
 from nvib.show.sections import batch, comparison, output
 
-bench, scenario = page.begin("Compare")
-if scenario.effect == "local":
-    st.info("A local effect leaves the output as it is, so both sides are equal: choose the total effect to compare.")
-try:
+with page.guarded():
+    bench, scenario = page.begin("Compare")
+    if scenario.effect == "local":
+        st.info(
+            "A local effect leaves the output as it is, so both sides are equal: choose the total effect to compare."
+        )
     seen = resources.observation(bench, scenario)
     prior = resources.prior(bench, scenario)
-except (NVError, ValueError) as error:
-    page.stop(str(error))
 
-if isinstance(seen.output, Similarity):
-    comparison.nearest(seen.output, seen)
-    output.output_change(seen, scenario)
-    before, after = both_sides(bench, scenario)
-    for n, answer in enumerate(outputs.head_outputs(bench, before, after, seen.row)):
-        what = "Classes" if answer.place is None else f"What stands at the mask, token {answer.place}"
-        st.header(f"{what}, row {seen.row + 1}")
-        draw.chart(bars.answers(answer), f"head-{n}", title=what)
-else:
-    if isinstance(seen.output, NextToken):
-        comparison.next_token_table(seen.output)
-    st.header("Generated text")
-    comparison.generation_controls(bench)
-    try:
-        if comparison.stream(bench, scenario, prior):
-            both = compare(bench, scenario, prior)
-            if bench.mode.answers:
-                comparison.outputs_table(bench, scenario, both, seen.rows)
-                st.markdown(f"**Row {seen.row + 1}**: {page.verbatim(seen.rows[seen.row])}")
-            else:
-                draw.drawn().tables["Generated text"] = lambda: pd.DataFrame({"text": seen.rows, **both.outputs})
-            comparison.aligned(both)
-            comparison.forced_texts(both)
-    except (NVError, ValueError) as error:
-        page.refuse(str(error))
-batch.list_panel(bench, scenario, prior)
-share.toolbar("Compare", bench.shape, scenario, seen)
+    if isinstance(seen.output, Similarity):
+        comparison.nearest(seen.output, seen)
+        output.output_change(seen, scenario)
+        output.head_answers(bench, scenario, seen)
+    else:
+        if isinstance(seen.output, NextToken):
+            comparison.next_token_table(seen.output)
+        st.header("Generated text")
+        comparison.generation_controls(bench)
+        with page.told():
+            if comparison.stream(bench, scenario, prior):
+                both = compare(bench, scenario, prior)
+                if bench.mode.answers:
+                    comparison.outputs_table(bench, scenario, both, seen.rows)
+                    st.markdown(f"**Row {seen.row + 1}**: {page.verbatim(seen.rows[seen.row])}")
+                else:
+                    draw.drawn().tables["Generated text"] = lambda: pd.DataFrame({"text": seen.rows, **both.outputs})
+                comparison.aligned(both)
+                comparison.forced_texts(both)
+    batch.list_panel(bench, scenario, prior)
+    share.toolbar("Compare", bench.shape, scenario, seen)

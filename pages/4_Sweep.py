@@ -2,7 +2,6 @@
 
 import streamlit as st
 
-from nvib import NVError
 from nvib.lab import Bench, Scenario
 from nvib.lab.share.script import sweep_script
 from nvib.lab.sweep.run import Plan
@@ -29,18 +28,17 @@ def swept(bench: Bench, plan: Plan, scenario: Scenario) -> None:
     draw.table_behind("sweep", "All points as a table", lambda: sweep_results.every_row(kept.rows, plan, metric))
 
 
-bench, scenario = page.begin("Sweep", text=False)
-st.markdown(
-    "Which temperatures help where the model was not at home? A sweep measures a task in the prior's domain and "
-    "outside of it at many settings, each against the untouched model on the same texts."
-)
-scenario = sweep_plan.ask(bench, scenario)
-code, words = "", {}
-try:
-    plan = sweep_plan.plan_of(bench, scenario)
-    if plan:
-        code, words = sweep_script(plan), sweep_plan.in_words(plan)
-        swept(bench, plan, scenario)
-except (NVError, ValueError) as error:
-    page.refuse(str(error))
-share.toolbar("Sweep", bench.shape, scenario, None, code=code, words=words)
+with page.guarded():
+    bench, scenario = page.begin("Sweep", text=False)
+    st.markdown(
+        "Which temperatures help where the model was not at home? A sweep measures a task in the prior's domain and "
+        "outside of it at many settings, each against the untouched model on the same texts."
+    )
+    scenario = sweep_plan.ask(bench, scenario)
+    code, words = "", {}
+    with page.told():
+        plan = sweep_plan.plan_of(bench, scenario)
+        if plan:
+            code, words = sweep_script(plan), sweep_plan.in_words(plan)
+            swept(bench, plan, scenario)
+    share.toolbar("Sweep", bench.shape, scenario, None, code=code, words=words)

@@ -48,23 +48,24 @@ def shown_as(entry: Entry, kept: Stored) -> str:
     return "Baseline grey, NV blue" if kept.shape.mode.continues else "Cosine similarity, NV − baseline"
 
 
-page.bare("Gallery")
-st.markdown(
-    "Scenarios worth a look. Each opens Explore on exactly this view; its numbers were stored beforehand, and are "
-    "checked against your server's own as soon as the model is loaded."
-)
-for n in range(0, len(gallery.ENTRIES), 2):
-    for column, entry in zip(st.columns(2), gallery.ENTRIES[n : n + 2], strict=False):
-        with column.container(border=True, height="stretch"):
-            st.header(entry.title)
-            st.markdown(entry.sentence)
-            kept: Stored | None = None
-            try:
-                kept = gallery.stored(entry)
-            except (NVError, OSError):
-                st.caption("Its stored picture is missing; open it to compute it.")
-            if kept:
-                st.caption(f"{CATALOGUE[entry.scenario.model].title}. {shown_as(entry, kept)}.")
-                picture(entry, kept)
-            query = link.encode(entry.scenario, kept.made if kept else None)
-            st.page_link("app.py", label="Open in Explore", icon=":material/arrow_forward:", query_params=query)
+with page.guarded():
+    page.bare("Gallery")
+    st.markdown(
+        "Scenarios worth a look. Each opens Explore on exactly this view; its numbers were stored beforehand, and are "
+        "checked against your server's own as soon as the model is loaded."
+    )
+    for n in range(0, len(gallery.ENTRIES), 2):
+        for column, entry in zip(st.columns(2), gallery.ENTRIES[n : n + 2], strict=False):
+            with column.container(border=True, height="stretch"):
+                st.header(entry.title)
+                st.markdown(entry.sentence)
+                kept: Stored | None = None
+                try:
+                    kept = gallery.stored(entry)
+                except (NVError, OSError):
+                    st.caption("Its stored picture is missing; open it to compute it.")
+                if kept:
+                    st.caption(f"{CATALOGUE[entry.scenario.model].title}. {shown_as(entry, kept)}.")
+                    picture(entry, kept)
+                query = link.encode(entry.scenario, kept.made if kept else None)
+                st.page_link("app.py", label="Open in Explore", icon=":material/arrow_forward:", query_params=query)

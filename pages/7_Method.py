@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import streamlit as st
 
-from nvib import NVError, assets
+from nvib import assets
 from nvib.lab import Observation
 from nvib.show import page, resources, share
 
@@ -69,7 +69,8 @@ def worked(seen: Observation, name: str) -> None:
         st.caption("In the order " + ", ".join(cell.terms) + "; the amount taken off is the row's log Σ exp. In nats.")
 
 
-bench, scenario = page.begin("Method")
+with page.guarded():
+    bench, scenario = page.begin("Method")
 st.html(WRAPPED)
 st.markdown(
     "A query asks a noisy question about a mixture of Gaussians, one component a token and one for the **prior**; "
@@ -112,12 +113,10 @@ st.caption(FINDINGS)
 page.link("Sweep", "Try it on Sweep")
 
 st.header("One weight, worked out")
-try:
+with page.told():
     seen = resources.observation(bench, scenario)
     worked(seen, bench.loaded.name)
     share.toolbar("Method", bench.shape, scenario, seen)
-except (NVError, ValueError) as error:
-    page.refuse(str(error))
 page.link("Explore", "Open this cell on Explore")
 
 st.header("Symbols, and where the app shows them")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nvib.lab.sweep.tasks import Task
     from nvib.lab.view.comparison import Comparison
     from nvib.lab.view.observation import Observation
+    from nvib.lab.view.outputs import HeadOutput
 
 TASKS = "language, language-start, phonemes, phonemes-unseen, retrieval; with a network xsum, cnn, en-de, en-fr"
 VERDICTS = {True: "ok   ", False: "FAILS", None: "-    "}
@@ -130,15 +131,18 @@ def _observe(chosen: argparse.Namespace) -> None:
     from nvib.lab.model.bench import Bench
     from nvib.lab.share.fingerprint import differences
     from nvib.lab.view.comparison import compare
+    from nvib.lab.view.forwards import both_sides
     from nvib.lab.view.observation import observe
+    from nvib.lab.view.outputs import head_outputs
 
     bench = Bench(scenario.model, device="auto")
     seen = observe(bench, scenario)
+    heads = head_outputs(bench, *both_sides(bench, scenario), seen.row) if bench.head else []
     compared = compare(bench, scenario, bench.priors.of(scenario)) if bench.mode.writes else None
     if chosen.json:
-        _print_json(bench, scenario, seen, compared)
+        _print_json(bench, scenario, seen, compared, heads)
     else:
-        _print_summary(bench, seen, compared)
+        _print_summary(bench, seen, compared, heads)
     if made.fingerprint:
         for line in differences(seen, made.fingerprint):
             print(f"Differs from the link: {line}", file=sys.stderr)
@@ -181,7 +185,9 @@ def _scenario(chosen: argparse.Namespace) -> tuple[Scenario, Made]:
     return replace(base, **changes), link.Made() if changes else made
 
 
-def _print_json(bench: Bench, scenario: Scenario, seen: Observation, compared: Comparison | None) -> None:
+def _print_json(
+    bench: Bench, scenario: Scenario, seen: Observation, compared: Comparison | None, heads: list[HeadOutput]
+) -> None:
     from nvib.lab.share import link
     from nvib.lab.share.fingerprint import fingerprint
     from nvib.lab.share.record import jsonable, record
@@ -192,16 +198,21 @@ def _print_json(bench: Bench, scenario: Scenario, seen: Observation, compared: C
     }  # fmt: skip
     if compared is not None:
         whole["comparison"] = jsonable(compared)
+    if heads:
+        whole["head"] = jsonable(heads)
     json.dump(whole, sys.stdout, ensure_ascii=False, allow_nan=False)
     print()
 
 
-def _print_summary(bench: Bench, seen: Observation, compared: Comparison | None) -> None:
+def _print_summary(bench: Bench, seen: Observation, compared: Comparison | None, heads: list[HeadOutput]) -> None:
     from nvib.lab.share.fingerprint import numbers
 
     print(f"{bench.shape.name}, {bench.shape.revision}, {bench.shape.device}, {bench.shape.dtype}")
     for name, value in numbers(seen).items():
         print(f"{name:32} {value:.6g}")
+    for head in heads:
+        for name, *sides in zip(head.answers, head.baseline, head.regularised, strict=True):
+            print(f"{name}: {head.measure}", "{:.6g} baseline, {:.6g} NV".format(*sides))
     if compared is not None:
         for n, row in enumerate(seen.rows):
             print(f"\n{row}", *(f"  {side:9} {texts[n]!r}" for side, texts in compared.outputs.items()), sep="\n")

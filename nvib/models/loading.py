@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -24,9 +25,13 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+    MODEL_MAPPING_NAMES,
 )
 
 from nvib import assets
@@ -37,6 +42,8 @@ from nvib.models.hub import first_sentence, locate, shown
 from nvib.models.packaged import Progress
 from nvib.prior import Prior
 
+# Of an encoder-decoder: what writes, and what writes with its embedding where no head was saved.
+SEQ2SEQ = (*MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES.values(), *MODEL_MAPPING_NAMES.values())
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -144,30 +151,49 @@ def _from_folder(name: str, folder: Path, revision: str, dtype: torch.dtype) -> 
             raise NVError(
                 f"The model {shown(name)} comes without a tokenizer; save its tokenizer into the same folder."
             )
+        chosen = _class_of(config, name)
         with _told(name, folder, "weights"):
-            model, report = _class_of(config).from_pretrained(
+            model, report = chosen.from_pretrained(
                 folder, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True, **common
             )
     # transformers fills what is missing with random numbers; a pooler alone does not matter, attention is below it.
     missing = sorted(key for key in report["missing_keys"] if "pooler" not in key)
     if missing:
         raise NVError(
-            f"The weights of {shown(name)} lack {len(missing)} tensors of its architecture, {missing[0]} among them; "
-            "save the whole model."
+            f"The weights of {shown(name)} lack {len(missing)} tensors of its architecture, "
+            f"{missing[0]} among them; "
+            f"save the whole {type(model).__name__}."
         )
     return Loaded(model, tokenizer, tokenizer, None, name, revision)
 
 
-def _class_of(config: Any) -> Any:
-    if getattr(config, "is_encoder_decoder", False):
+def _class_of(config: Any, name: str) -> Any:
+    """What a checkpoint is loaded as: the class that it names, so that its own head answers or is told to be missing.
+
+    A bare encoder-decoder writes with its embedding, as its family does; without a name a model that only decodes is
+    one that writes. Raises NVError for a class that transformers does not have.
+    """
+    named = list(config.architectures or ())
+    answers = getattr(config, "is_encoder_decoder", False)
+    if not named:
+        decodes = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) not in MODEL_FOR_MASKED_LM_MAPPING
+        return AutoModelForSeq2SeqLM if answers else AutoModelForCausalLM if decodes else AutoModel
+    unknown = [each for each in named if not hasattr(transformers, str(each))]
+    if unknown:
+        raise NVError(
+            f"The model {shown(name)} is a {shown(unknown[0])}, a class that transformers does not know; choose "
+            "another model, or name the class that its weights fit under architectures in its config.json."
+        )
+    if answers and set(named) & set(SEQ2SEQ):
         return AutoModelForSeq2SeqLM
     heads = (
         (MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, AutoModelForCausalLM),
         (MODEL_FOR_MASKED_LM_MAPPING_NAMES, AutoModelForMaskedLM),
         (MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES, AutoModelForSequenceClassification),
     )
-    named = set(config.architectures or ())
-    return next((auto for names, auto in heads if named & set(names.values())), AutoModel)
+    auto = next((auto for names, auto in heads if set(named) & set(names.values())), None)
+    own = getattr(transformers, named[0])
+    return auto or (own if isinstance(own, type) and issubclass(own, PreTrainedModel) else AutoModel)
 
 
 @contextmanager

@@ -18,13 +18,16 @@ from nvib.show import poster
 class OnPage:
     """What a run of a page has drawn, for its export: titles of figures by key, and tables, made when asked for.
 
-    bar, notes: the places beside and below the page's title.
+    bar, notes: the places beside and below the page's title; menu: the sidebar's, None once it is filled; chooses:
+    whether the sidebar's choice of a model is drawn, where the page has one.
     """
 
     figures: dict[str, str] = field(default_factory=dict)
     tables: dict[str, Callable[[], pd.DataFrame]] = field(default_factory=dict)
     bar: Any = None
     notes: Any = None
+    menu: Any = None
+    chooses: bool = False
 
 
 def fresh(title: str) -> None:

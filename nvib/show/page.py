@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import streamlit as st
 
 from nvib import assets
 from nvib.errors import NVError
 from nvib.lab import Bench, Observation, Scenario
+from nvib.lab.examples import EXAMPLES
 from nvib.lab.model.shape import Shape
 from nvib.lab.share import gallery
-from nvib.show import draw, poster, resources, session, sidebar
+from nvib.lab.share import link as links
+from nvib.show import boundary, draw, poster, resources, session, sidebar
 from nvib.show.session import key
 
 ASSETS = assets.ROOT / "assets"
@@ -46,8 +49,9 @@ class View:
 
 def bare(title: str) -> None:
     """Frame a page that has the menu, and no control of a scenario."""
-    ignored, menu = _framed(title)
-    _links(menu)
+    ignored = _framed(title)
+    draw.drawn().chooses = True  # it has nothing to choose a model for
+    _links()
     _note(ignored)
 
 
@@ -56,7 +60,7 @@ def begin(title: str, text: bool = True) -> tuple[Bench, Scenario]:
 
     text: whether the page is of a text under a setting; else the sidebar has the model and the prior alone.
 
-    Stops the page with one sentence when the model cannot be loaded.
+    Raises NVError or ValueError with one sentence when the model cannot be loaded, which `guarded` tells.
     """
     shown = view(title, early=False, text=text)
     return shown.bench, shown.scenario
@@ -64,18 +68,19 @@ def begin(title: str, text: bool = True) -> tuple[Bench, Scenario]:
 
 def view(title: str, early: bool = True, text: bool = True) -> View:
     """As `begin`; early: a scenario of the gallery is shown as it was stored while its model is not loaded."""
-    ignored, menu = _framed(title)
+    ignored = _framed(title)
     before = st.session_state["scenario"]
     kept = None if not early or resources.loaded(before.model) else _stored(session.current(before))
     if kept and poster.still():
         return View(before, kept.shape, None, kept.seen)
     with st.sidebar:
         sidebar.model_and_text(before, text)
+    draw.drawn().chooses = True
     _note(ignored)
     if kept:
         bench, shape, stored = None, kept.shape, kept.seen
     else:
-        bench = _bench(before, menu)
+        bench = resources.bench(st.session_state[key("model")])
         shape, stored = bench.shape, None
     opened = session.link_opened()
     _note(_beyond(shape) if opened else ())
@@ -87,31 +92,60 @@ def view(title: str, early: bool = True, text: bool = True) -> View:
     if opened:  # what the model made of the link, as with the kind that a short one does not name
         st.session_state["made"] = (scenario, st.session_state["made"][1])
     session.remember(scenario)
-    _links(menu)
-    if shape.experimental:
-        st.warning(shape.experimental)
+    _links()
+    for sentence in (shape.experimental, shape.unshown):
+        if sentence:
+            st.warning(sentence)
     return View(scenario, shape, bench, stored)
 
 
-def _framed(title: str) -> tuple[list[str], Any]:
-    """The page's title and an empty menu; what the link ignored, and the menu's place."""
+def _framed(title: str) -> list[str]:
+    """The page's title and an empty menu; what the link ignored."""
     st.set_page_config(page_title=f"{title} · NVIB Explorer", page_icon=str(ASSETS / "favicon.png"), layout="wide")
     draw.fresh(title)
-    ignored = session.seed(title)
     with st.sidebar:
         st.logo(str(ASSETS / ("wordmark-dark.svg" if theme() == "dark" else "wordmark.svg")), size="large")
-        menu = st.container(gap=None)
-    return ignored, menu
+        draw.drawn().menu = st.container(gap=None)
+    return session.seed(title)
 
 
-def _bench(before: Scenario, menu: Any) -> Bench:
-    """The model that the visitor chose; stops the page with one sentence, menu drawn, when it cannot be loaded."""
+@contextmanager
+def guarded() -> Iterator[None]:
+    """A page, or its beginning: whatever is raised inside ends it with one sentence, and the visitor can leave.
+
+    The sidebar has its menu and its choice of a model then, however far the page came.
+    """
     try:
-        return resources.bench(st.session_state[key("model")])
-    except (NVError, ValueError) as error:
-        session.remember(session.current(before))
-        _links(menu)
-        stop(str(error))
+        yield
+    except Exception as error:  # a model's own code, torch and tokenizers raise what they like
+        _leave_open()
+        stop(boundary.sentence(error))
+
+
+@contextmanager
+def told(about: str = "") -> Iterator[None]:
+    """A part of a page: whatever is raised inside ends it with one sentence, and the page goes on behind it.
+
+    about: what stands before the sentence.
+    """
+    try:
+        yield
+    except Exception as error:
+        refuse(about + boundary.sentence(error))
+
+
+def _leave_open() -> None:
+    """Draw what the sidebar still lacks, and keep what was chosen; where even that fails, the next part goes on."""
+    with suppress(Exception):
+        if "scenario" not in st.session_state:  # the link itself could not be read
+            session.show(EXAMPLES["smollm2"], links.Made())
+        session.remember(session.current(st.session_state["scenario"]))
+    with suppress(Exception):
+        if not draw.drawn().chooses:
+            with st.sidebar:
+                sidebar.model_and_text(st.session_state["scenario"], text=False)
+    with suppress(Exception):
+        _links()
 
 
 def _stored(scenario: Scenario) -> gallery.Stored | None:
@@ -188,8 +222,11 @@ def link(page: str, label: str = "") -> None:
     st.page_link(path, label=label or page, query_params=session.address(st.session_state["scenario"]))
 
 
-def _links(menu: Any) -> None:
-    """Fill the menu with the pages, each with the view."""
-    query = session.address(st.session_state["scenario"])
+def _links() -> None:
+    """Fill the menu with the pages, each with the view, unless it is filled."""
+    menu, query = draw.drawn().menu, session.address(st.session_state["scenario"])
+    if menu is None:
+        return
+    draw.drawn().menu = None
     for path, label in PAGES.items():
         menu.page_link(path, label=label, query_params=query, width="stretch")

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from nvib.errors import NVError
 from nvib.lab import Bench, IdentityProof, Observation, Scenario, observe, prove_identity
 from nvib.lab.view import distance
 from nvib.lab.view.distance import TextDistance
@@ -82,7 +81,7 @@ def run_ahead(model: Bench, scenario: Scenario) -> None:
     What cannot be run is told where the page asks for it.
     """
     if scenario.prior != "text" or model.priors.has(scenario):
-        with suppress(NVError, ValueError):
+        with suppress(Exception):
             both_sides(model, scenario)
 
 

@@ -1,11 +1,14 @@
 """What the model says: next tokens, neighbours, masks and classes."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 import transformers
 
 from nvib.lab import Bench, Scenario
+from nvib.lab.cli import main
 from nvib.lab.view import outputs
 from nvib.lab.view.forwards import both_sides
 from tests.support.folders import encoder_folder
@@ -69,3 +72,33 @@ def test_classes_are_those_of_the_model(tmp_path):
         p = model(**bench.loaded.tokenizer("on the", return_tensors="pt")).logits[0].softmax(-1)
     np.testing.assert_allclose(found.baseline, p, rtol=1e-4)
     assert found.regularised.sum() == pytest.approx(1)
+
+
+LABELS = [
+    ({"num_labels": 1}, outputs.SCORE, lambda x: x),
+    ({"num_labels": 3, "problem_type": "regression"}, outputs.SCORE, lambda x: x),
+    ({"num_labels": 3, "problem_type": "multi_label_classification"}, outputs.EACH, lambda x: 1 / (1 + np.exp(-x))),
+    ({"num_labels": 1, "problem_type": "multi_label_classification"}, outputs.EACH, lambda x: 1 / (1 + np.exp(-x))),
+    ({"num_labels": 3}, outputs.ONE_OF, lambda x: np.exp(x) / np.exp(x).sum()),
+]
+
+
+@pytest.mark.parametrize(("changes", "measure", "read"), LABELS)
+def test_labels_are_what_their_problem_says(changes, measure, read, tmp_path, capsys):
+    folder = encoder_folder(tmp_path, transformers.BertForSequenceClassification, **changes)
+    bench = Bench(folder)
+    scenario = Scenario(model=folder, text="the cat sat\non the", prior="normal", encoder_sigma=0.5, row=1)
+    (found,) = outputs.head_outputs(bench, *both_sides(bench, scenario), 1)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    with torch.inference_mode():
+        logits = model(**bench.loaded.tokenizer("on the", return_tensors="pt")).logits[0].double().numpy()
+    assert found.measure == measure
+    np.testing.assert_allclose(found.baseline, read(logits), rtol=1e-4)
+    assert np.abs(found.regularised - found.baseline).max() > 1e-6
+    given = ["--model", folder, "--text", scenario.text, "--prior", "normal", "--encoder-sigma", "0.5", "--row", "1"]
+    assert main(["observe", *given]) == 0
+    assert f"{found.answers[0]}: {measure} {found.baseline[0]:.6g} baseline" in capsys.readouterr().out
+    assert main(["observe", "--json", *given]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["head"]
+    assert told["measure"] == measure
+    np.testing.assert_allclose(told["regularised"], found.regularised, rtol=1e-5)

@@ -352,3 +352,34 @@ def test_an_encoders_head_is_compared(kind, told, tmp_path):
     assert len(charts(app)) == 4  # three similarities, and the answers
     shown = [sum(_decoded(trace["x"])) for trace in charts(app)[3]["data"]]
     assert all(0 < total <= 100.001 for total in shown)
+
+
+@pytest.mark.parametrize("page", ["Explore", "Compare"])
+@pytest.mark.parametrize(
+    ("changes", "header", "axis"),
+    [
+        ({"num_labels": 1}, "Score, row 1", "score, without unit"),
+        (
+            {"problem_type": "multi_label_classification"},
+            "Labels, each by itself, row 1",
+            "probability of each label by itself, %",
+        ),
+        ({}, "Classes, row 1", "probability, %"),
+    ],
+)
+def test_labels_are_shown_for_what_they_are(page, changes, header, axis, tmp_path):
+    folder = encoder_folder(tmp_path, transformers.BertForSequenceClassification, **changes)
+    app = opened(page, v="2", model=folder, text="the cat", prior="normal", encoder_sigma="0.5")
+    assert not app.exception
+    assert not app.error
+    assert header in [each.value for each in app.header]
+    (drawn,) = [chart for chart in charts(app) if chart["layout"].get("xaxis", {}).get("title", {}).get("text") == axis]
+    low, high = drawn["layout"]["xaxis"]["range"]
+    for trace in drawn["data"]:
+        assert all(low <= value <= high for value in _decoded(trace["x"]))
+
+
+def test_a_head_that_is_not_shown_is_told_on_the_page(tmp_path):
+    folder = encoder_folder(tmp_path, transformers.BertForTokenClassification)
+    app = opened("Explore", v="2", model=folder, text="the cat", prior="normal")
+    assert ["BertForTokenClassification has a head whose output is not shown" in w.value for w in app.warning] == [True]

@@ -11,7 +11,7 @@ import torch
 from nvib.errors import NVError
 from nvib.families import kinds
 from nvib.lab.model import decoding
-from nvib.lab.model.mode import head_of, mode_of, require_output
+from nvib.lab.model.mode import head_of, mode_of, require_output, unshown_head
 from nvib.lab.model.priors import Priors
 from nvib.lab.model.shape import Shape
 from nvib.lab.scenario import Scenario
@@ -72,12 +72,14 @@ class Bench:
             experimental=self.nv.experimental or "",
             device=loaded.device,
             dtype=loaded.dtype,
+            unshown=unshown_head(self.model, self.mode, self.head),
         )
 
     def hidden_states(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor | None]:
         """An encoder's last hidden states [rows, N, P], and its head's logits or None."""
-        out = self.model(**batch, output_hidden_states=bool(self.head))
-        return (out.hidden_states[-1], out.logits) if self.head else (out.last_hidden_state, None)
+        bare = not self.head and not self.shape.unshown
+        out = self.model(**batch, output_hidden_states=not bare)
+        return out.last_hidden_state if bare else out.hidden_states[-1], out.logits if self.head else None
 
     def output(self, batch: Batch, **options: Any) -> torch.Tensor:
         """What the model says of a batch: logits [rows, tokens, V], or an encoder's last hidden states [rows, N, P].

@@ -68,6 +68,14 @@ def require_output(model: nn.Module, name: str, mode: Mode) -> None:
         )
 
 
+def unshown_head(model: nn.Module, mode: Mode, head: str) -> str:
+    """One sentence where an encoder has a head whose output is not shown, as one that labels tokens; else nothing."""
+    kind = type(model).__name__
+    if mode.writes or head or "For" not in kind:
+        return ""
+    return f"{kind} has a head whose output is not shown: what you see is made of the hidden states below it."
+
+
 def head_of(model: nn.Module, mode: Mode) -> str:
     """What an encoder's head gives, "masked token" or "classification"; "" for a model without one."""
     kind = type(model).__name__

@@ -17,7 +17,7 @@ class Shape:
     """A model's name, revision and form. kinds: its attention; layers: how many of each kind; heads: of each layer.
 
     shipped, broad: whether it has a prior of its own, and one of several languages; experimental: a sentence on what
-    is, or nothing.
+    is, or nothing; unshown: a sentence on a head whose output is not shown, or nothing.
     """
 
     name: str
@@ -30,6 +30,7 @@ class Shape:
     device: str
     dtype: str
     broad: bool = False
+    unshown: str = ""
 
     @property
     def mode(self) -> Mode:

@@ -79,7 +79,7 @@ PRINTED = {
 p, q = (out.logits[0, -1].double().log_softmax(-1) for out in (baseline, regularised))
 kl = (p.exp() * (p - q)).sum().item()
 print("KL(baseline || NV) of the next token, nats", kl)
-for token in q.topk(8).indices:
+for token in q.topk(min(8, len(q))).indices:
     print(repr(loaded.tokenizer.decode(token)), p[token].exp().item(), q[token].exp().item())
 """,
     "similarity": """

@@ -17,6 +17,7 @@ from rapidfuzz.distance import Levenshtein
 from nvib.lab.metrics import bleus, rouges
 from nvib.lab.model.bench import Bench
 from nvib.lab.view import outputs
+from nvib.precision import exact
 
 TOKENS = 128  # of each text whose likelihood is taken
 EMBEDDED = 64  # of each text whose embedding is taken
@@ -88,7 +89,7 @@ def likelihood(bench: Bench, examples: Sequence[Example], start: bool = False) -
         ids = torch.tensor([rows[n] for n in chosen], device=bench.model.device)
         logits = bench.model(input_ids=ids, use_cache=False).logits[:, :-1].float()
         loss = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none").sum(1)
-        found[chosen, 0] = loss.double().cpu().numpy()
+        found[chosen, 0] = exact(loss).numpy()
         found[chosen, 1] = ids.shape[1] - 1
     return found
 
@@ -188,7 +189,7 @@ def embedded(bench: Bench, texts: Sequence[str]) -> np.ndarray:
     for start in range(0, len(order), 4 * BATCH):
         chosen = order[start : start + 4 * BATCH]
         batch = bench.truncated([texts[n] for n in chosen], EMBEDDED)
-        found[chosen] = outputs.embeddings(batch, bench.hidden_states(batch)[0]).cpu().numpy()
+        found[chosen] = outputs.embeddings(batch, bench.hidden_states(batch)[0]).numpy()
     return found
 
 

@@ -121,4 +121,4 @@ def _similarity(bench: Bench, scenario: Scenario, prior: Prior) -> Row:
         after = bench.hidden_states(batch)[0]
     pooled = outputs.embeddings(batch, before), outputs.embeddings(batch, after)
     moved = float(similarity_of(batch, before, after).moved[0])
-    return Row(scenario.text, {"cosine to the own baseline": moved}, embeddings=torch.cat(pooled).cpu().numpy())
+    return Row(scenario.text, {"cosine to the own baseline": moved}, embeddings=torch.cat(pooled).numpy())

@@ -17,6 +17,7 @@ from nvib.lab.model.labels import labels
 from nvib.lab.scenario import Scenario
 from nvib.lab.view.generation import generate
 from nvib.lab.view.outputs import divergences
+from nvib.precision import exact
 from nvib.prior import Prior
 
 CHUNK = 64  # positions whose distributions are in memory at once
@@ -169,9 +170,9 @@ def _inputs(
 def _at(before: torch.Tensor, after: torch.Tensor, text: torch.Tensor, start: int) -> np.ndarray:
     """log p under both models, KL and Jensen-Shannon divergence at positions of one chunk: [4, positions]."""
     span = slice(start, min(start + CHUNK, len(text)))
-    p, q = (logits[span].double().log_softmax(-1) for logits in (before, after))
-    chosen = [x.gather(-1, text[span].unsqueeze(-1)).squeeze(-1) for x in (p, q)]
-    return torch.stack((*chosen, *divergences(p, q))).cpu().numpy()
+    p, q = (exact(logits[span]).log_softmax(-1) for logits in (before, after))
+    chosen = [x.gather(-1, text[span].cpu().unsqueeze(-1)).squeeze(-1) for x in (p, q)]
+    return torch.stack((*chosen, *divergences(p, q))).numpy()
 
 
 def _until_end(bench: Bench, ids: torch.Tensor) -> list[int]:

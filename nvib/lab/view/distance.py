@@ -11,6 +11,7 @@ from nvib.lab.model.bench import Bench
 from nvib.lab.scenario import Scenario
 from nvib.lab.view.axes import axes
 from nvib.lab.view.forwards import untouched_side
+from nvib.precision import exact
 from nvib.prior import Prior
 
 
@@ -74,7 +75,7 @@ def text_distance(bench: Bench, scenario: Scenario, text: str, kind: str) -> Tex
     found = [axes(bench, Scenario(), side.inputs, kind, row)[1] for row in range(len(bench.rows(text)))]
     layers = []
     for n in range(bench.layers[kind]):
-        states = side.capture.layers[kind, n].states.double().cpu()
+        states = exact(side.capture.layers[kind, n].states)
         own = prior.of(kind, n).scaled(scenario.prior_mean_scale, scenario.prior_variance_scale, 0.0)
         own = own.to("cpu", torch.float64)
         away = ((states - own.mean) ** 2 / own.var).mean(-1).sqrt()

@@ -31,7 +31,7 @@ class SharedNoise(LogitsProcessor):
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self._step)
         self._step += 1
         uniform = torch.rand(scores.shape, generator=generator, dtype=torch.float64).clamp_min(1e-300)
-        return scores - (-uniform.log()).log().to(scores)
+        return scores - (-uniform.log()).log().to(scores.dtype).to(scores.device)
 
 
 class _Told(BaseStreamer):

@@ -8,6 +8,7 @@ import torch
 
 from nvib.capturing import capture
 from nvib.lab.model.bench import ANSWER, Batch, Bench
+from nvib.precision import exact
 from nvib.settings import Regularisation
 
 BAR = 1e-4
@@ -42,12 +43,12 @@ def prove_identity(bench: Bench, text: str) -> IdentityProof:
     inputs = dict(batch)
     if bench.mode.answers and before is not None:
         inputs["decoder_input_ids"] = before[:, :-1]
-    baseline = bench.output(inputs).double()
+    baseline = exact(bench.output(inputs))
     with bench.nv.regularised(Regularisation()):
         with capture() as seen:
-            identity = bench.output(inputs).double()
+            identity = exact(bench.output(inputs))
         after = _generate(bench, batch)
-    real = batch["attention_mask"].bool() if "decoder_input_ids" not in inputs else slice(None)
+    real = batch["attention_mask"].bool().cpu() if "decoder_input_ids" not in inputs else slice(None)
     baseline, identity = baseline[real], identity[real]
     delta = float((baseline - identity).abs().max())
     same_top = (baseline.argmax(-1) == identity.argmax(-1)).double().mean()

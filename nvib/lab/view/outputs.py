@@ -12,6 +12,7 @@ import torch
 from nvib.lab.model.bench import Batch, Bench
 from nvib.lab.model.labels import labels
 from nvib.lab.view.forwards import Side
+from nvib.precision import exact
 
 LIKELIEST = 8
 
@@ -122,13 +123,13 @@ def output_pair(bench: Bench, before: Side, after: Side) -> Output:
 
 def next_token_of(bench: Bench, baseline: torch.Tensor, regularised: torch.Tensor) -> NextToken:
     """Two logit vectors [V] as probabilities of the most likely tokens, and their divergences."""
-    p, q = (logits.double().log_softmax(-1) for logits in (baseline, regularised))
+    p, q = (exact(logits).log_softmax(-1) for logits in (baseline, regularised))
     top = _likeliest(p, q)
     kl, js = divergences(p, q)
     return NextToken(
         tokens=labels(bench.loaded.tokenizer, top),
-        baseline=p[top].exp().cpu().numpy(),
-        regularised=q[top].exp().cpu().numpy(),
+        baseline=p[top].exp().numpy(),
+        regularised=q[top].exp().numpy(),
         baseline_rank=_ranks(p, top),
         regularised_rank=_ranks(q, top),
         kl=float(kl),
@@ -142,7 +143,8 @@ def _ranks(scores: torch.Tensor, ids: list[int]) -> np.ndarray:
 
 def _likeliest(p: torch.Tensor, q: torch.Tensor) -> list[int]:
     """The ids that one of two models, probabilities or their logarithms [V] each, holds for most probable."""
-    top = dict.fromkeys(torch.cat((p.topk(LIKELIEST).indices, q.topk(LIKELIEST).indices)).tolist())
+    count = min(LIKELIEST, len(p))
+    top = dict.fromkeys(torch.cat((p.topk(count).indices, q.topk(count).indices)).tolist())
     return sorted(top, key=lambda n: -max(float(p[n]), float(q[n])))[:LIKELIEST]
 
 
@@ -160,7 +162,7 @@ def _generated(
     bench: Bench, inputs: Batch, baseline: torch.Tensor, regularised: torch.Tensor, ids: tuple[torch.Tensor, ...]
 ) -> Generated:
     decode = bench.loaded.target_tokenizer.batch_decode
-    targets, mask = ids[0][:, 1:], bench.target_mask(ids[0])[:, 1:]
+    targets, mask = ids[0][:, 1:].cpu(), bench.target_mask(ids[0])[:, 1:].cpu()
     return Generated(
         sources=bench.loaded.tokenizer.batch_decode(inputs["input_ids"], skip_special_tokens=True),
         baseline=decode(ids[0], skip_special_tokens=True),
@@ -172,50 +174,69 @@ def _generated(
 
 def _forced(logits: torch.Tensor, targets: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
     """log p of each row's target tokens, summed: [rows]."""
-    chosen = logits.double().log_softmax(-1).gather(-1, targets.unsqueeze(-1)).squeeze(-1)
-    return (chosen * mask).sum(-1).cpu().numpy()
+    chosen = exact(logits).log_softmax(-1).gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    return (chosen * mask).sum(-1).numpy()
 
 
 def embeddings(inputs: Batch, hidden: torch.Tensor) -> torch.Tensor:
-    """Mean over a row's tokens of hidden states [rows, N, P], of length 1: [rows, P] in float64."""
-    weight = inputs["attention_mask"].unsqueeze(-1).double()
-    return torch.nn.functional.normalize((hidden.double() * weight).sum(1) / weight.sum(1), dim=-1)
+    """Mean over a row's tokens of hidden states [rows, N, P], of length 1: [rows, P] in float64 on the CPU."""
+    weight = exact(inputs["attention_mask"].unsqueeze(-1))
+    return torch.nn.functional.normalize((exact(hidden) * weight).sum(1) / weight.sum(1), dim=-1)
 
 
 def similarity_of(inputs: Batch, baseline: torch.Tensor, regularised: torch.Tensor) -> Similarity:
     """Mean-pooled, normalised embeddings of hidden states [rows, N, P], compared."""
     a, b = embeddings(inputs, baseline), embeddings(inputs, regularised)
-    return Similarity((a @ a.T).cpu().numpy(), (b @ b.T).cpu().numpy(), (a * b).sum(-1).cpu().numpy())
+    return Similarity((a @ a.T).numpy(), (b @ b.T).numpy(), (a * b).sum(-1).numpy())
 
 
 @dataclass(frozen=True)
 class HeadOutput:
-    """An encoder's head on one row: probabilities of the likeliest answers [answers], untouched and regularised.
+    """An encoder's head on one row, untouched and regularised [answers]: of the likeliest, or of every label.
 
-    place: which mask of the row is answered, by its token's position; None for a class of the whole row.
+    measure: what the numbers are, ONE_OF, EACH or SCORE. place: which mask of the row is answered, by its token's
+    position; None for labels of the whole row.
     """
 
     place: int | None
     answers: list[str]
     baseline: np.ndarray
     regularised: np.ndarray
+    measure: str
+
+
+ONE_OF, EACH, SCORE = "probability", "probability of each label by itself", "score, without unit"
+
+
+def label_measure(config: Any) -> str:
+    """What a classifier's outputs stand for: its checkpoint's problem_type, and of a single label a score.
+
+    As the model's own loss reads them: scores of a regression, a sigmoid each of several labels, else a softmax.
+    """
+    kind = getattr(config, "problem_type", None)
+    if kind == "multi_label_classification":
+        return EACH
+    return SCORE if kind == "regression" or config.num_labels == 1 else ONE_OF
 
 
 def head_outputs(bench: Bench, before: Side, after: Side, row: int) -> list[HeadOutput]:
     """What an encoder's head says of a row: one for each mask in it, or its classes; none where it has no head."""
     if before.scores is None or after.scores is None:
         return []
-    p, q = (side.scores[row].double().log_softmax(-1).exp() for side in (before, after) if side.scores is not None)
+    p, q = (exact(side.scores[row]) for side in (before, after) if side.scores is not None)
     if bench.head == "classification":
+        measure = label_measure(bench.model.config)
+        read = {ONE_OF: lambda x: x.softmax(-1), EACH: torch.sigmoid, SCORE: lambda x: x}[measure]
         names: Mapping[Any, str] = bench.model.config.id2label or {}
         answers = [str(names.get(n, n)) for n in range(len(p))]
-        return [HeadOutput(None, answers, p.cpu().numpy(), q.cpu().numpy())]
+        return [HeadOutput(None, answers, read(p).numpy(), read(q).numpy(), measure)]
+    p, q = p.softmax(-1), q.softmax(-1)
     masked = (before.inputs["input_ids"][row] == bench.loaded.tokenizer.mask_token_id).nonzero()[:, 0].tolist()
     answered = []
     for at in masked:
         top = _likeliest(p[at], q[at])
         answers = labels(bench.loaded.tokenizer, top)
-        answered.append(HeadOutput(at, answers, p[at][top].cpu().numpy(), q[at][top].cpu().numpy()))
+        answered.append(HeadOutput(at, answers, p[at][top].numpy(), q[at][top].numpy(), ONE_OF))
     return answered
 
 

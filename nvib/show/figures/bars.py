@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from nvib.lab.view.comparison import Forced
 from nvib.lab.view.distance import PriorSummary
 from nvib.lab.view.observation import Observation
-from nvib.lab.view.outputs import HeadOutput, NextToken
+from nvib.lab.view.outputs import SCORE, HeadOutput, NextToken
 from nvib.lab.view.walk import Path
 from nvib.show.figures import axes, colours
 from nvib.show.figures.axes import MONO, PRIOR_AT
@@ -28,29 +28,32 @@ def next_token_shares(output: NextToken) -> go.Figure:
     return _pairs(output.tokens, output.baseline, output.regularised, "probability of the next token, %")
 
 
-def _pairs(names: Sequence[str], before: np.ndarray, after: np.ndarray, title: str) -> go.Figure:
-    """Two horizontal bars for each name, shares as percent."""
+def _pairs(names: Sequence[str], before: np.ndarray, after: np.ndarray, title: str, percent: bool = True) -> go.Figure:
+    """Two horizontal bars for each name: shares as percent, or numbers of any sign."""
+    scale, form = (100, ".1f") if percent else (1, ".4g")
     at = np.arange(len(names))
     sides = (("baseline", before, colours.BASELINE, -0.2), ("NV", after, colours.NV, 0.2))
     bars = [
         go.Bar(
             y=at + shift,
-            x=values * 100,
+            x=values * scale,
             width=0.36,
             orientation="h",
             marker={"color": colour},
-            text=[f"{value:.1f}" for value in values * 100],
+            text=[f"{value:{form}}" for value in values * scale],
             textposition="outside",
             cliponaxis=False,
             customdata=[escape(token) for token in names],
-            hovertemplate="%{customdata}<br>" + name + " %{x:.3f} %<extra></extra>",
+            hovertemplate="%{customdata}<br>" + name + (" %{x:.3f} %" if percent else " %{x:.5g}") + "<extra></extra>",
         )
         for name, values, colour, shift in sides
     ]
     text = [escape(axes.short(token, 18)) for token in names]
     y = {"tickvals": at.tolist(), "ticktext": text, "autorange": "reversed", "tickfont": {"family": MONO, "size": 13}}
-    top = float(max(before.max(), after.max())) * 100
-    x = {"title": {"text": title}, "range": [0, min(118, top * 1.18)], "zeroline": False}
+    low, top = (scale * float(each(before.min(), after.min(), before.max(), after.max(), 0.0)) for each in (min, max))
+    room = 0.18 * (top - low)
+    reach = [0, min(118, top + room)] if percent else [low - room * (low < 0), top + room * (top > 0)]
+    x = {"title": {"text": title}, "range": reach, "zeroline": not percent}
     left = 12 + 8 * max(len(axes.short(token, 18)) for token in names)
     margin = {"l": left, "r": 8, "t": 12, "b": 48}
     return axes.figure(bars, 60 + 38 * len(at), x, {**y, "zeroline": False}, margin=margin)
@@ -88,8 +91,10 @@ def forced_text(text: Forced) -> tuple[go.Figure, go.Figure]:
 
 
 def answers(output: HeadOutput) -> go.Figure:
-    """What an encoder's head gives its likeliest answers, percent."""
-    return _pairs(output.answers, output.baseline, output.regularised, "probability, %")
+    """What an encoder's head gives its answers: probabilities as percent, scores as they are."""
+    if output.measure == SCORE:
+        return _pairs(output.answers, output.baseline, output.regularised, output.measure, percent=False)
+    return _pairs(output.answers, output.baseline, output.regularised, f"{output.measure}, %")
 
 
 def path_curves(walked: Path) -> list[go.Figure]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
 from nvib.lab import Bench, Observation, Scenario
-from nvib.lab.view.outputs import Generated, NextToken, Similarity
+from nvib.lab.view import outputs
+from nvib.lab.view.forwards import both_sides
+from nvib.lab.view.outputs import EACH, ONE_OF, SCORE, Generated, NextToken, Similarity
 from nvib.show import draw, page, pick, resources
 from nvib.show.figures import bars, maps
+
+HEADS = {ONE_OF: "Classes", EACH: "Labels, each by itself", SCORE: "Score"}
 
 
 def output_change(seen: Observation, scenario: Scenario) -> None:
@@ -79,6 +85,21 @@ def _similarity_table(output: Similarity) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=["sentence", "and", "cosine, baseline", "cosine, NV"])
     table["NV − baseline"] = table["cosine, NV"] - table["cosine, baseline"]
     return table
+
+
+def head_answers(bench: Bench, scenario: Scenario, seen: Observation) -> None:
+    """What an encoder's own head says of the row in view, where it has one: labels, a score, or what a mask hides."""
+    if not bench.head:
+        return
+    for n, answer in enumerate(outputs.head_outputs(bench, *both_sides(bench, scenario), seen.row)):
+        what = HEADS[answer.measure] if answer.place is None else f"What stands at the mask, token {answer.place}"
+        st.header(f"{what}, row {seen.row + 1}")
+        draw.chart(bars.answers(answer), f"head-{n}", title=what)
+        columns = {
+            "answer": answer.answers, f"{answer.measure}, baseline": answer.baseline,
+            f"{answer.measure}, NV": answer.regularised, "NV − baseline": answer.regularised - answer.baseline,
+        }  # fmt: skip
+        draw.table_behind(f"head-{n}", f"{what} as a table", partial(pd.DataFrame, columns))
 
 
 def path_from_identity(bench: Bench, scenario: Scenario) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from nvib import NVError, Prior
+from nvib import Prior
 from nvib.lab import Bench
 from nvib.lab.uploads import ENDINGS, texts
-from nvib.show import page
+from nvib.show import boundary, page
 
 WORKING = "prior_file_taken"
 
@@ -28,8 +28,8 @@ def upload_panel(bench: Bench) -> None:
         try:
             prior = _made(bench, file.name, file.getvalue())
             fingerprint = bench.priors.keep(prior)
-        except (NVError, ValueError) as error:
-            page.refuse(str(error))
+        except Exception as error:
+            page.refuse(boundary.sentence(error))
             return
         finally:
             spot.empty()
