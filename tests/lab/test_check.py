@@ -12,6 +12,7 @@ from nvib.lab import Bench
 from nvib.lab.view import check
 from nvib.lab.view.check import LINES, findings
 from nvib.posterior import LayerPosterior
+from nvib.projections import Projection
 from nvib.scores import Scores
 from tests.support import tiny
 from tests.support.folders import save
@@ -71,11 +72,13 @@ def test_other_code_is_found(bench):
 
 
 @pytest.mark.parametrize("part", ["k_proj", "v_proj"])
-def test_an_adapter_is_found(bench, part):
+def test_an_adapter_that_is_not_read_is_found(bench, part, monkeypatch):
     """As peft wraps a linear layer: the weight is the old one, the output is not."""
     module = getattr(bench.model.model.layers[1].self_attn, part)
     whole, low = module.forward, 0.1 * torch.randn(module.weight.shape)
     module.forward = lambda x: whole(x) + torch.nn.functional.linear(x, low)
+    assert failing(bench) == {"untouched is the model's own code"}  # which has no adapter
+    monkeypatch.setattr(Projection, "_plain", property(lambda self: True))
     assert "projections are what is read" in failing(bench)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -226,7 +227,9 @@ def head_outputs(bench: Bench, before: Side, after: Side, row: int) -> list[Head
     p, q = (exact(side.scores[row]) for side in (before, after) if side.scores is not None)
     if bench.head == "classification":
         measure = label_measure(bench.model.config)
-        read = {ONE_OF: lambda x: x.softmax(-1), EACH: torch.sigmoid, SCORE: lambda x: x}[measure]
+        softmax = partial(torch.softmax, dim=-1)
+        reads: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {ONE_OF: softmax, EACH: torch.sigmoid}
+        read = reads.get(measure, torch.clone)  # a score as it is
         names: Mapping[Any, str] = bench.model.config.id2label or {}
         answers = [str(names.get(n, n)) for n in range(len(p))]
         return [HeadOutput(None, answers, read(p).numpy(), read(q).numpy(), measure)]
