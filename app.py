@@ -92,6 +92,8 @@ with page.guarded():
             st.stop()
         resources.bench(scenario.model)
         st.rerun()  # now with the model: the link's fingerprint tells whether its numbers are the stored ones
+    if told := view.bench.priors.told(resources.prior(view.bench, scenario)):
+        st.warning(page.verbatim(told))
     verdict.markdown(badge(resources.proof(view.bench, scenario.text), view.shape.mode.compared))
     if scenario.path:
         with path:

@@ -13,7 +13,7 @@ from nvib.context import untouched
 from nvib.errors import NVError
 from nvib.families import Site, sites
 from nvib.precision import exact
-from nvib.prior import LayerPrior, Prior, layer_name
+from nvib.prior import LayerPrior, Prior, layer_name, weights_of
 
 
 class _Moments:
@@ -94,7 +94,9 @@ def estimate_prior(
         raise NVError(f"A prior needs at least two tokens of text, and the batches hold {tokens}.")
     layers = {name: layer.prior() for name, layer in moments.items()}
     tensors = Prior(layers).state_dict()
-    return Prior.from_state_dict(tensors, {"tokens": str(tokens), **(provenance or {})})
+    known = {"tokens": str(tokens), "weights": weights_of(model)}
+    name = getattr(model, "name_or_path", "")
+    return Prior.from_state_dict(tensors, known | ({"model": name} if name else {}) | dict(provenance or {}))
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from nvib.families import model_width, sites
 from nvib.precision import exact
 
 FORMAT = "nvib-prior-1"
+SAMPLE = 64  # numbers of each weight that tell a model from another
 TENSORS = ("mean", "var", "log_alpha", "log_alpha_std")
 
 
@@ -116,6 +117,17 @@ class Prior:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         return serialize(tensors, metadata={**self.provenance, "format": FORMAT})
 
+    def of_another(self, model: nn.Module) -> str:
+        """One sentence, with both names, where this prior is of other weights than the model's; else ""."""
+        known, here = self.provenance.get("weights", ""), weights_of(model)
+        if not known or known.split()[0] != here.split()[0] or known == here:  # of another precision nothing is known
+            return ""
+        name = getattr(model, "name_or_path", "") or type(model).__name__
+        return (
+            f"The prior was estimated from another model, {self.provenance.get('model', 'without a name')!r}, not from "
+            f"{name!r}: what it calls typical is not this model's own; estimate one from this model."
+        )
+
     def check(self, model: nn.Module) -> None:
         """Raise NVError unless this prior has an entry of the right width for every layer of the model."""
         for site in sites(model):
@@ -146,6 +158,17 @@ def _layer_from(name: str, tensors: Mapping[str, torch.Tensor]) -> LayerPrior:
     if not (var > 0).all() or not (spread >= 0).all():
         raise NVError(f"The prior's entry {name!r} needs variances above 0 and a spread of at least 0.")
     return LayerPrior(mean, var, log_alpha, spread)
+
+
+def weights_of(model: nn.Module) -> str:
+    """The precision of a model's key and value projections, and twelve hexadecimal digits of a sample of them."""
+    parts = [part for site in sites(model) for module in (site.key.module, site.value.module)
+             for part in module.parameters() if not part.is_meta]  # fmt: skip
+    digest = hashlib.sha256()
+    for part in parts:
+        flat = part.detach().reshape(-1)
+        digest.update(flat[:: max(1, len(flat) // SAMPLE)].cpu().float().numpy().tobytes())
+    return f"{str(parts[0].dtype).removeprefix('torch.') if parts else 'offloaded'} {digest.hexdigest()[:12]}"
 
 
 def standard_normal_prior(model: nn.Module) -> Prior:

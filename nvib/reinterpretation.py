@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -32,6 +33,8 @@ class Reinterpretation(AbstractContextManager["Reinterpretation"]):
         self._hooks = Hooks(model, prior)
         self.sites = self._hooks.sites
         prior.check(model)
+        if told := prior.of_another(model):
+            warnings.warn(told, stacklevel=3)
 
     def __enter__(self) -> Reinterpretation:
         self._hooks.install()

@@ -24,6 +24,8 @@ with page.guarded():
     own_prior.upload_panel(bench)
     prior = resources.prior(bench, scenario)
     seen = resources.observation(bench, scenario)
+    if told := bench.priors.told(prior):
+        st.warning(page.verbatim(told))
     kind = scenario.kind or bench.kinds[-1]
     st.caption(
         f"The prior of {name} says what a hidden state looks like before any text is read: one Gaussian component "

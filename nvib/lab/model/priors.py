@@ -67,6 +67,10 @@ class Priors:
         self._own.get(prior.fingerprint, lambda: prior)
         return prior.fingerprint
 
+    def told(self, prior: Prior) -> str:
+        """One sentence where a prior is of another model, else nothing."""
+        return prior.of_another(self._loaded.model)
+
     def _shipped(self, source: str) -> Prior:
         name = self._loaded.name
         prior = self._loaded.prior if source == "shipped" else self._loaded.broad

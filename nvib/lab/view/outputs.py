@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -227,12 +226,11 @@ def head_outputs(bench: Bench, before: Side, after: Side, row: int) -> list[Head
     p, q = (exact(side.scores[row]) for side in (before, after) if side.scores is not None)
     if bench.head == "classification":
         measure = label_measure(bench.model.config)
-        softmax = partial(torch.softmax, dim=-1)
-        reads: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {ONE_OF: softmax, EACH: torch.sigmoid}
-        read = reads.get(measure, torch.clone)  # a score as it is
+        if measure != SCORE:
+            p, q = (x.sigmoid() if measure == EACH else x.softmax(-1) for x in (p, q))
         names: Mapping[Any, str] = bench.model.config.id2label or {}
         answers = [str(names.get(n, n)) for n in range(len(p))]
-        return [HeadOutput(None, answers, read(p).numpy(), read(q).numpy(), measure)]
+        return [HeadOutput(None, answers, p.numpy(), q.numpy(), measure)]
     p, q = p.softmax(-1), q.softmax(-1)
     masked = (before.inputs["input_ids"][row] == bench.loaded.tokenizer.mask_token_id).nonzero()[:, 0].tolist()
     answered = []
