@@ -12,7 +12,7 @@ from rapidfuzz.distance import Levenshtein
 
 from nvib.errors import NVError
 from nvib.lab.model.bench import Batch, Bench
-from nvib.lab.model.labels import labels
+from nvib.lab.model.labels import labels, meet_in_a_word
 from nvib.lab.scenario import Scenario
 from nvib.lab.view.generation import generate
 from nvib.lab.view.outputs import divergences
@@ -168,14 +168,18 @@ def _until_end(bench: Bench, ids: torch.Tensor) -> list[int]:
 def reference_ids(bench: Bench, row: str, text: str) -> list[int]:
     """A reference's tokens, as the model would have to write them after a row of the text.
 
-    A space is put between the two where letters or digits meet. Raises NVError when it has no tokens.
+    A space is put between the two where letters or digits of a script with spaces meet. Raises NVError when it has no
+    tokens, or more than fit.
     """
     if bench.mode.answers:
-        return [int(number) for number in bench.target_ids([text])[0, 1:]]
-    text = f" {text}" if row[-1:].isalnum() and text[:1].isalnum() else text
-    ids: list[int] = bench.loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
+        (ids,), fits = bench.loaded.target_ids([text]), bench.longest_target
+    else:
+        (ids,) = bench.loaded.ids([f" {text}" if meet_in_a_word(row, text) else text], special=False)
+        fits = bench.room(bench.encode([row]))
     if not ids:
         raise NVError("The reference has no tokens for this model; type letters, or leave it empty.")
+    if len(ids) > fits:
+        raise NVError(f"The reference is {len(ids):,} tokens long, and the model has room for {fits:,}: shorten it.")
     return ids
 
 
