@@ -68,7 +68,8 @@ def estimate_prior(
 ) -> Prior:
     """Estimate the empirical prior of every layer from the untouched model's own hidden states.
 
-    batches: dicts of tensors as the tokenizer returns them; decoder_input_ids or labels for encoder-decoders.
+    batches: dicts of tensors as the tokenizer returns them; decoder_input_ids or labels for encoder-decoders. A row
+    counts as it would alone, on whichever side it is padded.
     progress: called with the number of tokens seen after each batch; what it raises stops the estimate.
     Raises NVError when fewer than two tokens were given, or a dimension never varies.
     Source: nv-attention, "Posterior of a pretrained layer"; arXiv:2312.00662.
@@ -78,9 +79,12 @@ def estimate_prior(
     tokens, done = 0, set[str]()
     no_cache = {"use_cache": False} if any(site.kind == "decoder" for site in places) else {}
     with _watching(places) as inputs, untouched(), torch.no_grad():
-        for batch in batches:
+        for given in batches:
+            batch = _packed(given)
+            if not any(tensor.numel() for tensor in batch.values()):
+                continue  # no text of this batch has a token
             inputs.clear()
-            model(**no_cache | dict(batch))
+            model(**no_cache | batch)
             masks, done = _real_tokens(batch, inputs), set()
             for site, x in inputs:
                 name = layer_name(site.kind, site.layer)
@@ -97,6 +101,24 @@ def estimate_prior(
     known = {"tokens": str(tokens), "weights": weights_of(model)}
     name = getattr(model, "name_or_path", "")
     return Prior.from_state_dict(tensors, known | ({"model": name} if name else {}) | dict(provenance or {}))
+
+
+OF_TOKENS = ("input_ids", "inputs_embeds", "token_type_ids", "position_ids", "attention_mask")
+
+
+def _packed(batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The batch with each row's tokens first and its padding last: on the left it would move absolute positions."""
+    packed = dict(batch)
+    for side in ("", "decoder_"):
+        mask = packed.get(f"{side}attention_mask")
+        named = [name for name in (f"{side}{of}" for of in OF_TOKENS) if packed.get(name) is not None]
+        if mask is None or mask.dim() != 2 or not {f"{side}input_ids", f"{side}inputs_embeds"} & set(named):
+            continue
+        order = mask.bool().logical_not().long().argsort(dim=1, stable=True)
+        for name in named:
+            if packed[name].shape[:2] == mask.shape:
+                packed[name] = packed[name][torch.arange(len(order), device=order.device)[:, None], order]
+    return packed
 
 
 @contextmanager

@@ -98,7 +98,8 @@ class Scenario:
     special: bool = declare("view", True, Flag(), "Off: their rows and columns are left out of the maps.")
     merge: bool = declare(
         "view", False, Flag(),
-        "Pieces of a word become one: the sum of the attention to them, the mean of the attention from them.",
+        "Pieces of a word become one: the sum of the attention to them, the mean of the attention from them. "
+        "In scripts without spaces, as Chinese or Thai, each character with its marks is a word.",
     )  # fmt: skip
     with_prior: bool = declare("view", True, Flag(), "Off: each NV row is divided by what the tokens got in all.")
     level: float = declare(

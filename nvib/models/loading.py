@@ -6,7 +6,7 @@ Weights are safetensors, or the packages' own data files; no code from a model i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,10 +36,11 @@ from transformers.models.auto.modeling_auto import (
 
 from nvib import assets
 from nvib.errors import NVError
-from nvib.models import packaged
+from nvib.models import packaged, tokens
 from nvib.models.catalogue import CATALOGUE, ModelCard, resolve
 from nvib.models.hub import first_sentence, locate, shown
 from nvib.models.packaged import Progress
+from nvib.positions import source_positions, target_positions
 from nvib.prior import Prior
 
 # Of an encoder-decoder: what writes, and what writes with its embedding where no head was saved.
@@ -75,6 +76,52 @@ class Loaded:
     @property
     def dtype(self) -> str:
         return str(self.model.dtype).removeprefix("torch.")
+
+    @property
+    def source_positions(self) -> int | None:
+        """The most tokens that a text may have, special tokens included; None where the model sets no limit."""
+        return source_positions(self.model)
+
+    @property
+    def target_positions(self) -> int | None:
+        """The most inputs of the decoder, as `source_positions`."""
+        return target_positions(self.model)
+
+    def ids(self, texts: Sequence[str], longest: int | None = None, *, special: bool = True) -> list[list[int]]:
+        """Token ids of each text, as every page has them; longest: cut, start and end tokens kept.
+
+        special: with the start and end tokens that the tokenizer adds. Raises NVError for a token that the model has
+        no embedding for.
+        """
+        encoded = tokens.tokens_of(self.tokenizer, texts, longest, add_special_tokens=special)
+        rows: list[list[int]] = encoded["input_ids"]
+        tokens.require_embeddings(rows, *self._side(target=False))
+        return rows
+
+    def encode(self, texts: Sequence[str], longest: int | None = None) -> dict[str, torch.Tensor]:
+        """Token ids and attention mask [texts, tokens] on the model's device, padded on the right whatever the
+
+        tokenizer would do: so a row is what it is alone. longest: texts are cut there, and where positions end.
+        Raises NVError as `ids`.
+        """
+        fits = self.source_positions
+        cut = longest if longest is None or fits is None else min(longest, fits)
+        return self.padded(self.ids(texts, cut))
+
+    def padded(self, rows: Sequence[Sequence[int]], *, target: bool = False) -> dict[str, torch.Tensor]:
+        """Rows of ids as `encode` returns them; target: of the decoder's tokens."""
+        tokenizer, count = self._side(target)
+        return tokens.padded(rows, tokens.padding_of(tokenizer, self.model, count), self.model.device)
+
+    def target_ids(self, texts: Sequence[str], longest: int | None = None) -> list[list[int]]:
+        """Ids of the decoder's tokens of each text, without a start token; else as `ids`."""
+        rows: list[list[int]] = tokens.tokens_of(self.target_tokenizer, texts, longest, side="text_target")["input_ids"]
+        tokens.require_embeddings(rows, *self._side(target=True))
+        return rows
+
+    def _side(self, target: bool) -> tuple[Any, int]:
+        """A side's tokenizer, and how many tokens have an embedding there."""
+        return self.target_tokenizer if target else self.tokenizer, tokens.embedded_rows(self.model, target)
 
 
 def load(
@@ -144,13 +191,7 @@ def _from_folder(name: str, folder: Path, revision: str, dtype: torch.dtype) -> 
     with packaged.building():
         with _told(name, folder, "configuration"):
             config = AutoConfig.from_pretrained(folder, **common)
-        with _told(name, folder, "tokenizer"):
-            tokenizer = AutoTokenizer.from_pretrained(folder, **common)
-        # Without vocabulary files some families get a tokenizer of special tokens alone, and no error.
-        if len(tokenizer) <= len(set(tokenizer.all_special_ids)) + 1:
-            raise NVError(
-                f"The model {shown(name)} comes without a tokenizer; save its tokenizer into the same folder."
-            )
+        tokenizer = _tokenizer(name, folder, common)
         chosen = _class_of(config, name)
         with _told(name, folder, "weights"):
             model, report = chosen.from_pretrained(
@@ -164,7 +205,36 @@ def _from_folder(name: str, folder: Path, revision: str, dtype: torch.dtype) -> 
             f"{missing[0]} among them; "
             f"save the whole {type(model).__name__}."
         )
-    return Loaded(model, tokenizer, tokenizer, None, name, revision)
+    _require_embeddings(name, tokenizer, model)
+    return Loaded(model, tokens.source_side(tokenizer), tokenizer, None, name, revision)
+
+
+def _tokenizer(name: str, folder: Path, common: dict[str, Any]) -> Any:
+    absent = f"The model {shown(name)} comes without a tokenizer; save its tokenizer into the same folder."
+    try:
+        with _told(name, folder, "tokenizer"):
+            tokenizer = AutoTokenizer.from_pretrained(folder, **common)
+    except NVError as error:
+        if tokens.has_vocabulary(folder):
+            raise
+        raise NVError(absent) from error
+    # Without vocabulary files some families get a tokenizer of special tokens alone, and no error.
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)) + 1:
+        raise NVError(absent)
+    return tokenizer
+
+
+def _require_embeddings(name: str, tokenizer: Any, model: PreTrainedModel) -> None:
+    """Raise NVError where ordinary tokens of the tokenizer have no embedding: it is another model's, or has grown."""
+    target = getattr(tokenizer, "target_encoder", None) if getattr(tokenizer, "separate_vocabs", False) else None
+    for vocabulary, of_target in ((tokenizer.get_vocab(), False), (target, True)):
+        count = tokens.embedded_rows(model, of_target) if vocabulary else 0
+        beyond = tokens.beyond(vocabulary or {}, tokens.special_ids(tokenizer), count)
+        if beyond:
+            raise NVError(
+                f"The tokenizer of {shown(name)} has {len(beyond):,} tokens beyond the {count:,} embeddings of its "
+                f"model, {shown(beyond[0])} among them; save the tokenizer that the model was trained with."
+            )
 
 
 def _class_of(config: Any, name: str) -> Any:

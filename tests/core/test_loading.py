@@ -9,6 +9,7 @@ import transformers
 
 import nvib
 from nvib.models import loading
+from nvib.models.hub import shown
 from tests.support import tiny
 from tests.support.folders import save, sentence
 
@@ -81,12 +82,16 @@ def test_loading_leaves_the_logging_of_transformers_as_it_was(bert):
 WITHOUT = "comes without a tokenizer; save its tokenizer into the same folder."
 
 
-@pytest.mark.parametrize(
-    ("make", "told"), [(tiny.bert, WITHOUT), (tiny.bart, WITHOUT), (tiny.llama, "The tokenizer of")]
-)
-def test_a_folder_without_a_tokenizer(tmp_path, make, told):
+@pytest.mark.parametrize("make", [tiny.bert, tiny.bart, tiny.llama, tiny.gpt2, tiny.t5, tiny.marian, tiny.opt])
+def test_a_folder_without_a_tokenizer(tmp_path, make):
     make().save_pretrained(tmp_path)
-    assert told in sentence(str(tmp_path))
+    told = sentence(str(tmp_path))
+    assert told == f"The model {shown(str(tmp_path))} {WITHOUT}"
+
+
+def test_a_tokenizer_that_cannot_be_read_is_one_sentence(bert):
+    (bert / "tokenizer.json").write_text("{")
+    assert sentence(str(bert)).startswith("The tokenizer of the model ")
 
 
 def test_broken_weights(bert):

@@ -77,3 +77,21 @@ def sentence(name, **options):
     assert "\n" not in text
     assert len(text) < 400
     return text
+
+
+MARKS = {"[CLS]": 7, "[SEP]": 8}
+
+
+def save_words(folder, model, template="", **options):
+    """As `save`, with a tokenizer that has what is named and no more; template: as "[CLS] $A [SEP]"."""
+    model.save_pretrained(folder)
+    vocabulary = {word: number for number, word in enumerate(WORDS)} | MARKS
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    if template:
+        tokenizer.post_processor = TemplateProcessing(template, special_tokens=list(MARKS.items()))
+    named = {"cls_token": "[CLS]", "sep_token": "[SEP]"} if template else {}
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="[UNK]", **named | options
+    ).save_pretrained(folder)
+    return str(folder)

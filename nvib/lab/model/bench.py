@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from itertools import compress
 from typing import Any
 
 import torch
@@ -23,8 +25,8 @@ from nvib.reinterpretation import reinterpret
 MAX_TOKENS = 1024
 RESULTS_KEPT = 128
 ANSWER = 64  # new tokens of an answer, at most
-UNBOUNDED = 1 << 20  # positions of a model that has no limit
 BYTES_KEPT = 600 * 2**20  # of forwards, for each model
+REPEATABLE = {"do_sample": False, "max_time": None, "num_return_sequences": 1, "return_dict_in_generate": False}
 Batch = dict[str, torch.Tensor]
 
 
@@ -98,21 +100,25 @@ class Bench:
         return self.shape.rows(text)
 
     def encode(self, rows: Sequence[str]) -> Batch:
-        """Token ids and attention mask [rows, tokens] on the model's device, padded on the tokenizer's side."""
-        batch = self.loaded.tokenizer(list(rows), return_tensors="pt", padding=len(rows) > 1)
-        batch = {name: batch[name] for name in ("input_ids", "attention_mask") if name in batch}
-        longest, cap = batch["input_ids"].shape[1], self.longest
-        if longest > cap:
-            worst = max(rows, key=len)
-            raise NVError(f"“{worst[:24]}…” is {longest:,} tokens long; this page takes {cap} at most: shorten it.")
-        if longest == 0:
+        """Token ids and attention mask [rows, tokens] on the model's device, padded on the right."""
+        found = self.loaded.ids(rows)
+        worst, cap = max(found, key=len), self.longest
+        if len(worst) > cap:
+            said = rows[found.index(worst)]
+            raise NVError(f"“{said[:24]}…” is {len(worst):,} tokens long; this page takes {cap} at most: shorten it.")
+        if not all(found):
             raise NVError("The text has no tokens for this model; type letters.")
-        return {name: tensor.to(self.model.device) for name, tensor in batch.items()}
+        return self.loaded.padded(found)
 
     @property
     def longest(self) -> int:
         """The most tokens a text may have here: the page's cap, or the model's own limit."""
-        return min(MAX_TOKENS, getattr(self.model.config, "max_position_embeddings", MAX_TOKENS))
+        return min(MAX_TOKENS, self.loaded.source_positions or MAX_TOKENS)
+
+    @property
+    def longest_target(self) -> int:
+        """The most tokens that an encoder-decoder's output may have here, without its start token."""
+        return min(MAX_TOKENS, self.loaded.target_positions or MAX_TOKENS)
 
     def under(self, scenario: Scenario, prior: Prior) -> AbstractContextManager[None]:
         """The model under a scenario's setting, in this thread and inside the `with` only."""
@@ -121,9 +127,15 @@ class Bench:
     # Inputs of an estimate
 
     def training_batch(self, texts: Sequence[str], targets: Sequence[str] | None = None) -> Batch:
-        """Inputs for estimate_prior; an encoder-decoder without targets reads its own greedy output."""
-        batch = self.truncated(texts)
-        if self.mode.answers:
+        """Inputs for estimate_prior; an encoder-decoder without targets reads its own greedy output.
+
+        A text without tokens is left out.
+        """
+        whole = self.truncated(texts)
+        kept = whole["attention_mask"].any(1)
+        batch = {name: tensor[kept] for name, tensor in whole.items()}
+        targets = targets and list(compress(targets, kept.tolist()))
+        if self.mode.answers and len(batch["input_ids"]):
             if targets:
                 ids, real = self._targets(targets)
             else:
@@ -134,16 +146,15 @@ class Bench:
 
     def truncated(self, texts: Sequence[str], longest: int | None = None) -> Batch:
         """Token ids and attention mask [texts, tokens], cut where a text is longer than `longest` or the cap."""
-        cap = min(longest or self.longest, self.longest)
-        encoded = self.loaded.tokenizer(list(texts), return_tensors="pt", padding=True, truncation=True, max_length=cap)
-        return {name: encoded[name].to(self.model.device) for name in ("input_ids", "attention_mask")}
+        return self.loaded.encode(texts, min(longest or self.longest, self.longest))
 
     # Generated text
 
     def room(self, batch: Mapping[str, torch.Tensor]) -> int:
         """How many tokens fit behind a batch's: after the text, or in a decoder of its own."""
         used = batch["input_ids"].shape[1] if self.mode.continues else 2
-        return int(getattr(self.model.config, "max_position_embeddings", UNBOUNDED)) - used
+        fits = self.loaded.target_positions
+        return sys.maxsize if fits is None else fits - used
 
     @torch.no_grad()
     def generate(self, batch: Mapping[str, torch.Tensor], most: int = ANSWER, **options: Any) -> torch.Tensor:
@@ -155,20 +166,27 @@ class Bench:
         ids: torch.Tensor = self.nv.generate(**batch, **wanted)
         return ids
 
+    @torch.no_grad()
+    def generate_as_saved(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Output ids as the checkpoint generates by itself, no longer than the model has positions.
+
+        It is never drawn, nor stopped by a clock, so that it can be repeated.
+        """
+        saved, fits = self.model.generation_config, self.room(batch)
+        wanted = saved.max_new_tokens or (saved.max_length or 0) - 1
+        length = {"max_new_tokens": fits} if wanted > fits else {}
+        ids: torch.Tensor = self.nv.generate(**batch, **REPEATABLE | length)
+        return ids
+
     def target_ids(self, texts: Sequence[str]) -> torch.Tensor:
         """Decoder ids of given outputs, start token first and, where the tokenizer has one, end token last."""
         return self._targets(texts)[0]
 
     def _targets(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """The decoder ids of given outputs, and which of them hold output: [rows, tokens] each."""
-        tokenizer = self.loaded.target_tokenizer
-        said = {"text_target" if tokenizer is self.loaded.tokenizer else "text": list(texts)}
-        cut = {"truncation": True, "max_length": self.longest - 1}
-        made = tokenizer(**said, return_tensors="pt", padding=True, **cut)
-        ids, real = made["input_ids"], made["attention_mask"]
-        start = torch.full((len(ids), 1), decoding.start(self.model))
-        ids, real = (torch.cat(parts, dim=1) for parts in ((start, ids), (torch.ones_like(start), real)))
-        return ids.to(self.model.device), real.to(self.model.device)
+        rows, start = self.loaded.target_ids(texts, self.longest_target - 1), decoding.start(self.model)
+        made = self.loaded.padded([[start, *row] for row in rows], target=True)
+        return made["input_ids"], made["attention_mask"]
 
     def target_mask(self, ids: torch.Tensor) -> torch.Tensor:
         """Which positions of generated ids hold output, up to and with the end token: [rows, tokens], 0 or 1."""

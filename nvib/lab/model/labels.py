@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
+
+import regex
+
+from nvib.models.tokens import tokens_of
 
 PICTURES = {"\n": "⏎", "\t": "⇥", "\r": "␍", " ": "·", "\u00a0": "⍽"}
 SPACES = ("Ġ", "▁")  # how pieces mark the space before them
 BROKEN = "\ufffd"  # what decodes from a part of a character
+CHARACTER = 8  # tokens that are looked at for the rest of a character, which has 4 bytes
+CLUSTER = regex.compile(r"\X")
+WORD = regex.compile(r"\b", regex.WORD)  # Unicode's own boundaries (UAX #29), which no dictionary knows of
+UNSPACED = regex.compile(r"[\p{Line_Break=SA}\p{Han}\p{Hiragana}\p{Katakana}]")  # SA: Thai, Lao, Khmer, Burmese ...
 
 
 def labels(tokenizer: Any, ids: Sequence[int]) -> list[str]:
@@ -18,7 +27,9 @@ def labels(tokenizer: Any, ids: Sequence[int]) -> list[str]:
 def label(tokenizer: Any, ids: Sequence[int]) -> str:
     """The label of a token, or of several that stand together."""
     pieces = [p if p is not None else f"[{n}]" for n, p in zip(ids, tokenizer.convert_ids_to_tokens(ids), strict=True)]
-    if pieces[0].startswith("##") or any(number in tokenizer.all_special_ids for number in ids):
+    if pieces[0].startswith("##") and not any(number in tokenizer.all_special_ids for number in ids):
+        return "##" + "".join(piece.removeprefix("##") for piece in pieces)
+    if any(number in tokenizer.all_special_ids for number in ids):
         return "".join(pieces)
     text = tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
     if pieces[0].startswith("▁") and not text.startswith(" "):
@@ -32,22 +43,78 @@ def words(tokenizer: Any, ids: Sequence[int]) -> list[int]:
     """The word that each token id is a piece of, numbered in reading order; a special token is one of its own.
 
     A piece continues the word before it where it starts with "##", or, where the tokenizer marks spaces, where a
-    letter or digit stands on both sides of the boundary; a part of a character counts as a letter.
+    letter or digit stands on both sides of the boundary. In scripts without spaces a word ends where Unicode has it
+    end, without a dictionary: at each grapheme cluster, but for katakana. No grapheme cluster is ever divided.
     """
-    marked = any(p.startswith(SPACES) for p in tokenizer.convert_ids_to_tokens(tokenizer("a a")["input_ids"]))
+    (probe,) = tokens_of(tokenizer, ["a a"])["input_ids"]
+    marked = any((piece or "").startswith(SPACES) for piece in tokenizer.convert_ids_to_tokens(probe))
     pieces = [piece or "" for piece in tokenizer.convert_ids_to_tokens(list(ids))]
-    texts = [tokenizer.decode([number], clean_up_tokenization_spaces=False) for number in ids]
-    special = [number in tokenizer.all_special_ids for number in ids]
+    texts = _texts(tokenizer, ids, pieces)
+    whole = "".join(texts)
+    clusters, ends = ({match.start() for match in pattern.finditer(whole)} for pattern in (CLUSTER, WORD))
     found: list[int] = []
+    at = 0
     for n, piece in enumerate(pieces):
+        alone = n == 0 or ids[n] in tokenizer.all_special_ids or ids[n - 1] in tokenizer.all_special_ids
         spaced = not marked or piece.startswith(SPACES)
-        inside = piece.startswith("##") or (
-            not spaced and n > 0 and _letter(texts[n - 1][-1:]) and _letter(texts[n][:1])
-        )
-        alone = n == 0 or special[n] or special[n - 1]
+        inside = not texts[n] or at not in clusters or unicodedata.category(texts[n][0])[0] == "M"
+        if not inside and (piece.startswith("##") or not spaced):
+            before, after = _letters(whole[max(0, at - CHARACTER) : at], whole[at : at + 1])
+            inside = piece.startswith("##") or bool(before and after)
+            inside = inside and not (at in ends and _unspaced(before, after))
+            inside = inside or bool(after and n and pieces[n - 1] in SPACES)  # a space that is a token of its own
         found.append(n and found[-1] + (alone or not inside))
+        at += len(texts[n])
     return found
 
 
-def _letter(character: str) -> bool:
-    return character.isalnum() or character == BROKEN
+def _texts(tokenizer: Any, ids: Sequence[int], pieces: Sequence[str]) -> list[str]:
+    """What each token adds to the text; of a character in several tokens, the first has it whole, the others nothing.
+
+    A space that a piece marks is there; "##" is not.
+    """
+    texts = [tokenizer.decode([number], clean_up_tokenization_spaces=False) for number in ids]
+    n = 0
+    while n < len(ids):
+        if BROKEN in texts[n] and ids[n] not in tokenizer.all_special_ids:
+            end = _whole(tokenizer, ids, n)
+            texts[n] = tokenizer.decode(list(ids[n:end]), clean_up_tokenization_spaces=False)
+            texts[n + 1 : end] = [""] * (end - n - 1)
+            n = end
+            continue
+        if pieces[n].startswith("##"):
+            texts[n] = pieces[n][2:]
+        elif pieces[n].startswith("▁") and not texts[n].startswith(" "):
+            texts[n] = " " + texts[n]
+        texts[n] = texts[n] or pieces[n]
+        n += 1
+    return texts
+
+
+def _whole(tokenizer: Any, ids: Sequence[int], start: int) -> int:
+    """Where the characters that begin in a token end: both sides decode there as they do together."""
+
+    def said(first: int, last: int) -> str:
+        text: str = tokenizer.decode(list(ids[first:last]), clean_up_tokenization_spaces=False)
+        return text
+
+    last = min(start + CHARACTER, len(ids))
+    together = said(start, last)
+    return next((n for n in range(start + 1, last) if said(start, n) + said(n, last) == together), last)
+
+
+def _letters(before: str, after: str) -> tuple[str, str]:
+    """The letter or digit on either side of a boundary, past the marks on it; "" where there is none."""
+    last = next((c for c in reversed(before) if unicodedata.category(c)[0] != "M"), "")
+    first = after[:1]
+    return tuple(c if c.isalnum() or c == BROKEN else "" for c in (last, first))  # type: ignore[return-value]
+
+
+def _unspaced(before: str, after: str) -> bool:
+    return bool(UNSPACED.match(before) or UNSPACED.match(after))
+
+
+def meet_in_a_word(before: str, after: str) -> bool:
+    """Whether letters or digits of scripts with spaces would run together without a space between two texts."""
+    last, first = _letters(before, after)
+    return bool(last and first) and not _unspaced(last, first)

@@ -15,8 +15,7 @@ from nvib.settings import Temperature
 
 INPUTS = """
 texts = {texts}
-encoded = loaded.tokenizer(texts, return_tensors="pt", padding=len(texts) > 1)
-inputs = {{name: encoded[name] for name in ("input_ids", "attention_mask")}}
+inputs = loaded.encode(texts)
 row = {row}"""
 
 PRIOR_OF = {
@@ -27,16 +26,13 @@ PRIOR_OF = {
 }
 
 ESTIMATED = """corpus = {corpus}
-longest = min({most}, getattr(loaded.model.config, "max_position_embeddings", {most}))
-batches = [loaded.tokenizer(corpus[n : n + 8], return_tensors="pt", padding=True, truncation=True, max_length=longest)
-           for n in range(0, len(corpus), 8)]
-batches = [{{name: batch[name] for name in ("input_ids", "attention_mask")}} for batch in batches]"""
+batches = [loaded.encode(corpus[n : n + 8], {most}) for n in range(0, len(corpus), 8)]"""
 
 ANSWERED = """
 
 def greedy(nv, batch):
     \"\"\"The batch with the model's own greedy output as the decoder's inputs, and that output's ids.\"\"\"
-    room = min(64, getattr(loaded.model.config, "max_position_embeddings", 128) - 2)
+    room = min(64, (loaded.target_positions or 128) - 2)
     ids = nv.generate(**batch, **neutral(loaded.model) | {"max_new_tokens": room})
     running = (~torch.isin(ids[:, 1:], torch.tensor(ends(loaded.model)))).long().cumprod(1)
     mask = torch.cat((torch.ones_like(ids[:, :1]), running[:, :-1]), 1)

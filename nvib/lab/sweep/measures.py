@@ -6,9 +6,11 @@ drawn anew from its examples without running the model again.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from rapidfuzz.distance import Levenshtein
 from nvib.lab.metrics import bleus, rouges
 from nvib.lab.model.bench import Bench
 from nvib.lab.view import outputs
+from nvib.models.tokens import tokens_of
 from nvib.precision import exact
 
 TOKENS = 128  # of each text whose likelihood is taken
@@ -76,15 +79,13 @@ def likelihood(bench: Bench, examples: Sequence[Example], start: bool = False) -
 
     start: put the tokenizer's start token in front, so that the first token is foretold too.
     """
-    tokenizer = bench.loaded.tokenizer
     found = np.zeros((len(examples), 3))
-    rows = []
-    for n, example in enumerate(examples):
-        encoded = tokenizer(example.text, return_offsets_mapping=True, add_special_tokens=False)
-        ids, ends = encoded["input_ids"][:TOKENS], [end for _, end in encoded["offset_mapping"][:TOKENS]]
-        foretold = example.text[(0 if start or not ends else ends[0]) : max(ends, default=0)]
-        found[n, 2] = len(foretold.encode())
-        rows.append([tokenizer.bos_token_id, *ids] if start else ids)
+    front = [bench.loaded.tokenizer.bos_token_id] if start else []
+    longest = min(TOKENS, (bench.loaded.source_positions or sys.maxsize) - len(front))
+    texts = [example.text for example in examples]
+    rows = [ids if ids[:1] == front else front + ids for ids in bench.loaded.ids(texts, longest)]
+    for n, text in enumerate(texts):
+        found[n, 2] = _foretold(bench.loaded.tokenizer, text, rows[n], longest, start)
     for chosen in batches([len(row) for row in rows]):
         ids = torch.tensor([rows[n] for n in chosen], device=bench.model.device)
         logits = bench.model(input_ids=ids, use_cache=False).logits[:, :-1].float()
@@ -92,6 +93,15 @@ def likelihood(bench: Bench, examples: Sequence[Example], start: bool = False) -
         found[chosen, 0] = exact(loss).numpy()
         found[chosen, 1] = ids.shape[1] - 1
     return found
+
+
+def _foretold(tokenizer: Any, text: str, ids: Sequence[int], longest: int, start: bool) -> int:
+    """How many bytes of the text come after its first token, or after a start token, up to the cut."""
+    if not tokenizer.is_fast:  # which does not know where its tokens stand
+        return len(tokenizer.decode(list(ids[1:]), skip_special_tokens=True).encode())
+    spans = tokens_of(tokenizer, [text], longest, return_offsets_mapping=True)["offset_mapping"][0]
+    ends = [end for _, end in spans]
+    return len(text[(0 if start or not ends else ends[0]) : max(ends, default=0)].encode())
 
 
 def batches(lengths: Sequence[int]) -> list[list[int]]:
@@ -110,8 +120,6 @@ LIKELIHOOD_AFTER_START = Measure(partial(likelihood, start=True), (PERPLEXITY, B
 
 # Generated text
 
-REPEATABLE = {"do_sample": False, "max_time": None, "num_return_sequences": 1, "return_dict_in_generate": False}
-
 
 def _generated(bench: Bench, examples: Sequence[Example], own: bool = False, size: int = 64) -> list[str]:
     """The model's outputs, texts of like length together; own: as its checkpoint generates, else greedily.
@@ -123,7 +131,7 @@ def _generated(bench: Bench, examples: Sequence[Example], own: bool = False, siz
     for start in range(0, len(order), size):
         chosen = order[start : start + size]
         batch = bench.truncated([examples[n].text for n in chosen])
-        ids = bench.nv.generate(**batch, **REPEATABLE) if own else bench.generate(batch)
+        ids = bench.generate_as_saved(batch) if own else bench.generate(batch)
         answers = bench.loaded.target_tokenizer.batch_decode(ids, skip_special_tokens=True)
         for n, text in zip(chosen, answers, strict=True):
             said[n] = text

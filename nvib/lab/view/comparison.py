@@ -13,10 +13,11 @@ from rapidfuzz.distance import Levenshtein
 from nvib.errors import NVError
 from nvib.lab.model import decoding
 from nvib.lab.model.bench import Batch, Bench
-from nvib.lab.model.labels import labels
+from nvib.lab.model.labels import labels, meet_in_a_word
 from nvib.lab.scenario import Scenario
 from nvib.lab.view.generation import generate
 from nvib.lab.view.outputs import divergences
+from nvib.models.tokens import tokens_of
 from nvib.precision import exact
 from nvib.prior import Prior
 
@@ -191,24 +192,31 @@ def reference_ids(bench: Bench, row: str, text: str) -> list[int]:
 def parted(bench: Bench, row: str, text: str) -> tuple[list[int] | None, list[int]]:
     """The tokens of a row and those of the reference that follows it; None for a row that is tokenised alone.
 
-    A decoder's are those of both as one text, with a space between where letters or digits meet: apart, a tokenizer may
-    put a space before the reference that nobody wrote. A token that reaches beyond the row is the reference's, so that
-    all of the reference is scored. Raises NVError when it has no tokens, or when no token stands before it.
+    A decoder's are those of both as one text, with a space between where letters or digits of a script with spaces
+    meet: apart, a tokenizer may put a space before the reference that nobody wrote. A token that reaches beyond the row
+    is the reference's, so that all of the reference is scored. Raises NVError when it has no tokens or more than fit,
+    or when no token stands before it.
     """
+    before: list[int] | None = None
     if bench.mode.answers:
-        return None, [int(number) for number in bench.target_ids([text])[0, 1:]]
-    whole = f"{row} {text}" if row[-1:].isalnum() and text[:1].isalnum() else row + text
-    bench.encode([whole])  # whether it is not too long
-    encoded = bench.loaded.tokenizer(whole, return_offsets_mapping=True)
-    ids, ends = encoded["input_ids"], [end for _, end in encoded["offset_mapping"]]
-    border = len(row) - bool(combining(whole[len(row) :][:1] or " "))  # an accent takes its letter along
-    first = next((n for n, end in enumerate(ends) if end > border), len(ids))
-    found = [number for number, end in zip(ids[first:], ends[first:], strict=True) if end]  # an end token is no text
+        (found,), fits = bench.loaded.target_ids([text]), bench.longest_target
+    else:
+        whole = f"{row} {text}" if meet_in_a_word(row, text) else row + text
+        spans = tokens_of(bench.loaded.tokenizer, [whole], return_offsets_mapping=True)["offset_mapping"][0]
+        (ids,), ends = bench.loaded.ids([whole]), [end for _, end in spans]
+        border = len(row) - bool(combining(whole[len(row) :][:1] or " "))  # an accent takes its letter along
+        first = next((n for n, end in enumerate(ends) if end > border), len(ids))
+        found = [number for number, end in zip(ids[first:], ends[first:], strict=True) if end]  # an end is no text
+        before, fits = ids[:first], bench.room(bench.encode([row]))
     if not found:
         raise NVError("The reference has no tokens for this model; type letters, or leave it empty.")
-    if first == 0:
+    if before is not None and not before:
         raise NVError("The text and the reference begin with one token together; write more text before it.")
-    return ids[:first], found
+    if len(found) > fits:
+        raise NVError(f"The reference is {len(found):,} tokens long, and the model has room for {fits:,}: shorten it.")
+    if before is not None:
+        bench.encode([whole])  # whether it is not too long
+    return before, found
 
 
 def _first_difference(a: Sequence[int], b: Sequence[int]) -> int | None:
