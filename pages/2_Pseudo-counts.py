@@ -50,7 +50,7 @@ with page.guarded():
     draw.table_behind("alpha-map", "log α as a table", lambda: draw.map_frame(everything, names, layers, "component"))
 
     st.header(f"Dirichlet weights, {seen.kind} layer {seen.layer}")
-    control("level", st.select_slider, "Level of the intervals", sidebar.LEVELS, format_func="{:.0%}".format)
+    control("level", st.select_slider, "Level of the intervals", sidebar.LEVELS, format_func=lambda p: f"{100 * p:g}%")
     st.caption(
         "Bars: E[πₙ] = αₙ / Σ α, the share of each component before any query is asked. Whiskers: the central "
         f"interval of πₙ ~ Beta(αₙ, Σ α − αₙ) that holds {scenario.level:.0%}, exact; large pseudo-counts leave it no "

@@ -12,6 +12,7 @@ from nvib.settings import KINDS, Regularisation, Temperature
 
 ANY = Pattern("text", r"[\s\S]*")
 ALPHA, SIGMA, LAYERS = Number(-100, 100, also=math.inf), Number(0, 100), Layers()
+LONGEST_GRID = 1000  # characters
 ALPHA_HELP = (
     "log αₙ = |xₙ|²/2r + τα·s: how many standard deviations above the prior a token's pseudo-count "
     "starts. Smaller gives the prior more attention; identity removes the prior component."
@@ -125,7 +126,7 @@ class Scenario:
         "What is measured; nothing for the model's first task.",
     )  # fmt: skip
     grid: str = declare(
-        "sweep", "", Pattern("at most 1,000 characters", r"[^\x00]{0,1000}"),
+        "sweep", "", Pattern(f"at most {LONGEST_GRID:,} characters", rf"[^\x00]{{0,{LONGEST_GRID}}}"),
         "The settings that are tried, as decoder_alpha=inf,1; nothing for the model's own.",
     )  # fmt: skip
     search: str = declare(

@@ -30,9 +30,12 @@ def control(field: str, draw: Callable[..., Any], label: str, *given: Any, **opt
     """Draw the control of a scenario's field; draw: the Streamlit widget, which takes the rest.
 
     Its own default is the value that it shows: a browser that mounts a control only when a later run has drawn it
-    again gets that value with it, and never sends an empty one back.
+    again gets that value with it, and never sends an empty one back. A value from a link that is none of a slider's
+    stops keeps its place between them.
     """
     value = st.session_state[key(field)]
+    if draw.__name__ == "select_slider" and value not in given[0]:
+        given = (sorted({*given[0], value}, reverse=given[0][0] > given[0][-1]),)
     start = {"selectbox": "index", "segmented_control": "default"}.get(draw.__name__, "value")
     default = list(given[0]).index(value) if start == "index" else value
     draw(label, *given, key=key(field), **{start: default}, **options)

@@ -94,9 +94,6 @@ def controls(shape: Shape, text: bool) -> None:
 
 def _slider(label: str, field: str, stops: Sequence[float]) -> None:
     """A slider that runs from identity on its left to more regularised on its right."""
-    value = st.session_state[key(field)]
-    if value not in stops:  # a value from a link keeps its place between the usual ones
-        stops = sorted({*stops, value}, reverse=stops[0] > stops[-1])
     control(field, st.select_slider, label, stops, format_func=_show, help=FIELDS[field].help)
 
 

@@ -8,6 +8,7 @@ from playwright.sync_api import expect
 
 from tools.serve import chromium, serving
 
+GROUNDS = {"light": "rgb(255, 255, 255)", "dark": "rgb(15, 20, 25)"}  # of .streamlit/config.toml
 WAIT = 300_000  # milliseconds: a first visit loads a model
 
 
@@ -103,9 +104,11 @@ class Visit:
         for scheme in ("light", "dark"):
             self.page.emulate_media(color_scheme=scheme)
             self.settled()
+            expect(self.page.get_by_test_id("stApp")).to_have_css("background-color", GROUNDS[scheme])
             found = Axe().run(self.page).response["violations"]
             told = [(v["id"], v["nodes"][0]["html"][:200]) for v in found if v["impact"] in ("serious", "critical")]
             assert told == [], scheme
+            assert self.page.get_by_test_id("stException").count() == 0
 
     def ticks(self, chart, axis):
         """The tick text of a chart's axis, as it stands in the page."""

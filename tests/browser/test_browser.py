@@ -8,6 +8,8 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import WAIT, Visit
 
+MOST_FOLDS = 12  # of a page, nested ones included
+
 
 def test_fresh_server_deep_link_to_the_second_page(server, browser):
     visit = Visit(browser, server, "Pseudo-counts?model=minilm").drawn(6)
@@ -143,10 +145,13 @@ def test_no_serious_violation_of_accessibility(shared, browser, path):
     expect(visit.page.get_by_role("heading", level=1)).to_be_visible(timeout=WAIT)
     for _ in range(3):
         visit.settled()
-    for summary in visit.page.locator('[data-testid="stExpander"] summary').all():
-        summary.click(timeout=WAIT)  # the page may still be at work
+    folded = visit.page.locator('[data-testid="stExpander"] details:not([open]) > summary')
+    for _ in range(MOST_FOLDS):
+        if folded.count():
+            folded.first.click(timeout=WAIT)  # the page may still be at work
+            visit.settled()
+    expect(folded).to_have_count(0)
     visit.accessible()
-    assert visit.page.get_by_test_id("stException").count() == 0
 
 
 @pytest.mark.parametrize(("page", "charts"), [("", 7), ("Pseudo-counts", 6), ("Prior", 6), ("Method", 0)])

@@ -93,7 +93,7 @@ LEGAL = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=1000, deadline=None, derandomize=True)
+@settings(max_examples=3000, deadline=None, derandomize=True)
 @given(LEGAL)
 def test_a_scenario_survives_link_and_file(scenario):
     made = link.Made("abc", "package 1.2", "0.1")

@@ -50,6 +50,20 @@ def test_a_scenario_moves_along_to_another_page():
     assert app.session_state[session.key("encoder_sigma")] == 0.4
 
 
+def test_a_value_between_the_stops_of_a_slider_keeps_its_place():
+    said = {"level": "0.701", "encoder_alpha": "-3.7", "prior_mean_scale": "-2.5", "mu": "0.33"}
+    app = opened("Pseudo-counts", v="2", model="minilm", text="the cat", encoder_sigma="0.4", **said)
+    app.session_state["prior-scales"] = True
+    for _ in range(2):
+        app.run()
+        assert not app.exception
+        assert not app.error
+        sliders = {control.key.removeprefix(session.PREFIX): control for control in app.select_slider}
+        assert {name: sliders[name].value for name in said} == {name: float(text) for name, text in said.items()}
+    assert sliders["level"].options == ["50%", "70.1%", "80%", "90%", "95%", "99%"]
+    assert {name: str(getattr(app.session_state["scenario"], name)) for name in said} == said
+
+
 def test_a_control_that_is_drawn_again_starts_where_the_scenario_stands():
     """A browser may mount it only then: what it starts with is what it sends."""
     query = {"encoder_alpha": "-3.0", "cross_sigma": "0.37", "mu": "0.9", "protected": "2", "prior": "normal",

@@ -8,7 +8,7 @@ import streamlit as st
 
 from nvib import NVError
 from nvib.lab import Bench, Scenario
-from nvib.lab.scenario import bounds, options
+from nvib.lab.scenario import LONGEST_GRID, bounds, options
 from nvib.lab.sweep.measures import Metric
 from nvib.lab.sweep.paper import PAPER
 from nvib.lab.sweep.run import Plan
@@ -53,7 +53,7 @@ def ask(bench: Bench, before: Scenario) -> Scenario:
     known = _known(bench)
     left, right = st.columns([5, 3])
     control(
-        "grid", left.text_input, "Grid", max_chars=1000, placeholder=next(iter(known.values())),
+        "grid", left.text_input, "Grid", max_chars=LONGEST_GRID, placeholder=next(iter(known.values())),
         help="Controls with their values, decoder_alpha=inf,2,1 decoder_sigma=0,0.2, or a range for a search, "
         "decoder_sigma=0:0.5. Layers: decoder_layers=0-9,10-29. The prior: prior=shipped,normal. What it does not "
         "name stays at identity; prior and protected tokens are those of the sidebar.",
