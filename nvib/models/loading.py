@@ -27,6 +27,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+    MODEL_MAPPING,
 )
 
 from nvib import assets
@@ -37,6 +38,7 @@ from nvib.models.hub import first_sentence, locate, shown
 from nvib.models.packaged import Progress
 from nvib.prior import Prior
 
+OTHER_INPUTS = {"pixel_values": "images", "input_features": "sound", "input_values": "sound"}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -137,6 +139,7 @@ def _from_folder(name: str, folder: Path, revision: str, dtype: torch.dtype) -> 
     with packaged.building():
         with _told(name, folder, "configuration"):
             config = AutoConfig.from_pretrained(folder, **common)
+        _require_text(name, config)
         with _told(name, folder, "tokenizer"):
             tokenizer = AutoTokenizer.from_pretrained(folder, **common)
         # Without vocabulary files some families get a tokenizer of special tokens alone, and no error.
@@ -156,6 +159,17 @@ def _from_folder(name: str, folder: Path, revision: str, dtype: torch.dtype) -> 
             "save the whole model."
         )
     return Loaded(model, tokenizer, tokenizer, None, name, revision)
+
+
+def _require_text(name: str, config: Any) -> None:
+    """Raise NVError for a model that does not read text: only Python has images and sound to give."""
+    kind = MODEL_MAPPING.get(type(config), None)
+    inputs = OTHER_INPUTS.get(getattr(kind, "main_input_name", ""))
+    if inputs:
+        raise NVError(
+            f"The model {shown(name)} reads {inputs}, and what is loaded by name is given text; "
+            "load it with transformers, and reinterpret it from Python."
+        )
 
 
 def _class_of(config: Any) -> Any:

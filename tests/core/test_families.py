@@ -7,9 +7,10 @@ import torch
 import transformers
 
 import nvib
+from nvib import families
 from tests.support import textbook
 from tests.support.forwards import SETTINGS, accepted, output, regularisation
-from tests.support.tiny import DECODERS, OTHER_USES, SHAPE, decoder, gemma3, inputs_of, model_of, prior_of
+from tests.support.tiny import DECODERS, FAMILIES, OTHER_USES, SHAPE, decoder, gemma3, inputs_of, model_of, prior_of
 
 
 def test_an_architecture_without_an_adapter_is_named():
@@ -64,6 +65,14 @@ def test_two_towers_are_taken_one_by_one(name):
         assert list(nvib.standard_normal_prior(tower).layers) == ["encoder.0"]
 
 
+def test_every_adapter_is_of_a_model_that_is_tested():
+    found = set()
+    for family in FAMILIES | OTHER_USES:
+        found |= {type(site.module).__name__ for site in families.sites(model_of(family))}
+    only_as_decoders = {f"{name}CrossAttention" for name in ("Roberta", "XLMRoberta", "Camembert", "Electra")}
+    assert set(families.ADAPTERS) - found == only_as_decoders  # as BERT's but for the name
+
+
 def test_shared_layers_are_layers_of_their_own():
     """ALBERT passes through two groups' modules twice each: four layers, with four priors of their own states."""
     model = model_of("albert")
@@ -81,15 +90,21 @@ def test_shared_layers_are_layers_of_their_own():
 
 
 def test_a_call_that_fails_half_way_does_not_shift_shared_layers():
-    model = model_of("albert")
-    prior, inputs, second = prior_of(model), inputs_of(model), model.encoder.albert_layer_groups[1]
+    model, calls = model_of("albert"), []
+
+    def fail_the_second_time(*_):
+        calls.append(1)
+        if len(calls) == 2:
+            raise ZeroDivisionError
+
+    prior, inputs, first = prior_of(model), inputs_of(model), model.encoder.albert_layer_groups[0]
     with nvib.reinterpret(model, prior) as nv, nv.regularised(regularisation(SETTINGS["one layer"])):
         expected = model(**inputs).last_hidden_state
-        handle = second.register_forward_pre_hook(lambda *_: 1 / 0)
+        handle = first.register_forward_pre_hook(fail_the_second_time)
         with pytest.raises(ZeroDivisionError):
-            model.encoder.albert_layer_groups[0](torch.randn(1, 2, 24)), model(**inputs)
+            model(**inputs)
         handle.remove()
-        torch.testing.assert_close(model(**inputs).last_hidden_state, expected, rtol=0, atol=0)
+        assert torch.equal(model(**inputs).last_hidden_state, expected)
 
 
 def test_protection_reaches_no_further_than_a_window_of_the_config():
