@@ -23,7 +23,7 @@ from torch import nn
 
 from nvib.families import Site
 from nvib.plan import LayerPlan, PriorPlan
-from nvib.rotation import Rotation, Turns, turned_back_by
+from nvib.rotation import Rotation, Turns
 from nvib.scores import Scores
 
 
@@ -141,9 +141,9 @@ def project_tokens(plan: LayerPlan, x: torch.Tensor, call: Call) -> tuple[Call, 
     site, moved = plan.site, kernel_input(plan, x)
     flat, value = (part.of(moved) for part in (site.key, site.value))
     arrival = normed(Arrival(site, x, plan.posterior.token_bias(x)), flat)
-    key, value = (part.unflatten(-1, (-1, site.head_width)).transpose(1, 2) for part in (flat, value))
-    if site.norm is not None:
-        key = site.norm.module(key)
+    key, value = (part.unflatten(-1, (-1, site.head_width)) for part in (flat, value))
+    key = key if site.norm is None else site.norm.normed(key)
+    key, value = key.transpose(1, 2), value.transpose(1, 2)
     return replace(call, key=call.rotation.turn(key) if call.rotation else key, value=value), arrival
 
 
@@ -198,6 +198,7 @@ class Folded:
     value: torch.Tensor
     position_free: torch.Tensor
     turns: Turns | None
+    rotation: Rotation | None
 
 
 def assemble(plan: LayerPlan, call: Call, arrival: Arrival | None) -> Folded:
@@ -227,7 +228,7 @@ def assemble(plan: LayerPlan, call: Call, arrival: Arrival | None) -> Folded:
         mask = None if mask is None else nn.functional.pad(mask, (1, 0), value=True)
         offset = None if offset is None else nn.functional.pad(offset, (1, 0))
     scores = Scores(query[:, :, idle:], keys, mask, call.causal, 1.0 / plan.site.noise, offset, prior is not None)
-    return Folded(plan, layout, scores, query, values, position_free, turns)
+    return Folded(plan, layout, scores, query, values, position_free, turns, call.rotation)
 
 
 def _fold_query(plan: LayerPlan, layout: Layout, query: torch.Tensor, idle: int) -> torch.Tensor:
@@ -295,15 +296,16 @@ def _attended_queries(folded: Folded, mixed: torch.Tensor, mass: torch.Tensor | 
 
     sum_n a(m, n) R_n^T R_m q_m over the tokens, without rotation (1 - a(m, 0)) q_m; and a(m, 0) q_m.
     """
-    plan, query, turns = folded.plan, folded.position_free, folded.turns
+    plan, query, turns, rotation = folded.plan, folded.position_free, folded.turns, folded.rotation
     of_prior = [] if mass is None else [mass.unsqueeze(-1) * query]
     if plan.token_share is None:
         return of_prior
-    if turns is None:
+    if turns is None or rotation is None:
         return [query - of_prior[0] if of_prior else query, *of_prior]
     averaged = mixed[..., folded.layout.turned]
     tables = averaged if turns.basis is None else averaged @ turns.basis
-    return [*turned_back_by(folded.scores.query[..., : folded.layout.head], tables), *of_prior]
+    share = None if mass is None else 1 - mass.unsqueeze(-1)
+    return [*rotation.turned_back(folded.scores.query[..., : folded.layout.head], tables, share), *of_prior]
 
 
 def _kernel(folded: Folded) -> torch.Tensor:

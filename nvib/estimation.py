@@ -11,7 +11,7 @@ from torch import nn
 
 from nvib.context import untouched
 from nvib.errors import NVError
-from nvib.families import Site, sites
+from nvib.families import Site, passes, sites
 from nvib.precision import exact
 from nvib.prior import LayerPrior, Prior, layer_name, weights_of
 
@@ -127,14 +127,15 @@ def _watching(places: list[Site]) -> Iterator[list[tuple[Site, torch.Tensor]]]:
     seen: list[tuple[Site, torch.Tensor]] = []
     owner = threading.get_ident()
 
-    def hook(site: Site) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
+    def hook(found: list[Site]) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
         def before(_module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
             if threading.get_ident() == owner:
-                seen.append((site, args[0].detach()))
+                passed = sum(site.module is found[0].module for site, _ in seen)
+                seen.append((found[passed % len(found)], args[0].detach()))
 
         return before
 
-    handles = [site.key.module.register_forward_pre_hook(hook(site)) for site in places]
+    handles = [found[0].key.module.register_forward_pre_hook(hook(found)) for found in passes(places).values()]
     try:
         yield seen
     finally:

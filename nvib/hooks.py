@@ -22,7 +22,7 @@ from nvib.attention import Arrival, Call
 from nvib.capturing import Capture, current_capture
 from nvib.context import Setting, any_active, setting_of
 from nvib.errors import NVError
-from nvib.families import Site, check_projections, sites
+from nvib.families import Site, check_projections, passes, sites
 from nvib.mixture import Layer
 from nvib.plan import LayerPlan, Plans
 from nvib.posterior import LayerPosterior
@@ -32,23 +32,28 @@ from nvib.scores import Scores
 from nvib.settings import Regularisation
 
 REGISTERED = {"sdpa": "nvib_sdpa", "eager": "nvib_eager"}
-_OWNERS: WeakKeyDictionary[nn.Module, tuple[Hooks, Site]] = WeakKeyDictionary()
+_OWNERS: WeakKeyDictionary[nn.Module, Hooks] = WeakKeyDictionary()
 _LOCK = threading.RLock()
 
 
 class Passing(threading.local):
     """What the hooks of one forward hand on, in the thread that runs it.
 
-    wants_weights: whether the caller asked for attention weights; rotation: the tables of the forward's positions;
+    wants_weights: whether the caller asked for attention weights; passed: how often the forward has come to an
+    attention module that serves several layers; rotation: the tables of the positions, and tables: the model's own;
     states: a layer and the hidden states that just entered its key projection; arrival: what its tokens bring along;
     moved: hidden states that entered a key projection, and what it was given instead, for the value projection.
     """
 
     wants_weights: bool = False
     rotation: Rotation | None = None
+    tables: torch.Tensor | None = None
     states: tuple[Site, torch.Tensor] | None = None
     arrival: Arrival | None = None
     moved: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def __init__(self) -> None:
+        self.passed: dict[nn.Module, int] = {}
 
     def take_moved(self, x: torch.Tensor) -> torch.Tensor | None:
         """What the key projection was given instead of x, if it was x that entered it; forgotten then."""
@@ -79,6 +84,7 @@ class Hooks:
         self.sites = sites(model)
         if not any(site.module in _OWNERS for site in self.sites):  # else the hooks there would run
             check_projections(model, self.sites)
+        self._passes = passes(self.sites)
         self.plans = Plans(self.sites)
         self.passing = Passing()
         self._handles: list[Any] = []
@@ -95,7 +101,7 @@ class Hooks:
                 raise NVError(
                     f"The attention implementation {self._before!r} is not supported; load with 'sdpa' or 'eager'."
                 )
-            self._handles = [handle for site in self.sites for handle in self._hooked(site)]
+            self._handles = [handle for module in self._passes for handle in self._hooked(module)]
             # Functions, for a copy of the model takes its hooks along, and what they belong to cannot be copied.
             self._handles.append(
                 self.model.register_forward_pre_hook(
@@ -109,25 +115,30 @@ class Hooks:
         with _LOCK:
             for handle in self._handles:
                 handle.remove()
-            for site in self.sites:
-                _OWNERS.pop(site.module, None)
+            for module in self._passes:
+                _OWNERS.pop(module, None)
             self._dispatch(self._before)
 
-    def _hooked(self, site: Site) -> list[Any]:
-        _OWNERS[site.module] = (self, site)
+    def _hooked(self, module: nn.Module) -> list[Any]:
+        _OWNERS[module] = self
+        site, handles = self._passes[module][0], []
         key, value = site.key.module, site.value.module
+        if len(self._passes[module]) > 1:
+            handles.append(module.register_forward_pre_hook(lambda m, _args: self._note_pass(m)))
         if site.fused:
-            handles = [key.register_forward_hook(lambda _m, args, out: self._after_fused(site, args[0], out))]
+            handles.append(
+                key.register_forward_hook(lambda _m, args, out: self._after_fused(self.site(module), args[0], out))
+            )
         else:
-            handles = [
-                key.register_forward_pre_hook(lambda _m, args: self._before_key(site, args[0])),
-                value.register_forward_pre_hook(lambda _m, args: self._before_value(site, args[0])),
+            handles += [
+                key.register_forward_pre_hook(lambda _m, args: self._before_key(self.site(module), args[0])),
+                value.register_forward_pre_hook(lambda _m, args: self._before_value(self.site(module), args[0])),
             ]
         if site.norm is not None:
             handles.append(key.register_forward_hook(lambda _m, args, out: self._after_key(site, args[0], out)))
-        if site.rotary:
+        if site.rotary is not None:
             handles.append(
-                site.module.register_forward_pre_hook(
+                module.register_forward_pre_hook(
                     lambda _m, args, kwargs: self._note_rotation(site, args, kwargs), with_kwargs=True
                 )
             )
@@ -146,6 +157,11 @@ class Hooks:
 
     # What is active
 
+    def site(self, module: nn.Module) -> Site:
+        """The layer that a forward is in, where it is in this attention module."""
+        found = self._passes[module]
+        return found[(self.passing.passed.get(module, 1) - 1) % len(found)]
+
     def active_plan(self, site: Site) -> LayerPlan | None:
         """The plan by which this layer's output is made, if the layer is regularised."""
         setting = setting_of(self)
@@ -158,7 +174,7 @@ class Hooks:
 
     def rotation(self, site: Site) -> Rotation | None:
         """The rotary tables of this forward, where the layer rotates."""
-        return self.passing.rotation if site.rotary else None
+        return None if site.rotary is None else self.passing.rotation
 
     def wants_weights(self, kwargs: dict[str, Any]) -> bool:
         """Whether this forward was asked to return attention weights."""
@@ -174,13 +190,16 @@ class Hooks:
         self.passing.wants_weights = bool(kwargs.get("output_attentions"))
         if setting_of(self) is not None:
             self.plans.doubt()
+        self.passing.passed.clear()
+
+    def _note_pass(self, module: nn.Module) -> None:
+        self.passing.passed[module] = self.passing.passed.get(module, 0) + 1
 
     def _note_rotation(self, site: Site, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if current_capture() is not None or self.active_plan(site) is not None:
             cos, sin = kwargs["position_embeddings"] if "position_embeddings" in kwargs else args[1]
-            before = self.passing.rotation
-            if before is None or before.cos is not cos:  # one for all the layers of a forward
-                self.passing.rotation = Rotation(cos, sin)
+            if site.rotary is not None and self.passing.tables is not cos:  # one for all the layers of a forward
+                self.passing.tables, self.passing.rotation = cos, Rotation.of(cos, sin, site.rotary)
 
     def _before_key(self, site: Site, x: torch.Tensor) -> torch.Tensor | None:
         plan = self.active_plan(site)
@@ -211,8 +230,10 @@ class Hooks:
         moved = self._before_key(site, x)
         if moved is None or moved is x:
             return None
-        parts = [part.of(moved) for part in (site.key, site.value)]
-        return torch.cat((out[..., : out.shape[-1] - 2 * parts[0].shape[-1]], *parts), dim=-1)
+        out = out.clone()
+        for part in (site.key, site.value):
+            out[..., part.columns] = part.of(moved)
+        return out
 
     def fold(
         self, made_under: Setting, kind: str, layer: int, key: torch.Tensor, value: torch.Tensor
@@ -316,9 +337,10 @@ def _attention_function(baseline: str) -> Any:
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         if module not in _OWNERS:
             raise NVError("A copy of a reinterpreted model runs on its own here, as DataParallel's do; run the model.")
-        hooks, site = _OWNERS[module]
-        want_weights = hooks.wants_weights(kwargs)
-        causal = attention_mask is None and bool(getattr(module, "is_causal", False)) and query.shape[2] > 1
+        hooks = _OWNERS[module]
+        site, want_weights = hooks.site(module), hooks.wants_weights(kwargs)
+        looks_back = bool(kwargs.get("is_causal", getattr(module, "is_causal", False)))  # CLIP's text model passes it
+        causal = attention_mask is None and looks_back and query.shape[2] > 1
         given = kwargs["scaling"] * site.noise  # OPT and Whisper hand over queries that are scaled already
         unscaled = query if given == 1.0 else query * given
         call = Call(unscaled, key, value, attention_mask, causal, kwargs.get("position_bias"), hooks.rotation(site))

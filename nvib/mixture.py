@@ -35,8 +35,8 @@ class Head:
     """One attention head on one text.
 
     queries: [Q, d], unscaled, without position. key_weight, value_weight: [d, P], with biases [d] or None.
-    visible: bool [Q, K]. noise: r. rotated: [Q, d], the queries at their positions, and cos, sin [N, d] of the
-    tokens' positions, or None without rotation. offset: [Q, N] added to the tokens' scores, or None.
+    visible: bool [Q, K]. noise: r. rotated: [Q, d], the queries at their positions, and rotation, the tables
+    [1, N, w] of the tokens' positions, or None without. offset: [Q, N] added to the tokens' scores, or None.
     key_scale: [K, d], the diagonals D_n of a key norm, or None.
     """
 
@@ -48,8 +48,7 @@ class Head:
     visible: torch.Tensor
     noise: float
     rotated: torch.Tensor | None = None
-    cos: torch.Tensor | None = None
-    sin: torch.Tensor | None = None
+    rotation: Rotation | None = None
     offset: torch.Tensor | None = None
     key_scale: torch.Tensor | None = None
 
@@ -68,10 +67,9 @@ class Head:
         """D_n R_n^T R_m q_m, the queries as each component meets them; the prior has no position. [Q', K, d]."""
         queries = self.queries[rows].unsqueeze(1)
         met = queries.expand(-1, self.visible.shape[1], -1)
-        if self.rotated is not None and self.cos is not None and self.sin is not None:
-            turned = self.rotated[rows].unsqueeze(1)
-            first, second = turned.chunk(2, dim=-1)
-            tokens = turned * self.cos - torch.cat((-second, first), dim=-1) * self.sin
+        if self.rotated is not None and self.rotation is not None:
+            turned = self.rotated[rows].unsqueeze(1).expand(-1, self.visible.shape[1] - 1, -1)
+            tokens = torch.cat(self.rotation.turned_back(turned, self.rotation.turns.columns), dim=-1)
             met = torch.cat((queries, tokens), dim=1)
         return met if self.key_scale is None else met * self.key_scale
 
@@ -158,10 +156,9 @@ class Layer:
             visible=self._visible(row),
             noise=self.site.noise,
             rotated=None if rotation is None else exact(rotated[0, 0]),
-            cos=None if rotation is None else exact(rotation.of_row(row).cos[0]),
-            sin=None if rotation is None else exact(rotation.of_row(row).sin[0]),
+            rotation=None if rotation is None else _exact_rotation(rotation.of_row(row)),
             offset=self._offset(row, number),
-            key_scale=self._key_scale(row, key_weight, key_bias),
+            key_scale=self._key_scale(row, group),
         )
 
     @property
@@ -185,12 +182,20 @@ class Layer:
         offset = self.scores.offset
         return None if offset is None else exact(_of_row(offset, row)[number])[:, int(self.scores.has_prior) :]
 
-    def _key_scale(self, row: int, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor | None:
+    def _key_scale(self, row: int, group: int) -> torch.Tensor | None:
         norm = self.site.norm
         if norm is None:
             return None
-        untouched = torch.cat((exact(self.posterior.prior.mean)[None], exact(self.states[row]))) @ weight.T
-        return exact(norm.gain) * norm.inverse_rms(untouched if bias is None else untouched + bias)
+        untouched = torch.cat((exact(self.posterior.prior.mean)[None], exact(self.states[row])))
+        key = untouched @ exact(self.site.key.weight).T
+        if self.site.key.bias is not None:
+            key = key + exact(self.site.key.bias)
+        inverse_rms = norm.inverse_rms(key.unflatten(-1, (-1, self.site.head_width)))[:, group]
+        return exact(norm.gain)[group if norm.whole else 0] * inverse_rms
+
+
+def _exact_rotation(rotation: Rotation) -> Rotation:
+    return Rotation(exact(rotation.cos), exact(rotation.sin), rotation.pairs)
 
 
 def _of_row(tensor: torch.Tensor, row: int) -> torch.Tensor:

@@ -15,7 +15,7 @@ from torch import nn
 
 from nvib.context import Setting
 from nvib.errors import NVError
-from nvib.families import KeyNorm, Site, per_head
+from nvib.families import KeyNorm, Place, Site, per_head
 from nvib.memory import Memory
 from nvib.posterior import LayerPosterior
 from nvib.projections import Projection
@@ -65,7 +65,7 @@ class LayerPlan:
     @property
     def turns_back(self) -> bool:
         """Whether the cosines and sines of the key positions are averaged along (rotary, with variance)."""
-        return self.site.rotary and self.token_share is not None
+        return self.site.rotary is not None and self.token_share is not None
 
     @property
     def scores_prior(self) -> bool:
@@ -76,7 +76,7 @@ class LayerPlan:
         if self.prior is None:
             return False
         protects = self.protected > 0 and self.site.kind == "decoder"
-        return self.site.rotary or protects or self.prior.query_norm is not None
+        return self.site.rotary is not None or protects or self.prior.query_norm is not None
 
 
 def plan_layer(site: Site, posterior: LayerPosterior, protected: int, exact: bool) -> LayerPlan:
@@ -134,7 +134,10 @@ def _prior_inverse_rms(site: Site, norm: KeyNorm, posterior: LayerPosterior) -> 
 def _query_part(site: Site, weight: torch.Tensor) -> torch.Tensor:
     """W_K diag(weight) W_V^T a head, with the gain of a key norm: [H, d, d]."""
     part = _between(site.key, site.value, weight, site)
-    return part if site.norm is None else site.norm.gain.unsqueeze(-1) * part
+    if site.norm is None:
+        return part
+    gain = site.norm.gain.expand(len(part) // site.groups, -1)  # [G, d]
+    return gain.repeat_interleave(site.groups, dim=0).unsqueeze(-1) * part
 
 
 def _between(left: Projection, right: Projection, weight: torch.Tensor, site: Site) -> torch.Tensor:
@@ -153,20 +156,20 @@ class Plans:
 
     def __init__(self, sites: Sequence[Site]) -> None:
         self._sites = sites
-        self._kept: Memory[dict[nn.Module, LayerPlan]] = Memory(PLANS_KEPT)
-        self._last: tuple[Setting, dict[nn.Module, LayerPlan]] | None = None  # asked for several times a layer
+        self._kept: Memory[dict[Place, LayerPlan]] = Memory(PLANS_KEPT)
+        self._last: tuple[Setting, dict[Place, LayerPlan]] | None = None  # asked for several times a layer
 
     def current(self, site: Site, setting: Setting) -> LayerPlan | None:
         """The plan of one layer, made anew where the model has moved or changed its precision; None if left alone."""
-        plan = self.of(setting).get(site.module)
+        plan = self.of(setting).get(site.place)
         if plan is None or plan.serves(site):
             return plan
         self._kept.clear()
         self._last = None
-        return self.of(setting)[site.module]
+        return self.of(setting)[site.place]
 
-    def of(self, setting: Setting) -> dict[nn.Module, LayerPlan]:
-        """The plan of every regularised layer, by attention module."""
+    def of(self, setting: Setting) -> dict[Place, LayerPlan]:
+        """The plan of every regularised layer."""
         last = self._last
         if last is None or last[0] is not setting:
             plans = self._kept.get(setting, lambda: self._made(setting))
@@ -180,10 +183,10 @@ class Plans:
         """Have the next layer that asks look whether the weights are still those that were planned with."""
         self._last = None
 
-    def _made(self, setting: Setting) -> dict[nn.Module, LayerPlan]:
+    def _made(self, setting: Setting) -> dict[Place, LayerPlan]:
         chosen = [site for site in self._sites if setting.regularisation.selects(site.kind, site.layer)]
         with torch.inference_mode(False), torch.no_grad():  # kept tensors must serve later calls of any mode
-            return {site.module: _planned(site, setting) for site in chosen}
+            return {site.place: _planned(site, setting) for site in chosen}
 
 
 def _planned(site: Site, setting: Setting) -> LayerPlan:
@@ -192,7 +195,7 @@ def _planned(site: Site, setting: Setting) -> LayerPlan:
         raise NVError(
             f"The weights of {site.kind} layer {site.layer} are offloaded; load the model without offloading."
         )
-    window, protected = getattr(site.module, "sliding_window", None), setting.regularisation.protected
+    window, protected = site.window, setting.regularisation.protected
     if site.kind == "decoder" and window and protected >= window:
         raise NVError(f"protected={protected} must be below the model's sliding window of {window} tokens.")
     posterior = LayerPosterior.of(prior, setting.regularisation, site.kind, site.noise, device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -20,13 +21,13 @@ WIDTHS = ("in_features", "nx")  # as linear modules and GPT-2's Conv1D name it
 
 @dataclass(frozen=True)
 class Projection:
-    """A key or value projection: a linear module, or the output columns of a fused one (GPT-2's Conv1D).
+    """A key or value projection: a linear module, or the output columns of a fused one.
 
     What is no plain module of transformers or torch, as a LoRA layer, is read off what it makes of unit vectors.
     """
 
     module: nn.Module
-    columns: slice | None = None
+    columns: slice | Sequence[int] | None = None
 
     @property
     def weight(self) -> torch.Tensor:
@@ -34,9 +35,8 @@ class Projection:
         if not self._plain:
             return self._read_off()
         weight: torch.Tensor = self.module.weight  # type: ignore[assignment]
-        if not isinstance(self.module, Conv1D):
-            return weight
-        return (weight if self.columns is None else weight[:, self.columns]).T
+        weight = weight.T if isinstance(self.module, Conv1D) else weight
+        return weight if self.columns is None else weight[self.columns]
 
     @property
     def bias(self) -> torch.Tensor | None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import torch
 
 from nvib.precision import exact
+
+Tables = Literal["halves", "pairs"]  # which dimensions turn together: i and i + w/2 (Llama), or 2i and 2i + 1 (Cohere)
 
 
 @dataclass(frozen=True)
@@ -25,23 +28,60 @@ class Turns:
 
 @dataclass(frozen=True)
 class Rotation:
-    """The rotary tables of the current positions: cos and sin [B, Q, d]."""
+    """The rotary tables of the current positions: cos and sin [B, Q, w], each half the same.
+
+    The first w of a head's d dimensions turn (Phi, GPT-NeoX), mostly all of them. pairs: which turn together. A model
+    that scales its tables by f (YaRN) is one whose query and key projections are f times as large.
+    """
 
     cos: torch.Tensor
     sin: torch.Tensor
+    pairs: bool = False
+
+    @classmethod
+    def of(cls, cos: torch.Tensor, sin: torch.Tensor, tables: Tables) -> Rotation:
+        """From a model's own tables; where pairs turn, their cosines stand side by side."""
+        if tables == "halves":
+            return cls(cos, sin)
+        halves = [torch.cat((table[..., ::2],) * 2, dim=-1) for table in (cos, sin)]
+        return cls(halves[0], halves[1], pairs=True)
 
     def of_row(self, row: int) -> Rotation:
-        """The tables of one text, [1, Q, d]."""
+        """The tables of one text, [1, Q, w]."""
         row = row if len(self.cos) > 1 else 0
-        return Rotation(self.cos[row : row + 1], self.sin[row : row + 1])
+        return Rotation(self.cos[row : row + 1], self.sin[row : row + 1], self.pairs)
 
     def turn(self, x: torch.Tensor) -> torch.Tensor:
         """Rotate x: [B, H, Q, d]."""
-        return x * self.cos.unsqueeze(1) + rotate_half(x) * self.sin.unsqueeze(1)
+        first, second, rest = self._planes(x)
+        x = torch.cat((first, second), dim=-1)
+        first, second = (x * self.cos.unsqueeze(1) + rotate_half(x) * self.sin.unsqueeze(1)).chunk(2, dim=-1)
+        return torch.cat(self._joined(first, second, rest), dim=-1)
 
     def turn_back(self, x: torch.Tensor) -> torch.Tensor:
         """Undo the rotation of x: [B, H, Q, d]."""
-        return torch.cat(turned_back_by(x, self.turns.columns.unsqueeze(1)), dim=-1)
+        return torch.cat(self.turned_back(x, self.turns.columns.unsqueeze(1)), dim=-1)
+
+    def turned_back(
+        self, x: torch.Tensor, turns: torch.Tensor, share: torch.Tensor | None = None
+    ) -> list[torch.Tensor]:
+        """sum_n a_n R_n^T x of x [..., d], in pieces to join: from the weighted half tables [..., w] as below.
+
+        share: sum_n a_n [..., 1], by which what does not turn is multiplied; None for 1.
+        """
+        first, second, rest = self._planes(x)
+        back = turned_back_by(torch.cat((first, second), dim=-1) if self.pairs else x[..., : turns.shape[-1]], turns)
+        return self._joined(*back, rest if share is None else rest * share)
+
+    def _planes(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        width = self.cos.shape[-1]
+        turning = x[..., :width]
+        first, second = (turning[..., ::2], turning[..., 1::2]) if self.pairs else turning.chunk(2, dim=-1)
+        return first, second, x[..., width:]
+
+    def _joined(self, first: torch.Tensor, second: torch.Tensor, rest: torch.Tensor) -> list[torch.Tensor]:
+        turned = [torch.stack((first, second), dim=-1).flatten(-2)] if self.pairs else [first, second]
+        return [*turned, rest] if rest.shape[-1] else turned
 
     @cached_property
     def turns(self) -> Turns:

@@ -31,6 +31,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+    MODEL_MAPPING,
     MODEL_MAPPING_NAMES,
 )
 
@@ -45,6 +46,7 @@ from nvib.prior import Prior
 
 # Of an encoder-decoder: what writes, and what writes with its embedding where no head was saved.
 SEQ2SEQ = (*MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES.values(), *MODEL_MAPPING_NAMES.values())
+OTHER_INPUTS = {"pixel_values": "images", "input_features": "sound", "input_values": "sound"}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -191,6 +193,7 @@ def _from_folder(name: str, folder: Path, revision: str, dtype: torch.dtype) -> 
     with packaged.building():
         with _told(name, folder, "configuration"):
             config = AutoConfig.from_pretrained(folder, **common)
+        _require_text(name, config)
         tokenizer = _tokenizer(name, folder, common)
         chosen = _class_of(config, name)
         with _told(name, folder, "weights"):
@@ -235,6 +238,17 @@ def _require_embeddings(name: str, tokenizer: Any, model: PreTrainedModel) -> No
                 f"The tokenizer of {shown(name)} has {len(beyond):,} tokens beyond the {count:,} embeddings of its "
                 f"model, {shown(beyond[0])} among them; save the tokenizer that the model was trained with."
             )
+
+
+def _require_text(name: str, config: Any) -> None:
+    """Raise NVError for a model that does not read text: only Python has images and sound to give."""
+    kind = MODEL_MAPPING.get(type(config), None)
+    inputs = OTHER_INPUTS.get(getattr(kind, "main_input_name", ""))
+    if inputs:
+        raise NVError(
+            f"The model {shown(name)} reads {inputs}, and what is loaded by name is given text; "
+            "load it with transformers, and reinterpret it from Python."
+        )
 
 
 def _class_of(config: Any, name: str) -> Any:

@@ -131,6 +131,23 @@ def test_code_of_a_model_is_never_run(bert, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize(
+    ("family", "inputs"), [("vit", "images"), ("clip vision", "images"), ("whisper", "sound"), ("hubert", "sound")]
+)
+def test_a_model_that_reads_no_text_is_for_python(family, inputs, tmp_path):
+    folder = str(save(tmp_path, tiny.FAMILIES[family]()))
+    told = f"reads {inputs}, and what is loaded by name is given text; load it with transformers, and reinterpret it"
+    assert told in sentence(folder)
+
+
+@pytest.mark.parametrize("family", ["albert", "mistral", "gpt neox", "pegasus", "modernbert", "clip text"])
+def test_families_that_read_text_are_loaded_by_name(family, tmp_path):
+    torch.manual_seed(0)
+    model = tiny.FAMILIES[family]()
+    loaded = nvib.load(str(save(tmp_path, model)))
+    assert isinstance(loaded.model, type(model))
+
+
 def test_an_unknown_architecture(bert):
     (bert / "config.json").write_text('{"model_type": "homemade"}')
     told = sentence(str(bert))

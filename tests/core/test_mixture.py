@@ -8,7 +8,7 @@ import torch
 import nvib
 from nvib import mixture as general
 from tests.support import textbook
-from tests.support.forwards import FIELDS, ROTARY, SETTINGS, regularisation
+from tests.support.forwards import FIELDS, ROTARY, SETTINGS, matrices, regularisation
 from tests.support.tiny import FAMILIES, inputs_of, model_of, prior_of
 
 LAST = {kind: {1} for kind in nvib.KINDS}
@@ -63,7 +63,7 @@ def test_variances_that_differ_by_token_agree_with_textbook(family, exact):
             2 * torch.rand(mixture.means.shape, generator=generator, dtype=torch.float64),
             3 * torch.randn(mixture.log_alpha.shape, generator=generator, dtype=torch.float64),
         )
-        turns = (None, None) if head.cos is None else (matrices(head), matrices(head))
+        turns = (None, None) if head.rotation is None else (matrices(head.rotation, head.queries.shape[1]),) * 2
         expected, weights = textbook.attend(
             head.queries, head.key_weight, head.key_bias, head.value_weight, head.value_bias, varied.means,
             varied.variances, varied.log_alpha, head.visible, head.noise, *turns, head.offset, head.key_scale, exact,
@@ -71,17 +71,6 @@ def test_variances_that_differ_by_token_agree_with_textbook(family, exact):
         out, found = general.attend(head, varied, exact)
         torch.testing.assert_close(found, weights, rtol=0, atol=1e-6)
         torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-6)
-
-
-def matrices(head):
-    """Rotation matrices [N, d, d] of the tables' angles, plane by plane."""
-    d = head.queries.shape[1]
-    out = torch.zeros(len(head.cos), d, d, dtype=torch.float64)
-    for i in range(d // 2):
-        j = i + d // 2
-        out[:, i, i] = out[:, j, j] = head.cos[:, i]
-        out[:, j, i], out[:, i, j] = head.sin[:, i], -head.sin[:, i]
-    return out
 
 
 @pytest.mark.parametrize("family", [name for name in FAMILIES if name not in ROTARY])

@@ -19,7 +19,7 @@ import transformers
 import nvib
 from nvib import context, hooks
 from tests.support.folders import ROOT
-from tests.support.forwards import SETTINGS, output, regularisation
+from tests.support.forwards import NORMED, SETTINGS, output, regularisation
 from tests.support.tiny import FAMILIES, inputs_of, model_of, prior_of  # fmt: skip
 
 
@@ -27,7 +27,7 @@ from tests.support.tiny import FAMILIES, inputs_of, model_of, prior_of  # fmt: s
 def test_only_key_norms_are_experimental(family):
     model = model_of(family)
     with nvib.reinterpret(model, nvib.standard_normal_prior(model)) as nv:
-        assert bool(nv.experimental) == (family in ("qwen3", "gemma3"))
+        assert bool(nv.experimental) == (family in NORMED)
 
 
 @pytest.mark.parametrize("implementation", ["sdpa", "eager"])

@@ -10,7 +10,7 @@ import torch
 import nvib
 from nvib import sampling
 from tests.support import textbook
-from tests.support.forwards import SETTINGS, regularisation
+from tests.support.forwards import SETTINGS, matrices, regularisation
 from tests.support.tiny import FAMILIES, inputs_of, model_of, prior_of
 
 
@@ -79,22 +79,11 @@ def test_without_variance_and_with_huge_counts_a_draw_is_the_mean(family):
 
 
 def textbook_attend(head, mixture):
-    turns = (None, None)
-    if head.cos is not None:
-        turns = (matrices(head.cos, head.sin),) * 2
+    turns = (None, None) if head.rotation is None else (matrices(head.rotation, head.queries.shape[1]),) * 2
     return textbook.attend(
         head.queries, head.key_weight, head.key_bias, head.value_weight, head.value_bias, mixture.means,
         mixture.variances, mixture.log_alpha, head.visible, head.noise, *turns, head.offset, head.key_scale,
     )  # fmt: skip
-
-
-def matrices(cos, sin):
-    """Rotation matrices [N, d, d] of tables [N, d]."""
-    half = cos.shape[1] // 2
-    out = torch.diag_embed(cos)
-    planes = torch.arange(half)
-    out[:, planes + half, planes], out[:, planes, planes + half] = sin[:, :half], -sin[:, :half]
-    return out
 
 
 def test_a_seed_names_its_draws():

@@ -6,8 +6,11 @@ import pytest
 import torch
 import transformers
 
+import nvib
 from tests.support import textbook
+from tests.support.forwards import SETTINGS, real_tokens, regularisation
 from tests.support.textbook import run, untouched
+from tests.support.tiny import FAMILIES, inputs_of, model_of, prior_of
 
 NAMES = ("bart", "marian")
 
@@ -104,6 +107,63 @@ def test_identity_is_the_untouched_model(name):
     result = run(model, inputs, estimated_prior(model, inputs), textbook.IDENTITY)
     torch.testing.assert_close(outcome(result), untouched(model, inputs), atol=1e-10, rtol=0)
     assert all((mass == 0).all() for layers in result.prior_mass.values() for mass in layers)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_identity_is_the_untouched_model_in_every_family(family):
+    model = model_of(family)
+    inputs = inputs_of(model)
+    real = slice(None) if "decoder_input_ids" in inputs else real_tokens(inputs)
+    found = outcome(run(model, inputs, {}, textbook.IDENTITY | {"layers": ()}))
+    # Cohere and ModernBERT turn queries and keys in float32, whatever they are.
+    tolerance = 1e-6 if family in ("cohere", "modernbert") else 1e-10
+    torch.testing.assert_close(found[real], untouched(model, inputs)[real], atol=tolerance, rtol=0)
+
+
+ROPES = {
+    "linear": {"factor": 4.0},
+    "dynamic": {"factor": 4.0},
+    "yarn": {"factor": 4.0, "original_max_position_embeddings": 64},
+    "llama3": {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64},
+}
+
+
+@pytest.mark.parametrize("name", ["all", "both"])
+@pytest.mark.parametrize("rope", ROPES)
+def test_scaled_rotary_positions_agree_with_nv_attention(rope, name):
+    """12 tokens of a model that was trained on 8 where the base grows with the text; 16 wide heads."""
+    trained = 8 if rope == "dynamic" else 256
+    parameters = ROPES[rope] | {"rope_type": rope, "rope_theta": 100.0}
+    model = model_of("llama", hidden_size=64, max_position_embeddings=trained, rope_parameters=parameters)
+    plain = model_of("llama", hidden_size=64)
+    inputs, prior, setting = inputs_of(model, length=12), prior_of(model), SETTINGS[name]
+    real, expected = real_tokens(inputs), run(model, inputs, prior.state_dict(), setting).logits
+    baseline = model(**inputs).logits
+    scale = float(expected.max() - expected.min())
+    assert float((untouched(model, inputs) - baseline)[real].abs().max()) < 1e-4 * scale
+    assert float((plain(**inputs).logits - baseline)[real].abs().max()) > 1e-2 * scale
+    with nvib.reinterpret(model, prior) as nv:
+        with nv.regularised(nvib.Regularisation()):
+            assert float((model(**inputs).logits - baseline)[real].abs().max()) <= 1e-5 * scale
+        with nv.regularised(regularisation(setting)):
+            assert float((model(**inputs).logits - expected)[real].abs().max()) < 1e-4 * scale
+
+
+def test_tables_that_are_scaled_are_larger_projections():
+    """YaRN's factor of the tables is as well one of the query and key projections of a model without it."""
+    rope = {"rope_type": "yarn", "rope_theta": 100.0, "original_max_position_embeddings": 64, "factor": 4.0}
+    scaled = model_of("llama", hidden_size=64, max_position_embeddings=256, rope_parameters=rope)
+    without = rope | {"attention_factor": 1.0}
+    plain = model_of("llama", hidden_size=64, max_position_embeddings=256, rope_parameters=without)
+    for layer in plain.model.layers:
+        for projection in (layer.self_attn.q_proj, layer.self_attn.k_proj):
+            projection.weight *= 0.1 * math.log(4.0) + 1
+            projection.bias *= 0.1 * math.log(4.0) + 1
+    inputs, prior, found = inputs_of(plain), prior_of(plain), []
+    for model in (scaled, plain):
+        with nvib.reinterpret(model, prior) as nv, nv.regularised(regularisation(SETTINGS["all"])):
+            found.append(model(**inputs).logits[real_tokens(inputs)])
+    torch.testing.assert_close(*found, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,4 +1,4 @@
-"""Write the parts of docs/ that the code knows best: the scenario's fields, the verbs' options, the map of modules.
+"""Write the parts of docs/ that the code knows best: fields, options, families, the map of modules.
 
 Run: make docs
 """
@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import argparse
 import ast
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from nvib import families
 from nvib.lab import cli
 from nvib.lab.fields import Field, written
 from nvib.lab.scenario import FIELDS
@@ -46,6 +48,7 @@ def documents() -> dict[Path, str]:
     parts = {
         DOCS / "scenario.md": {field.group: of_group(field.group) for field in FIELDS.values()},
         DOCS / "command-line.md": {name: of_verb(verb) for name, verb in verbs().items() if verb._actions},
+        DOCS / "families.md": {"families": of_families(), "refused": of_refused()},
         DOCS / "architecture.md": {room: of_room(folder) for room, folder in ROOMS.items()},
     }
     return {path: _filled(path.read_text("utf-8"), tables) for path, tables in parts.items()}
@@ -131,6 +134,40 @@ def _default(action: argparse.Action) -> str:
     if action.required:
         return "must be given"
     return "" if action.default in (None, False) else f"`{action.default}`"
+
+
+# The families
+
+WRITTEN = {  # where a family is not written as its class is, or better known by another's name
+    "Bert": "BERT", "Roberta": "RoBERTa", "XLMRoberta": "XLM-RoBERTa", "Camembert": "CamemBERT", "Electra": "ELECTRA",
+    "Albert": "ALBERT", "DistilBert": "DistilBERT", "ModernBert": "ModernBERT", "Bart": "BART", "MBart": "mBART",
+    "M2M100": "M2M100, NLLB", "MT5": "mT5", "GPT2": "GPT-2", "Mistral": "Mistral", "Qwen2Moe": "Qwen2-MoE",
+    "Qwen3Moe": "Qwen3-MoE", "Phi3": "Phi-3", "GPTNeoX": "GPT-NeoX, Pythia", "Olmo": "OLMo", "Olmo2": "OLMo-2",
+    "Starcoder2": "StarCoder2", "StableLm": "StableLM", "Dinov2": "DINOv2", "CLIP": "CLIP (each tower)",
+    "Siglip": "SigLIP (each tower)", "Wav2Vec2": "wav2vec2", "Hubert": "HuBERT",
+}  # fmt: skip
+POSITIONS = {None: "", "halves": "rotary, i with i + w/2", "pairs": "rotary, 2i with 2i + 1"}
+
+
+def of_families() -> str:
+    """Every family of `ADAPTERS`: what its projections are called, how it rotates, what is special."""
+    rows: dict[str, list[str]] = {}
+    for name, adapter in families.ADAPTERS.items():
+        family = re.sub("(Self|Cross)?Attention$", "", name)
+        projections = [adapter.key] if adapter.fused else [adapter.key, adapter.value]
+        rows[family] = [
+            WRITTEN.get(family, family),
+            f"`{name}`" if family not in rows else f"{rows[family][1]}, `{name}`",
+            ", ".join(f"`{part}`" for part in projections) + (f" (fused: {adapter.fused})" if adapter.fused else ""),
+            POSITIONS[adapter.rotary],
+            f"experimental: `{adapter.norm}`" if adapter.norm else "",
+        ]
+    return table(("family", "attention class", "key and value projections", "positions", "state"), rows.values())
+
+
+def of_refused() -> str:
+    """What is refused by name, with the reason that is told."""
+    return table(("attention class", "why"), ([f"`{name}`", why] for name, why in families.REFUSED.items()))
 
 
 # The map

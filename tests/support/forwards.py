@@ -51,15 +51,28 @@ def real_tokens(inputs):
     """Which source tokens are no padding, [B, N]: those of an image or a sound all are."""
     if "attention_mask" in inputs:
         return inputs["attention_mask"].bool()
-    rows = len(next(iter(inputs.values())))
-    return torch.ones(rows, 10, dtype=torch.bool)  # 9 patches and the class token, or 10 frames
+    first = next(iter(inputs.values()))
+    tokens = 9 if first.shape[-1] == 9 else 10  # of SigLIP's 9 patches, 9 patches and the class token, or 10 frames
+    return torch.ones(len(first), tokens, dtype=torch.bool)
 
 
 def output(out):
     return out.logits if "logits" in out else out.last_hidden_state
 
 
-ROTARY = ("llama", "qwen2", "qwen2 sliding", "qwen3", "gemma3")
+ROTARY = ("modernbert", *(family for family in DECODERS if family not in ("gpt2", "opt")))
+NORMED = ("qwen3", "qwen3 moe", "gemma3", "olmo2")  # in these a norm follows the key projection
+
+
+def matrices(rotation, d):
+    """Rotation matrices [N, d, d] of tables [1, N, w], plane by plane; what does not turn stays."""
+    w = rotation.cos.shape[-1]
+    out = torch.eye(d, dtype=torch.float64).repeat(rotation.cos.shape[1], 1, 1)
+    for plane in range(w // 2):
+        i, j = (2 * plane, 2 * plane + 1) if rotation.pairs else (plane, plane + w // 2)
+        out[:, i, i] = out[:, j, j] = rotation.cos[0, :, plane]
+        out[:, j, i], out[:, i, j] = rotation.sin[0, :, plane], -rotation.sin[0, :, plane]
+    return out
 
 
 def accepted(model, inputs):

@@ -69,34 +69,60 @@ def posterior(x, prior, tau_alpha, tau_sigma, tau_mu, r):
 # ---- Attention over the mean mixture ---------------------------------------------------------------------
 
 
+@dataclass
+class Rope:
+    """How a head turns: the frequency of each plane, what cos and sin are multiplied by, and which planes.
+
+    Plane i is (i, i + w/2) for w/2 frequencies (rotate_half), or (2i, 2i + 1) with pairs; what is beyond w stays.
+    """
+
+    frequencies: list
+    scale: float = 1.0
+    pairs: bool = False
+
+
 def rotation(position, d, theta):
     """R_n [d, d] of one position: plane (i, i + d/2) turns by position * theta^(-2i/d) (rotate_half)."""
-    matrix = torch.zeros(d, d, dtype=torch.float64)
-    for i in range(d // 2):
-        j, angle = i + d // 2, position * theta ** (-2 * i / d)
-        matrix[i, i], matrix[i, j] = math.cos(angle), -math.sin(angle)
-        matrix[j, i], matrix[j, j] = math.sin(angle), math.cos(angle)
+    return turn(position, d, Rope([theta ** (-2 * i / d) for i in range(d // 2)]))
+
+
+def turn(position, d, rope):
+    """R_n [d, d] of one position; with a scale it is no pure rotation, but as much longer."""
+    matrix = torch.eye(d, dtype=torch.float64)
+    half = len(rope.frequencies)
+    for plane, frequency in enumerate(rope.frequencies):
+        i, j = (2 * plane, 2 * plane + 1) if rope.pairs else (plane, plane + half)
+        cos, sin = (rope.scale * f(position * frequency) for f in (math.cos, math.sin))
+        matrix[i, i], matrix[i, j] = cos, -sin
+        matrix[j, i], matrix[j, j] = sin, cos
     return matrix
 
 
 def turned_back(queries, components, query_rotations=None, key_rotations=None, key_scales=None):
-    """D_n R_n^T R_m q_m [Q, K, d]: queries [Q, d] as component n meets them, R_n^T R_m q_m = q_m for the prior.
+    """D_n R_n^T R_m q_m [Q, K, d]: queries [Q, d] as component n meets them.
 
+    The prior is met at relative position zero, R_m^T R_m q_m, which is q_m where R is a pure rotation.
     rotations [Q, d, d] and [N, d, d], and the diagonals D_n of a key norm [K, d], if any.
     """
     met = queries[:, None, :].expand(-1, components, -1)
     if query_rotations is not None:
         tokens = torch.einsum("ned,qef,qf->qnd", key_rotations, query_rotations, queries)
-        met = torch.cat([met[:, :1], tokens], dim=1)
+        prior = torch.einsum("qed,qef,qf->qd", query_rotations, query_rotations, queries)
+        met = torch.cat([prior[:, None], tokens], dim=1)
     return met if key_scales is None else met * key_scales
 
 
-def key_norm_scales(norm, keys):
-    """D_n [K, d] of an RMS norm on the projected keys [K, d] of untouched components: gain / rms(k_n)."""
-    scales = []
+def key_norm_scales(norm, keys, head):
+    """D_n [K, d] of an RMS norm on the projected keys [K, G, d] of untouched components: gain / rms(k_n).
+
+    OLMo-2's has a gain for each head and one rms for all of them; elsewhere every head has its own.
+    """
+    heads, d = keys.shape[1:]
+    whole = norm.weight.numel() == heads * d and heads > 1
+    gain, scales = rms_gain(norm).reshape(-1, d)[head if whole else 0], []
     for key in keys:
         epsilon = norm.eps if hasattr(norm, "eps") else norm.variance_epsilon
-        scales.append(rms_gain(norm) / torch.sqrt((key**2).mean() + epsilon))
+        scales.append(gain / torch.sqrt(((key if whole else key[head]) ** 2).mean() + epsilon))
     return torch.stack(scales)
 
 
@@ -245,11 +271,11 @@ class Layer:
     prior: dict | None  # None: the layer is not regularised
     tau: dict
     protected: int
-    theta: float | None
+    layer_type: str | None
+    rotary: torch.nn.Module | None  # what makes the tables, if the layer turns its queries and keys
     exact: bool
     source: torch.Tensor | None = None  # [B, N, P], what keys and values are made of
     target: torch.Tensor | None = None  # [B, Q, P], what queries are made of
-    positions: torch.Tensor | None = None  # [B or 1, N]
     weights: torch.Tensor | None = None
     log_alpha: torch.Tensor | None = None
 
@@ -266,18 +292,20 @@ def run(model, inputs, prior, setting):
     model = double(model)
     implement(model, "textbook")
     modules = {kind: [] for kind in KINDS}
-    for name, module in model.named_modules():
-        if projections(module) is not None:
-            kind = attention_kind(name, module)
-            module.textbook = new_layer(model, kind, len(modules[kind]), prior, setting)
+    for name, module in attention_modules(model):
+        kind = attention_kind(name, module)
+        layer = new_layer(model, kind, len(modules[kind]), prior, setting)
+        if not hasattr(module, "textbooks"):
+            module.textbooks = []
             module.register_forward_pre_hook(remember_inputs, with_kwargs=True)
-            modules[kind].append(module)
+        module.textbooks.append(layer)
+        modules[kind].append(layer)
     exact = {key: x.double() if x.is_floating_point() else x for key, x in inputs.items()}
     with torch.no_grad():
         output = model(**exact, use_cache=False)
     result = Result(logits=output.get("logits"), last_hidden_state=output.get("last_hidden_state"))
     for kind in KINDS:
-        layers = [module.textbook for module in modules[kind] if module.textbook.weights is not None]
+        layers = [layer for layer in modules[kind] if layer.weights is not None]
         if layers:
             result.attentions[kind] = [layer.weights for layer in layers]
             result.log_alpha[kind] = [layer.log_alpha for layer in layers]
@@ -290,8 +318,9 @@ def untouched(model, inputs):
     """Logits, or the last hidden state, of the float64 copy with the library's own attention."""
     model = double(model)
     implement(model, "sdpa")
+    exact = {key: x.double() if x.is_floating_point() else x for key, x in inputs.items()}
     with torch.no_grad():
-        output = model(**inputs, use_cache=False)
+        output = model(**exact, use_cache=False)
     return output["logits"] if "logits" in output else output["last_hidden_state"]
 
 
@@ -306,9 +335,13 @@ def implement(model, name):
 def double(model):
     """A copy in float64 throughout: transformers' RMS norms and rotary tables fall back to float32 otherwise."""
     model = copy.deepcopy(model).double().eval()
+    if getattr(model.config, "_experts_implementation", None):
+        model.set_experts_implementation("eager")  # the fused one knows no float64
     for module in model.modules():
         if type(module).__name__.endswith(("RMSNorm", "T5LayerNorm")):
             module.forward = types.MethodType(rms_norm, module)
+        if type(module).__name__ in ("CohereLayerNorm", "OlmoLayerNorm"):
+            module.forward = types.MethodType(layer_norm, module)
         if type(module).__name__.endswith("RotaryEmbedding"):
             module.forward = types.MethodType(rotary_tables, module)
     return model
@@ -320,33 +353,83 @@ def rms_norm(module, x):
     return rms_gain(module) * x / torch.sqrt(x.pow(2).mean(-1, keepdim=True) + epsilon)
 
 
+def layer_norm(module, x):
+    """Layer norm of x [..., P] without a shift."""
+    centred = x - x.mean(-1, keepdim=True)
+    normed = centred / torch.sqrt(centred.pow(2).mean(-1, keepdim=True) + getattr(module, "variance_epsilon", 1e-5))
+    return normed * getattr(module, "weight", 1.0)
+
+
 def rms_gain(module):
-    """The factor per dimension; Gemma3 stores it less 1."""
-    return 1 + module.weight if type(module).__name__ == "Gemma3RMSNorm" else module.weight
+    """The factor per dimension; the Gemmas store it less 1."""
+    return 1 + module.weight if type(module).__name__.startswith("Gemma") else module.weight
 
 
 def rotary_tables(module, x, position_ids, layer_type=None):
-    """cos and sin [B, N, d] for the untouched model; `rotation` does not use them."""
-    d = head_width(module.config)
-    frequencies = rope_theta(module.config, layer_type) ** (-torch.arange(0, d, 2, dtype=torch.float64) / d)
-    angles = (position_ids[..., None] * frequencies).repeat(1, 1, 2)
-    return angles.cos(), angles.sin()
+    """cos and sin [B, N, w] for the untouched model; `turn` does not use them, but the positions."""
+    module.positions = position_ids
+    rope = rope_of(module.config, layer_type, position_ids)
+    angles = position_ids[..., None] * torch.tensor(rope.frequencies, dtype=torch.float64)
+    angles = angles.repeat_interleave(2, -1) if rope.pairs else angles.repeat(1, 1, 2)
+    return rope.scale * angles.cos(), rope.scale * angles.sin()
 
 
 def head_width(config):
     return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
 
 
-def rope_theta(config, layer_type=None):
-    """The rope base, or None for a model without rotation; Gemma3 has one for each type of layer."""
-    rope = getattr(config, "rope_parameters", None)
-    if rope is None:
-        return None
+def rope_of(config, layer_type, position_ids):
+    """The Rope of a layer; Gemma3 and ModernBERT have one for each type of layer."""
+    rope = config.rope_parameters
     if "rope_type" not in rope:
         rope = rope[layer_type]
-    if rope["rope_type"] != "default":
-        raise ValueError(f"the textbook knows the default rope only, not {rope['rope_type']!r}")
-    return rope["rope_theta"]
+    w = int(head_width(config) * rope.get("partial_rotary_factor", 1.0))
+    base, kind, scale = rope["rope_theta"], rope["rope_type"], 1.0
+    if kind == "dynamic":  # the base grows with the text, once it is longer than any in training
+        trained = config.max_position_embeddings
+        length = max(int(position_ids.max()) + 1, trained)
+        base = base * (rope["factor"] * length / trained - (rope["factor"] - 1)) ** (w / (w - 2))
+    frequencies = [base ** (-2 * i / w) for i in range(w // 2)]
+    if kind == "linear":
+        frequencies = [f / rope["factor"] for f in frequencies]
+    elif kind == "llama3":
+        frequencies = [llama3_frequency(f, rope) for f in frequencies]
+    elif kind == "yarn":
+        frequencies = [yarn_frequency(f, i, w, base, rope) for i, f in enumerate(frequencies)]
+        scale = 0.1 * math.log(rope["factor"]) + 1
+    elif kind not in ("default", "dynamic"):
+        raise ValueError(f"the textbook does not know the rope {kind!r}")
+    return Rope(frequencies, scale, pairs=config.model_type == "cohere")
+
+
+def llama3_frequency(f, rope):
+    """Kept where the training texts held many turns, divided by the factor where few, between the two in between."""
+    turns = rope["original_max_position_embeddings"] * f / (2 * math.pi)
+    low, high = rope["low_freq_factor"], rope["high_freq_factor"]
+    kept = min(max((turns - low) / (high - low), 0), 1)
+    return f * (kept + (1 - kept) / rope["factor"])
+
+
+def yarn_frequency(f, plane, w, base, rope):
+    """Likewise, linear in the number of the plane between the ones with 32 turns and with one turn."""
+
+    def plane_with(turns):
+        return w * math.log(rope["original_max_position_embeddings"] / (turns * 2 * math.pi)) / (2 * math.log(base))
+
+    first, last = max(math.floor(plane_with(32)), 0), min(math.ceil(plane_with(1)), w - 1)
+    divided = min(max((plane - first) / (last - first), 0), 1)
+    return f * (1 - divided + divided / rope["factor"])
+
+
+def attention_modules(model):
+    """Every attention with its path; ALBERT's shared ones once for each layer."""
+    for name, module in model.named_modules():
+        if type(module).__name__ == "AlbertTransformer":
+            layers, groups = module.config.num_hidden_layers, len(module.albert_layer_groups)
+            for layer in range(layers):
+                yield name, module.albert_layer_groups[layer * groups // layers].albert_layers[0].attention
+        elif projections(module) is not None and type(module).__name__ != "AlbertAttention":
+            yield name, module
 
 
 def projections(module):
@@ -358,7 +441,27 @@ def projections(module):
         if module.is_cross_attention:
             return third(module.q_attn, 0), third(module.c_attn, 0), third(module.c_attn, 1)
         return tuple(third(module.c_attn, i) for i in range(3))
+    if type(module).__name__ == "GPTNeoXAttention":  # query, key and value of one head after the other
+        rows = torch.arange(module.query_key_value.out_features).view(-1, 3, module.head_size)
+        return tuple(some_rows(module.query_key_value, rows[:, i].flatten()) for i in range(3))
+    if type(module).__name__ == "ModernBertAttention":
+        return tuple(some_rows(module.Wqkv, rows) for rows in torch.arange(module.Wqkv.out_features).chunk(3))
+    if type(module).__name__ == "Phi3Attention":
+        heads, grouped = module.config.num_attention_heads, module.config.num_key_value_heads
+        rows = torch.arange(module.qkv_proj.out_features).split(
+            [n * module.head_dim for n in (heads, grouped, grouped)]
+        )
+        return tuple(some_rows(module.qkv_proj, part) for part in rows)
     return None
+
+
+def some_rows(fused, rows):
+    """A Linear of some outputs of another."""
+    linear = torch.nn.Linear(fused.in_features, len(rows), bias=fused.bias is not None, dtype=torch.float64)
+    linear.weight = torch.nn.Parameter(fused.weight[rows].clone())
+    if fused.bias is not None:
+        linear.bias = torch.nn.Parameter(fused.bias[rows].clone())
+    return linear
 
 
 def third(fused, i):
@@ -383,13 +486,17 @@ def new_layer(model, kind, index, prior, setting):
         layers = layers.get(kind, ())
     protected = setting.get("protected", 0) if kind == "decoder" else 0
     layer_types = getattr(model.config, "layer_types", None)
-    theta = rope_theta(model.config, layer_types and layer_types[index])
+    layer_type = layer_types and layer_types[index]
+    rotary = next((m for m in model.modules() if type(m).__name__.endswith("RotaryEmbedding")), None)
+    turning = getattr(model.config, "no_rope_layers", None)  # 1 where there is rope, in spite of its name
+    if turning and not turning[index]:
+        rotary = None
     exact = setting.get("exact_posterior", False)
     never_called = f"{'cross' if kind == 'cross' else f'{kind}.{index}'}.mean" not in prior
     if never_called or (layers is not None and index not in layers):
-        return Layer(kind, None, IDENTITY, protected, theta, False)
+        return Layer(kind, None, IDENTITY, protected, layer_type, rotary, False)
     tau = {name: of_kind(setting[name], kind) for name in ("mu", "alpha", "sigma")}
-    return Layer(kind, layer_prior(prior, kind, index, setting), tau, protected, theta, exact)
+    return Layer(kind, layer_prior(prior, kind, index, setting), tau, protected, layer_type, rotary, exact)
 
 
 def of_kind(value, kind):
@@ -398,27 +505,29 @@ def of_kind(value, kind):
 
 def remember_inputs(module, args, kwargs):
     """Forward pre-hook: keep the states that enter the projections."""
-    layer = module.textbook
+    module.textbooks.append(module.textbooks.pop(0))  # the last is the layer that we are in
+    layer = module.textbooks[-1]
     layer.target = args[0] if args else kwargs["hidden_states"]
     layer.source = layer.target
     if layer.kind == "cross":
         states = kwargs.get("key_value_states")
         layer.source = kwargs["encoder_hidden_states"] if states is None else states
-    layer.positions = kwargs.get("position_ids")
 
 
 def textbook_attention(module, query, key, value, attention_mask, **kwargs):
     """Registered as "textbook": out [B, Q, H, d], computed anew from the module's input states."""
-    layer = module.textbook
+    layer = module.textbooks[-1]
     x, (batch, length, width) = layer.source, layer.source.shape
     heads, d = query.shape[1], query.shape[3]
     bias = kwargs.get("position_bias")  # T5's, [1, H, Q, N]; with it dot products are not scaled
     r = noise(module.config, d) if bias is None else 1.0
     W_q, W_k, W_v = projections(module)
-    queries = W_q(layer.target).unflatten(-1, (heads, d))  # [B, Q, H, d]
+    queries = W_q(layer.target)
     norm = getattr(module, "k_norm", None)
     if norm is not None:
-        queries = module.q_norm(queries)
+        whole = module.q_norm.weight.numel() == queries.shape[-1]  # OLMo-2
+        queries = module.q_norm(queries if whole else queries.unflatten(-1, (heads, d))).reshape(queries.shape)
+    queries = queries.unflatten(-1, (heads, d))  # [B, Q, H, d]
     groups = W_k.weight.shape[0] // d
     W_K, W_V = (W.weight.reshape(groups, d, width) for W in (W_k, W_v))
     b_K, b_V = ([None] * groups if W.bias is None else W.bias.reshape(groups, d) for W in (W_k, W_v))
@@ -432,13 +541,13 @@ def textbook_attention(module, query, key, value, attention_mask, **kwargs):
         means, variances, log_alpha = posterior(x[b], prior, tau_alpha, tau_sigma, tau_mu, r)
         everything = torch.ones(queries.shape[1], length, dtype=torch.bool)  # a model that masks nothing
         visible = visible_components(everything if attention_mask is None else attention_mask[b, 0], layer.protected)
-        turns = None if layer.theta is None else rotations(layer, b, length, d)
+        turns = None if layer.rotary is None else rotations(layer, b, d)
         for h in range(heads):
             g = h // (heads // groups)
             scales = None
             if norm is not None:
-                untouched = torch.cat([prior["mean"][None], x[b].double()]) @ W_K[g].T
-                scales = key_norm_scales(norm, untouched if b_K[g] is None else untouched + b_K[g])
+                untouched = torch.cat([prior["mean"][None], x[b].double()])
+                scales = key_norm_scales(norm, W_k(untouched).unflatten(-1, (groups, d)), g)
             out[b, :, h], layer.weights[b, h] = attend(
                 queries[b, :, h], W_K[g], b_K[g], W_V[g], b_V[g], means, variances, log_alpha, visible, r, turns, turns,
                 None if bias is None else bias[b if len(bias) > 1 else 0, h], scales, layer.exact,
@@ -448,7 +557,9 @@ def textbook_attention(module, query, key, value, attention_mask, **kwargs):
 
 
 def noise(config, d):
-    """r: sqrt(d), but for Gemma3, which scales its scores by a width of their own."""
+    """r: sqrt(d), but for the Gemmas, which scale by a width of their own, and Granite, which has its own factor."""
+    if config.model_type == "granite":
+        return 1 / config.attention_multiplier
     return math.sqrt(getattr(config, "query_pre_attn_scalar", d))
 
 
@@ -466,11 +577,12 @@ def visible_components(mask, protected):
     return torch.cat([torch.tensor(prior)[:, None], mask], dim=1)
 
 
-def rotations(layer, b, length, d):
+def rotations(layer, b, d):
     """R_n [N, d, d] at the positions of row b."""
-    positions = torch.arange(length)[None] if layer.positions is None else layer.positions
+    positions = layer.rotary.positions
+    rope = rope_of(layer.rotary.config, layer.layer_type, positions)
     row = positions[b if len(positions) > 1 else 0]
-    return torch.stack([rotation(int(position), d, layer.theta) for position in row])
+    return torch.stack([turn(int(position), d, rope) for position in row])
 
 
 def full_mask(*args, **kwargs):

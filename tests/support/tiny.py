@@ -14,6 +14,7 @@ SHAPE = {
     "num_attention_heads": 4,
     "initializer_range": 0.4,
 }
+SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 SEQ2SEQ = {
     "vocab_size": 50, "d_model": 24, "encoder_layers": 2, "decoder_layers": 3, "encoder_attention_heads": 4,
     "decoder_attention_heads": 4, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "max_position_embeddings": 64,
@@ -81,6 +82,42 @@ def gemma3(**changes):
     return transformers.Gemma3ForCausalLM(transformers.Gemma3TextConfig(**SHAPE | shape | changes))
 
 
+def partial_rotary(share, **rest):
+    return {"hidden_size": 32, "rope_parameters": {"rope_type": "default", "rope_theta": 100.0,
+                                                   "partial_rotary_factor": share}} | rest  # fmt: skip
+
+
+def decoder(name, **shape):
+    """A decoder of the family that transformers calls so, its key and value heads half as many as its heads."""
+    common = SHAPE | {"intermediate_size": 32, "num_key_value_heads": 2} | SPECIAL
+
+    def made(**changes):
+        config = getattr(transformers, f"{name}Config")(**common | shape | changes)
+        return getattr(transformers, f"{name}ForCausalLM")(config)
+
+    return made
+
+
+def encoder(name, **shape):
+    """An encoder without a pooling layer."""
+
+    def made(**changes):
+        config = getattr(transformers, f"{name}Config")(**SHAPE | {"intermediate_size": 32} | SPECIAL | shape | changes)
+        return getattr(transformers, f"{name}Model")(config, add_pooling_layer=False)
+
+    return made
+
+
+def plain(name, **shape):
+    """A model whose class takes nothing but its config."""
+
+    def made(**changes):
+        config = getattr(transformers, f"{name}Config")(**SHAPE | {"intermediate_size": 32} | SPECIAL | shape | changes)
+        return getattr(transformers, f"{name}Model")(config)
+
+    return made
+
+
 def opt(**changes):
     shape = {"word_embed_proj_dim": 24, "ffn_dim": 32, "init_std": 0.4, "max_position_embeddings": 64}
     return transformers.OPTForCausalLM(transformers.OPTConfig(**SHAPE | shape | changes))
@@ -96,11 +133,27 @@ def mbart(**changes):
     return transformers.MBartForConditionalGeneration(transformers.MBartConfig(**SEQ2SEQ | changes))
 
 
+def pegasus(**changes):
+    return transformers.PegasusForConditionalGeneration(transformers.PegasusConfig(**SEQ2SEQ | changes))
+
+
+def m2m100(**changes):
+    return transformers.M2M100ForConditionalGeneration(transformers.M2M100Config(**SEQ2SEQ | changes))
+
+
+T5_SHAPE = {"vocab_size": 50, "d_model": 24, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_decoder_layers": 3,
+            "num_heads": 4, "decoder_start_token_id": 0, "initializer_factor": 1.0}  # fmt: skip
+
+
+def mt5(**changes):
+    return transformers.MT5ForConditionalGeneration(
+        transformers.MT5Config(**T5_SHAPE | {"initializer_factor": 2.0} | changes)
+    )
+
+
 def t5(**changes):
     """Heads of width 8 on a model of width 24, and a position bias that matters."""
-    shape = {"vocab_size": 50, "d_model": 24, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_decoder_layers": 3,
-             "num_heads": 4, "decoder_start_token_id": 0, "initializer_factor": 1.0}  # fmt: skip
-    return transformers.T5ForConditionalGeneration(transformers.T5Config(**shape | changes))
+    return transformers.T5ForConditionalGeneration(transformers.T5Config(**T5_SHAPE | changes))
 
 
 def whisper(**changes):
@@ -116,7 +169,33 @@ def vit(**changes):
     return transformers.ViTModel(config, add_pooling_layer=False)
 
 
-ENCODERS = {"bert": bert, "roberta": roberta, "electra": electra, "distilbert": distilbert, "vit": vit}
+IMAGE = {"image_size": 12, "patch_size": 4}
+SOUND = {"conv_dim": (8, 8), "conv_kernel": (4, 2), "conv_stride": (2, 2), "num_feat_extract_layers": 2,
+         "num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2, "feat_proj_dropout": 0.0,
+         "apply_spec_augment": False}  # fmt: skip
+EXPERTS = {"num_experts": 3, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "decoder_sparse_step": 1}
+
+ENCODERS = {
+    "bert": bert,
+    "roberta": roberta,
+    "electra": electra,
+    "distilbert": distilbert,
+    "vit": vit,
+    "xlm roberta": encoder("XLMRoberta"),
+    "camembert": encoder("Camembert"),
+    "albert": encoder("Albert", embedding_size=16, num_hidden_layers=4, num_hidden_groups=2),
+    "modernbert": plain("ModernBert", cls_token_id=1, sep_token_id=2, attention_bias=True, local_attention=4,
+                        global_attn_every_n_layers=2),
+    "clip text": plain("CLIPText", initializer_factor=2.0, max_position_embeddings=64),
+    "siglip text": plain("SiglipText", max_position_embeddings=64, projection_size=24),
+    "deit": encoder("DeiT", **IMAGE | {"image_size": (8, 16)}),
+    "dinov2": plain("Dinov2", **IMAGE, mlp_ratio=1),
+    "clip vision": plain("CLIPVision", initializer_factor=2.0, **IMAGE),
+    "siglip vision": plain("SiglipVision", image_size=9, patch_size=3),
+    "wav2vec2": plain("Wav2Vec2", **SOUND),
+    "hubert": plain("Hubert", **SOUND),
+}  # fmt: skip
+UNWRITTEN = ("vit", "deit", "dinov2", "clip vision", "siglip vision", "wav2vec2", "hubert")  # images and sound
 DECODERS = {
     "llama": llama,
     "qwen2": qwen2,
@@ -125,9 +204,39 @@ DECODERS = {
     "opt": opt,
     "qwen3": qwen3,
     "gemma3": gemma3,
+    "mistral": decoder("Mistral", sliding_window=4),
+    "gemma": decoder("Gemma", head_dim=8, tie_word_embeddings=False),
+    "phi": decoder("Phi", **partial_rotary(0.5)),
+    "phi3": decoder("Phi3", sliding_window=None),
+    "gpt neox": decoder("GPTNeoX", **partial_rotary(0.25)),
+    "olmo": decoder("Olmo", attention_bias=True),
+    "olmo2": decoder("Olmo2"),
+    "starcoder2": decoder("Starcoder2", use_bias=True),
+    "smollm3": decoder("SmolLM3", no_rope_layers=[1, 0]),
+    "granite": decoder("Granite", attention_multiplier=0.3),
+    "cohere": decoder("Cohere", attention_bias=True),
+    "stablelm": decoder("StableLm", use_qkv_bias=True, **partial_rotary(0.25)),
+    "mixtral": decoder("Mixtral", num_local_experts=3, num_experts_per_tok=2),
+    "qwen2 moe": decoder("Qwen2Moe", shared_expert_intermediate_size=16, **EXPERTS),
+    "qwen3 moe": decoder("Qwen3Moe", head_dim=8, **EXPERTS),
+}  # fmt: skip
+ENCODER_DECODERS = {
+    "bart": bart,
+    "mbart": mbart,
+    "marian": marian,
+    "t5": t5,
+    "whisper": whisper,
+    "pegasus": pegasus,
+    "m2m100": m2m100,
+    "mt5": mt5,
 }
-ENCODER_DECODERS = {"bart": bart, "mbart": mbart, "marian": marian, "t5": t5, "whisper": whisper}
 FAMILIES = ENCODERS | DECODERS | ENCODER_DECODERS
+# Their attention is that of another family but for its name, so that two settings tell what there is to tell.
+ALIKE = (
+    "xlm roberta", "camembert", "clip text", "siglip text", "deit", "dinov2", "clip vision", "siglip vision",
+    "wav2vec2", "hubert", "mistral", "gemma", "phi3", "olmo", "starcoder2", "granite", "stablelm", "mixtral",
+    "qwen2 moe", "qwen3 moe", "pegasus", "m2m100", "mt5",
+)  # fmt: skip
 
 
 def bert_config(**changes):
@@ -179,6 +288,9 @@ def model_of(family, seed=0, **changes):
     return model
 
 
+COUNTING = ("roberta", "xlm-roberta", "camembert", "opt")  # their positions count real tokens by themselves
+
+
 def inputs_of(model, rows=3, length=9, padding="right", seed=1):
     """Random ids with two padded rows: input_ids, attention_mask and, for encoder-decoders, decoder_input_ids."""
     generator = torch.Generator().manual_seed(seed)
@@ -189,12 +301,16 @@ def inputs_of(model, rows=3, length=9, padding="right", seed=1):
         mask[row, pad], ids[row, pad] = 0, 0
     inputs = {"input_ids": ids, "attention_mask": mask}
     if model.main_input_name == "pixel_values":
-        return {"pixel_values": torch.randn(rows, 3, 12, 12, generator=generator)}
+        size = model.config.image_size
+        height, width = (size, size) if isinstance(size, int) else size
+        return {"pixel_values": torch.randn(rows, 3, height, width, generator=generator)}
+    if model.main_input_name == "input_values":
+        return {"input_values": torch.randn(rows, 44, generator=generator)}
     if model.main_input_name == "input_features":
         inputs = {"input_features": torch.randn(rows, 8, 20, generator=generator)}
     if model.config.is_encoder_decoder:
         inputs["decoder_input_ids"] = torch.randint(3, 50, (rows, 6), generator=generator)
-    elif padding == "left" and model.config.model_type not in ("roberta", "opt"):  # these count real tokens
+    elif padding == "left" and model.config.model_type not in COUNTING:
         inputs["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)
     return inputs
 
