@@ -157,4 +157,6 @@ def _real_tokens(batch: Mapping[str, torch.Tensor], inputs: list[tuple[Site, tor
     elif batch.get("decoder_input_ids") is None and batch.get("labels") is not None:
         real = batch["labels"].cpu() != -100  # decoder inputs are the labels moved right by one start token
         masks["decoder"] = torch.cat([torch.ones_like(real[:, :1]), real[:, :-1]], dim=1)
+    elif not {"decoder_input_ids", "decoder_inputs_embeds"} & batch.keys() and "encoder" in masks:
+        masks["decoder"] = masks["encoder"]  # the source, moved right by one start token: as many are real
     return masks

@@ -57,7 +57,8 @@ def real_tokens(inputs):
 
 
 def output(out):
-    return out.logits if "logits" in out else out.last_hidden_state
+    """Its logits, where an answer begins (question answering), or its last hidden states."""
+    return next(out[name] for name in ("logits", "start_logits", "last_hidden_state") if name in out)
 
 
 ROTARY = ("modernbert", *(family for family in DECODERS if family not in ("gpt2", "opt")))

@@ -303,7 +303,8 @@ def run(model, inputs, prior, setting):
     exact = {key: x.double() if x.is_floating_point() else x for key, x in inputs.items()}
     with torch.no_grad():
         output = model(**exact, use_cache=False)
-    result = Result(logits=output.get("logits"), last_hidden_state=output.get("last_hidden_state"))
+    logits = output.get("logits", output.get("start_logits"))
+    result = Result(logits=logits, last_hidden_state=output.get("last_hidden_state"))
     for kind in KINDS:
         layers = [layer for layer in modules[kind] if layer.weights is not None]
         if layers:

@@ -308,6 +308,9 @@ def inputs_of(model, rows=3, length=9, padding="right", seed=1):
         return {"input_values": torch.randn(rows, 44, generator=generator)}
     if model.main_input_name == "input_features":
         inputs = {"input_features": torch.randn(rows, 8, 20, generator=generator)}
+    if type(model).__name__.endswith("ForSequenceClassification") and model.config.is_encoder_decoder:
+        last = mask.cumsum(1).argmax(1, keepdim=True)  # such a class reads its own source, up to the end token
+        return inputs | {"input_ids": ids.scatter(1, last, model.config.eos_token_id)}
     if model.config.is_encoder_decoder:
         inputs["decoder_input_ids"] = torch.randint(3, 50, (rows, 6), generator=generator)
     elif padding == "left" and model.config.model_type not in COUNTING:
