@@ -4,12 +4,13 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from nvib.lab import IdentityProof, Observation, Scenario
+from nvib.lab import Observation, Scenario
 from nvib.lab.model.shape import Shape
 from nvib.show import draw, page, poster, resources, share, sidebar
 from nvib.show.components.painted import painted
 from nvib.show.figures import bars
 from nvib.show.sections import attention, output
+from nvib.show.sections.verified import badge, whole_check
 from nvib.show.session import control
 
 PROVENANCE = ("corpus", "tokens", "date", "model", "versions")
@@ -29,18 +30,6 @@ def pseudo_counts(seen: Observation) -> None:
     values = np.append(seen.prior_log_alpha[seen.layer], seen.log_alpha[seen.layer])
     columns = {"component": ["prior", *seen.tokens], "log α, nats": values}
     draw.table_behind("pseudo-counts", "Pseudo-counts as a table", lambda: pd.DataFrame(columns))
-
-
-def badge(proof: IdentityProof, compared: str) -> str:
-    """The identity proof: a coloured verdict, and its numbers beside it; compared: what they are of."""
-    numbers = [f"max |Δ {compared}| {proof.max_delta:.1g}, {proof.relative:.1g} of its range"]
-    if proof.top1 is not None:
-        numbers.append(f"top-1 agreement {proof.top1:.0%}")
-    if proof.same_text is not None:
-        numbers.append(f"greedy text {'equal' if proof.same_text else 'DIFFERS'}")
-    numbers.append(f"prior mass {proof.prior_mass:.1g}")
-    verdict = ":green-badge[✓ identity verified]" if proof.holds else ":red-badge[✗ identity does not hold]"
-    return f"{verdict} :gray[at identity, against the untouched model: {', '.join(numbers)}]"
 
 
 def provenance(shape: Shape, scenario: Scenario, seen: Observation) -> None:
@@ -68,6 +57,7 @@ with page.guarded():
     verdict.markdown(
         f":gray-badge[{'a stored picture; loading the model to check it' if view.stored else 'checking identity'} …]"
     )
+    check = st.expander("Is this really my model?", icon=":material/fact_check:", key="check", on_change="rerun")
     try:
         seen = view.stored or resources.observation(view.bench, scenario)
     except Exception:
@@ -92,9 +82,13 @@ with page.guarded():
             st.stop()
         resources.bench(scenario.model)
         st.rerun()  # now with the model: the link's fingerprint tells whether its numbers are the stored ones
-    if told := view.bench.priors.told(resources.prior(view.bench, scenario)):
-        st.warning(page.verbatim(told))
-    verdict.markdown(badge(resources.proof(view.bench, scenario.text), view.shape.mode.compared))
+    if foreign := view.bench.priors.told(resources.prior(view.bench, scenario)):
+        st.warning(page.verbatim(foreign))
+    proof = resources.proof(view.bench, scenario.text)
+    verdict.markdown(badge(proof, resources.known(view.bench), view.shape.mode.compared, bool(foreign)))
+    if check.open:
+        with check:
+            whole_check(view.bench, scenario)
     if scenario.path:
         with path:
             output.path_from_identity(view.bench, scenario)

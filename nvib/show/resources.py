@@ -13,6 +13,7 @@ import streamlit as st
 
 from nvib.lab import Bench, IdentityProof, Observation, Scenario, observe, prove_identity
 from nvib.lab.view import distance
+from nvib.lab.view.check import Finding, findings
 from nvib.lab.view.distance import TextDistance
 from nvib.lab.view.forwards import both_sides
 from nvib.lab.view.samples import Draws, draw_row
@@ -94,6 +95,33 @@ def text_distance(model: Bench, scenario: Scenario, text: str, kind: str) -> Tex
 def proof(model: Bench, text: str) -> IdentityProof:
     """The identity proof of a model on a text, computed once."""
     return _proofs.get((model.loaded.name, model.loaded.revision, text), lambda: prove_identity(model, text))
+
+
+def checked(model: Bench) -> list[Finding]:
+    """The whole check of a model, if a visitor had it made; else nothing."""
+    return check(model, lambda _line: None) if ("check",) in model.results else []
+
+
+def check(model: Bench, tell: Callable[[Finding], None]) -> list[Finding]:
+    """The whole check of a model, made once; what tell raises stops it."""
+
+    def made() -> list[Finding]:
+        found = []
+        for line in findings(model):
+            found.append(line)
+            tell(line)
+        return found
+
+    lines: list[Finding] = model.results.get(("check",), made)
+    return lines
+
+
+def known(model: Bench) -> list[Finding]:
+    """What is known of the check of a model: the whole, or its quick lines, made now."""
+    lines: list[Finding] = checked(model) or model.results.get(
+        ("quick check",), lambda: list(findings(model, quick=True))
+    )
+    return lines
 
 
 def walk(model: Bench, scenario: Scenario, progress: Callable[[float], None]) -> Path:
