@@ -9,6 +9,7 @@ from nvib.lab import Bench, IdentityProof, Scenario
 from nvib.lab.view.check import LINES, Finding
 from nvib.show import draw, page, resources
 
+PRESSED = "check pressed"
 VERDICTS = {True: "✓ holds", False: "✗ fails", None: "– not for this model"}
 
 
@@ -37,6 +38,10 @@ def badge(proof: IdentityProof, found: list[Finding], compared: str, foreign: bo
     )
 
 
+def _press() -> None:
+    st.session_state[PRESSED] = True
+
+
 def whole_check(bench: Bench, scenario: Scenario) -> None:
     """Every line of the check, kept for all visitors of the model; made when the button is pressed."""
     found = resources.checked(bench)
@@ -46,12 +51,11 @@ def whole_check(bench: Bench, scenario: Scenario) -> None:
             "without a cache, and with the formula in float64. Seconds for a small model, about a minute for SmolLM2. "
             "The same from a terminal: " + f"`nvib check {page.verbatim(scenario.model)}`."
         )
-        place = st.empty()
-        if not place.button("Check this model", type="primary"):
+        if not st.session_state.pop(PRESSED, False):
+            st.button("Check this model", type="primary", on_click=_press)
             return
-        with place.container():
-            bar = st.progress(0.0, "Checking …")
-            st.button("Cancel the check")
+        bar = st.progress(0.0, "Checking …")
+        st.button("Cancel the check")
         done: list[Finding] = []
 
         def tell(line: Finding) -> None:
