@@ -51,8 +51,9 @@ def whole_check(bench: Bench, scenario: Scenario) -> None:
             "without a cache, and with the formula in float64. Seconds for a small model, about a minute for SmolLM2. "
             "The same from a terminal: " + f"`nvib check {page.verbatim(scenario.model)}`."
         )
-        if not st.session_state.pop(PRESSED, False):
-            st.button("Check this model", type="primary", on_click=_press)
+        pressed = st.session_state.pop(PRESSED, False)
+        st.button("Check this model", type="primary", on_click=_press, disabled=pressed)
+        if not pressed:
             return
         bar = st.progress(0.0, "Checking …")
         st.button("Cancel the check")
