@@ -5,10 +5,12 @@ from dataclasses import replace
 import pytest
 
 from nvib import NVError
-from nvib.lab import EXAMPLES, observe
+from nvib.lab import EXAMPLES, Bench, Scenario, observe
 from nvib.lab.view import outputs
 from nvib.lab.view.batch import MOST_ROWS, as_table, entries, go_through
 from nvib.lab.view.comparison import force, reference_ids
+from tests.support import tiny
+from tests.support.folders import save
 
 
 @pytest.mark.parametrize("name", ["smollm2", "minilm", "g2p"])
@@ -46,3 +48,19 @@ def test_a_list_may_not_be_endless():
     assert entries("a\tb\n\n c ") == [("a", "b"), ("c", "")]
     with pytest.raises(NVError, match="The list has 501 texts; 500 are compared at most: shorten it"):
         entries("x\n" * (MOST_ROWS + 1))
+
+
+def test_a_text_that_breaks_the_models_own_code_is_a_row_and_the_rest_goes_on(tmp_path, monkeypatch):
+    bench = Bench(str(save(tmp_path, tiny.bert())))
+    encode = bench.encode
+
+    def broken(rows):
+        if "mat" in rows[0]:
+            raise IndexError("index out of range in self")
+        return encode(rows)
+
+    monkeypatch.setattr(bench, "encode", broken)
+    scenario = Scenario(model=bench.shape.name, prior="normal", mu=0.9)
+    listed = entries("the cat\nthe mat\nthe cat sat")
+    rows = list(go_through(bench, scenario, bench.priors.of(scenario), listed, lambda error: type(error).__name__))
+    assert [row.problem for row in rows] == ["", "IndexError", ""]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -44,8 +44,17 @@ def entries(listing: str) -> list[tuple[str, str]]:
     return [(text.strip(), target.strip()) for text, _, target in (line.partition("\t") for line in lines)]
 
 
-def go_through(bench: Bench, scenario: Scenario, prior: Prior, found: Sequence[tuple[str, str]]) -> Iterator[Row]:
-    """Compare each text; a text that cannot be compared is a row with its problem, and the rest goes on."""
+def go_through(
+    bench: Bench,
+    scenario: Scenario,
+    prior: Prior,
+    found: Sequence[tuple[str, str]],
+    sentence: Callable[[Exception], str] = str,
+) -> Iterator[Row]:
+    """Compare each text; a text that cannot be compared is a row with its problem, and the rest goes on.
+
+    sentence: what is said of an error.
+    """
     one = {"next token": _next_token, "generated text": _generated, "similarity": _similarity}[bench.mode.name]
     for text, target in found:
         if not text:
@@ -54,8 +63,8 @@ def go_through(bench: Bench, scenario: Scenario, prior: Prior, found: Sequence[t
         try:
             with torch.inference_mode():
                 yield one(bench, replace(scenario, text=text, target=target, row=0), prior)
-        except (NVError, ValueError) as error:
-            yield Row(text, problem=str(error))
+        except Exception as error:  # a model's own code, torch and tokenizers raise what they like
+            yield Row(text, problem=sentence(error))
 
 
 def as_table(rows: Sequence[Row]) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from nvib.lab import Bench, Scenario
 from nvib.lab.uploads import ENDINGS, pairs
 from nvib.lab.view.batch import MOST_ROWS, Row, as_table, entries, go_through
 from nvib.prior import Prior
-from nvib.show import draw, page
+from nvib.show import boundary, draw, page
 from nvib.show.session import control, key
 
 DONE = "listing_done"
@@ -76,7 +76,7 @@ def _go_on(bench: Bench, scenario: Scenario, prior: Prior, listed: list[tuple[st
         st.button("Cancel the list", on_click=_run, args=(False,))
         growing = st.empty()
     drawn = time.monotonic()
-    for row in go_through(bench, scenario, prior, listed[len(rows) :]):
+    for row in go_through(bench, scenario, prior, listed[len(rows) :], boundary.sentence):
         rows.append(row)
         bar.progress(len(rows) / len(listed), f"{len(rows)} of {len(listed)} texts")
         if time.monotonic() - drawn > REDRAWN:
