@@ -71,7 +71,7 @@ def test_tokens_and_maps_are_linked(shared, browser):
     visit = Visit(browser, shared, "?v=1&model=minilm&kind=encoder&encoder_sigma=0.3&text=one two three two one")
     page = visit.drawn(6).page
     tokens = page.get_by_role("group", name="tokens").get_by_role("button")
-    assert tokens.all_text_contents() == ["[CLS]", "one", "two", "three", "two", "one", "[SEP]"]
+    expect(tokens).to_have_text(["[CLS]", "one", "two", "three", "two", "one", "[SEP]"], timeout=WAIT)
 
     tokens.nth(3).hover()
     expect(page.locator(".nvib-pointed")).to_have_count(6)  # a row and a column in each map
@@ -116,7 +116,7 @@ def test_labels_of_unusual_tokens(shared, browser):
         labels = [label.strip("·") for label in visit.ticks("map-baseline", axis)]
         assert labels[:2] == ["a", "a"]
         assert labels.count("שלום") == 2
-        assert {"日本", "日", "s", "😀", "x"} <= set(labels)
+        assert {"日", "本", "s", "😀", "x"} <= set(labels)  # in scripts without spaces a character is a word
         assert any("⏎" in label for label in labels)
     assert (
         "".join(visit.ticks("map-baseline", "x")).replace("·", " ").replace("⏎", "\n")

@@ -180,7 +180,7 @@ def test_a_reference_needs_a_token_before_it_and_room_behind(pieces, tmp_path):
     assert reference_ids(bench, "the cat", ".") == [WORDS.index("[UNK]")]
     with pytest.raises(NVError, match="The text and the reference begin with one token together; write more text"):
         reference_ids(bench, "the", ".")
-    with pytest.raises(NVError, match="is 6 tokens long; this page takes 5 at most: shorten it"):
+    with pytest.raises(NVError, match="The reference is 3 tokens long, and the model has room for 2: shorten it"):
         reference_ids(bench, "the cat sat", "on the mat")
 
 

@@ -9,7 +9,7 @@ from nvib import NVError
 from nvib.lab import Bench, Scenario, observe
 from nvib.lab.model.mode import GENERATED, NEXT_TOKEN, SIMILARITY, mode_of
 from tests.support import tiny
-from tests.support.folders import save
+from tests.support.folders import WORDS, save
 
 REFUSED = {
     "llama without a head": "(LlamaModel) has no language head, so it writes no text; choose one that was saved with",
@@ -104,11 +104,10 @@ def test_a_class_that_transformers_does_not_know_is_one_sentence(family, named, 
     assert "\n" not in str(told.value)
 
 
-@pytest.mark.parametrize(("family", "size"), [("llama", 7), ("llama", 3), ("gpt2", 5)])
+@pytest.mark.parametrize(("family", "size"), [("llama", 7), ("llama", 4), ("gpt2", 5)])
 def test_a_vocabulary_smaller_than_the_table_is_shown_whole(family, size, tmp_path):
-    folder = str(save(tmp_path, tiny.FAMILIES[family](vocab_size=size)))
-    text = "the cat" if size > 4 else "the the"
-    seen = observe(Bench(folder), Scenario(model=folder, text=text, prior="normal", mu=0.9))
+    folder = str(save(tmp_path, tiny.FAMILIES[family](vocab_size=size), WORDS[:size]))
+    seen = observe(Bench(folder), Scenario(model=folder, text="the cat", prior="normal", mu=0.9))
     assert len(seen.output.tokens) == size
     assert seen.output.baseline.sum() == pytest.approx(1)
     assert seen.output.regularised.sum() == pytest.approx(1)

@@ -20,8 +20,8 @@ ROOT = Path(__file__).parents[2]
 WORDS = ["[PAD]", "[UNK]", "the", "cat", "sat", "on", "mat"]
 
 
-def save_tokenizer(folder):
-    tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="[UNK]"))
+def save_tokenizer(folder, words=WORDS):
+    tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()
     transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]"
@@ -51,9 +51,9 @@ def save_with_pieces(folder, model):
     return folder
 
 
-def save(folder, model):
+def save(folder, model, words=WORDS):
     model.save_pretrained(folder)
-    save_tokenizer(folder)
+    save_tokenizer(folder, words)
     return folder
 
 

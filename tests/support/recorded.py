@@ -50,6 +50,7 @@ def seen_on(page, bench, scenario):
         return swept(bench, scenario)
     seen, prior = observe(bench, scenario), bench.priors.of(scenario)
     shown = {"observation": digest(seen), "numbers": numbers(seen)}
+    shown["observation"]["provenance"].pop("weights", None)  # which priors did not name when this was recorded
     if page == "Explore" and scenario.path and scenario.effect == "total":
         shown["path"] = digest(follow(bench, scenario.without_view()))
     if page == "Pseudo-counts":
