@@ -37,7 +37,7 @@ def provenance(shape: Shape, scenario: Scenario, seen: Observation) -> None:
     about = ", ".join(f"{k} {seen.provenance[k]}" for k in PROVENANCE if k in seen.provenance)
     st.caption(
         f"Prior: {sidebar.SOURCES[scenario.prior].lower()}{f' ({page.verbatim(about)})' if about else ''}. "
-        f"Model: {page.verbatim(shape.name)}, revision {shape.revision}, {shape.device}, "
+        f"Model: {page.verbatim(shape.called)}, revision {shape.revision}, {shape.device}, "
         f"{shape.dtype}. The address bar holds this view: copy it to share it."
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 
@@ -17,6 +19,21 @@ def named(path: str | PathLike[str]) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         return Path(path)
+
+
+def public_name(name: str) -> str:
+    """A model's name as anyone may read it: of a folder its last part alone, of the hub's cache the id of the model.
+
+    A hub id, "owner/name", stays as it is unless a folder is called so here.
+    """
+    hub = re.search(r"models--([^/\\]+)--([^/\\]+)[/\\]snapshots[/\\]", name)
+    if hub:
+        return f"{hub[1]}/{hub[2]}"
+    parts = [part for part in re.split(r"[/\\]", name) if part not in ("", ".", "..")]
+    folder = len(parts) != 2 or name[0] in "/\\.~" or "\\" in name or name[1:2] == ":"
+    with suppress(OSError, ValueError):
+        folder = folder or named(name).is_dir()
+    return parts[-1] if parts and folder else name
 
 
 def shipped(*parts: str) -> Path:

@@ -13,7 +13,7 @@ from nvib.context import untouched
 from nvib.errors import NVError
 from nvib.families import Site, passes, sites
 from nvib.precision import exact
-from nvib.prior import LayerPrior, Prior, layer_name, weights_of
+from nvib.prior import LayerPrior, Prior, layer_name, name_of, weights_of
 
 
 class _Moments:
@@ -99,7 +99,7 @@ def estimate_prior(
     layers = {name: layer.prior() for name, layer in moments.items()}
     tensors = Prior(layers).state_dict()
     known = {"tokens": str(tokens), "weights": weights_of(model)}
-    name = getattr(model, "name_or_path", "")
+    name = name_of(model)
     return Prior.from_state_dict(tensors, known | ({"model": name} if name else {}) | dict(provenance or {}))
 
 

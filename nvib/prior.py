@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load as deserialize
 from safetensors.torch import save as serialize
 from torch import nn
 
-from nvib.assets import named
+from nvib.assets import named, public_name
 from nvib.errors import NVError
 from nvib.families import model_width, sites
 from nvib.precision import exact
@@ -85,24 +86,23 @@ class Prior:
     def load(cls, path: str | Path) -> Prior:
         """Read what save wrote. Raises NVError when the file is no such prior."""
         try:
-            with safe_open(named(path), framework="pt") as file:
-                metadata = dict(file.metadata() or {})
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        except (OSError, SafetensorError) as error:
-            raise NVError(f"The prior {Path(path).name!r} is no readable safetensors file: {error}.") from error
-        metadata.pop("format", None)
-        return cls.from_state_dict(tensors, metadata)
+            data = named(path).read_bytes()
+        except OSError as error:
+            reason = error.strerror or error
+            raise NVError(f"The prior {Path(path).name!r} is no readable safetensors file: {reason}.") from error
+        return cls.from_bytes(Path(path).name, data)
 
     @classmethod
     def from_bytes(cls, name: str, data: bytes) -> Prior:
-        """As `load`, from the bytes of a file of this name."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "prior.safetensors"
-            path.write_bytes(data)
-            try:
-                return cls.load(path)
-            except NVError as error:
-                raise NVError(str(error).replace(repr(path.name), repr(name))) from error
+        """As `load`, from the bytes of a file of this name, which never touch a disk."""
+        try:
+            tensors = deserialize(data)
+            length = int.from_bytes(data[:8], "little")
+            metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+        except (SafetensorError, ValueError, KeyError) as error:
+            raise NVError(f"The prior {name!r} is no readable safetensors file: {error}.") from error
+        metadata.pop("format", None)
+        return cls.from_state_dict(tensors, _public(metadata))
 
     @property
     def fingerprint(self) -> str:
@@ -112,6 +112,12 @@ class Prior:
             digest.update(name.encode() + tensor.detach().cpu().float().numpy().tobytes())
         return digest.hexdigest()[:12]
 
+    @property
+    def identity(self) -> str:
+        """The fingerprint and, where there is provenance, eight digits of that: they tell equal priors apart."""
+        told = json.dumps(sorted(self.provenance.items())).encode()
+        return self.fingerprint + (hashlib.sha256(told).hexdigest()[:8] if self.provenance else "")
+
     def to_bytes(self) -> bytes:
         """The file that `save` writes."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
@@ -120,11 +126,13 @@ class Prior:
     def of_another(self, model: nn.Module) -> str:
         """One sentence, with both names, where this prior is of other weights than the model's; else ""."""
         known, here = self.provenance.get("weights", ""), weights_of(model)
-        if not known or known.split()[0] != here.split()[0] or known == here:  # of another precision nothing is known
+        if known == here or known.split()[:1] != here.split()[:1]:  # of another precision nothing is known
             return ""
-        name = getattr(model, "name_or_path", "") or type(model).__name__
+        other, name = self.provenance.get("model", "without a name"), name_of(model) or type(model).__name__
+        if other.partition(", ")[0] == name:  # as folders may be called alike
+            other, name = (f"{called} of weights {of.split()[-1]}" for called, of in ((other, known), (name, here)))
         return (
-            f"The prior was estimated from another model, {self.provenance.get('model', 'without a name')!r}, not from "
+            f"The prior was estimated from another model, {other!r}, not from "
             f"{name!r}: what it calls typical is not this model's own; estimate one from this model."
         )
 
@@ -169,6 +177,19 @@ def weights_of(model: nn.Module) -> str:
         flat = part.detach().reshape(-1)
         digest.update(flat[:: max(1, len(flat) // SAMPLE)].cpu().float().numpy().tobytes())
     return f"{str(parts[0].dtype).removeprefix('torch.') if parts else 'offloaded'} {digest.hexdigest()[:12]}"
+
+
+def name_of(model: nn.Module) -> str:
+    """What a model is called, of a folder its last name alone; "" for one without a name."""
+    return public_name(getattr(model, "name_or_path", "") or "")
+
+
+def _public(provenance: dict[str, str]) -> dict[str, str]:
+    """Provenance as others may read it: files of earlier versions name the folder of the model in full."""
+    if "model" not in provenance:
+        return provenance
+    name, comma, revision = provenance["model"].rpartition(", ")
+    return provenance | {"model": public_name(name) + comma + revision if comma else public_name(revision)}
 
 
 def standard_normal_prior(model: nn.Module) -> Prior:

@@ -16,8 +16,8 @@ with page.guarded():
 
     row = f" Row {seen.row + 1}: {page.verbatim(seen.rows[seen.row][:120])}." if len(seen.rows) > 1 else ""
     st.caption(
-        f"{bench.loaded.name}, {seen.kind} attention. A token's pseudo-count α says how much its component weighs "
-        f"in the layer's mixture of Gaussians; all heads of the layer share it.{row}"
+        f"{page.verbatim(bench.shape.called)}, {seen.kind} attention. A token's pseudo-count α says how much its "
+        f"component weighs in the layer's mixture of Gaussians; all heads of the layer share it.{row}"
     )
     left_alone = bool(np.isnan(seen.log_alpha[seen.layer]).all())
     if left_alone:

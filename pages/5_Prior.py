@@ -20,7 +20,7 @@ def distances_table(text: TextDistance) -> pd.DataFrame:
 
 with page.guarded():
     bench, scenario = page.begin("Prior")
-    name = page.verbatim(bench.loaded.name)
+    name = page.verbatim(bench.shape.called)
     own_prior.upload_panel(bench)
     prior = resources.prior(bench, scenario)
     seen = resources.observation(bench, scenario)

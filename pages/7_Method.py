@@ -115,7 +115,7 @@ page.link("Sweep", "Try it on Sweep")
 st.header("One weight, worked out")
 with page.told():
     seen = resources.observation(bench, scenario)
-    worked(seen, bench.loaded.name)
+    worked(seen, bench.shape.called)
     share.toolbar("Method", bench.shape, scenario, seen)
 page.link("Explore", "Open this cell on Explore")
 

@@ -234,7 +234,7 @@ def _prior(chosen: argparse.Namespace) -> None:
 
 def _sweep(chosen: argparse.Namespace) -> None:
     from nvib.lab.sweep.paper import PAPER
-    from nvib.lab.sweep.run import Plan, read_findings, sweep
+    from nvib.lab.sweep.run import Plan, read_findings, spec_of, sweep
     from nvib.lab.sweep.space import count, space
     from nvib.lab.sweep.tasks import FEWEST, PARTS
 
@@ -251,16 +251,9 @@ def _sweep(chosen: argparse.Namespace) -> None:
     print(f"{task.metric.name}; change in {task.metric.change_unit} with its 95 % interval. {task.source}")
     for row in findings.rows:
         change = row.result
-        print(f"{_spec(row.point)}\t{row.name}\t{'in' if row.inside else 'out'}\t{row.part}\t{change.value:.4f}\t"
+        print(f"{spec_of(row.point)}\t{row.name}\t{'in' if row.inside else 'out'}\t{row.part}\t{change.value:.4f}\t"
               f"{change.change:+.2f}\t[{change.low:+.2f}, {change.high:+.2f}]")  # fmt: skip
-    print(f"Best {task.chosen} on {PARTS[0]}, and so measured on {PARTS[1]}: {_spec(findings.best)}")
-
-
-def _spec(point: Scenario) -> str:
-    """A point as a grid would name it."""
-    from nvib.lab.sweep.store import name_of
-
-    return " ".join(f"{key}={value}" for key, value in json.loads(name_of(point)).items()) or "identity"
+    print(f"Best {task.chosen} on {PARTS[0]}, and so measured on {PARTS[1]}: {spec_of(findings.best)}")
 
 
 def _task(chosen: argparse.Namespace) -> tuple[Bench, Task, Scenario]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
@@ -13,6 +14,7 @@ from nvib.settings import KINDS, Regularisation, Temperature
 ANY = Pattern("text", r"[\s\S]*")
 ALPHA, SIGMA, LAYERS = Number(-100, 100, also=math.inf), Number(0, 100), Layers()
 LONGEST_GRID = 1000  # characters
+DIGITS = 12  # of a prior's identity, those of its numbers
 ALPHA_HELP = (
     "log αₙ = |xₙ|²/2r + τα·s: how many standard deviations above the prior a token's pseudo-count "
     "starts. Smaller gives the prior more attention; identity removes the prior component."
@@ -63,8 +65,13 @@ class Scenario:
         "Text of the model's own domain, a paragraph a line; the prior is estimated from it.", swept=False, kept=True,
     )  # fmt: skip
     prior_id: str = declare(
-        "setting", "", Pattern("a prior's fingerprint, twelve hexadecimal digits", r"([0-9a-f]{12})?"),
-        "Which file of one's own is the prior, by its fingerprint.", swept=False, kept=True,
+        "setting", "",
+        Pattern(
+            "a prior's fingerprint, twelve hexadecimal digits, or its identity, twenty",
+            r"([0-9a-f]{12}([0-9a-f]{8})?)?",
+        ),
+        "Which file of one's own is the prior, by its fingerprint, with eight digits of its provenance behind.",
+        swept=False, kept=True,
     )  # fmt: skip
     prior_mean_scale: float = declare(
         "setting", 1.0, Number(-1000, 1000), "Multiplies the prior's mean. 1 leaves it alone."
@@ -171,7 +178,46 @@ class Scenario:
 
     def without_view(self) -> Scenario:
         """What the model is run on and with: the same for every view of one run."""
-        return self._neutral(VIEW)
+        return self.only(RUN)
+
+    def only(self, names: Collection[str], kinds: Collection[str] = KINDS) -> Scenario:
+        """The named fields as they are; at its default is every other, and whatever of them is not in use.
+
+        Not in use are a prior's text and file that are not its source, and what is of attention that a model with these
+        kinds of it does not have.
+        """
+        idle = {name for name, source in (("prior_text", "text"), ("prior_id", "own")) if self.prior != source}
+        absent = [kind for kind in KINDS if kind not in kinds]
+        idle.update(f"{kind}_{of}" for kind in absent for of in ("alpha", "sigma", "layers"))
+        idle.update({"protected"} if "decoder" in absent else ())
+        return self._neutral([name for name in FIELDS if name not in names or name in idle])
+
+    def key(self, names: Collection[str], kinds: Collection[str] = KINDS) -> Scenario:
+        """As `only`, for numbers that are kept: a prior's text is a digest, and of a file's identity the numbers count.
+
+        Two scenarios with one key have the same numbers, as far as these depend on the named fields.
+        """
+        kept = self.only(names, kinds)
+        text = digest_of(kept.prior_text) if kept.prior == "text" else ""
+        return replace(kept, prior_text=text, prior_id=kept.prior_id[:DIGITS])
+
+    def effective(self) -> Scenario:
+        """The setting's key by the fewest fields: that of the untouched model for every way to write identity.
+
+        It is of outputs alone; distances and pseudo-counts depend on a prior that no temperature asks for.
+        """
+        kept = self.key([name for name in RUN if name not in INPUT])
+        at = {kind: self.temperature(kind) for kind in KINDS}
+        has_prior = any(temperature.has_prior for temperature in at.values())
+        asked = {
+            "prior_mean_scale": has_prior or self.mu != 1,
+            "prior_variance_scale": has_prior or any(temperature.sigma for temperature in at.values()),
+            "pseudo_count_shift": has_prior,
+            "protected": at["decoder"].has_prior,
+            **{f"{kind}_layers": not temperature.is_identity for kind, temperature in at.items()},
+            **dict.fromkeys(("effect", *PRIOR), not all(temperature.is_identity for temperature in at.values())),
+        }
+        return kept._neutral([name for name, counts in asked.items() if not counts])
 
     def at_identity(self) -> Scenario:
         """The same view with every temperature, and the prior's scales, back at their neutral values."""
@@ -200,8 +246,17 @@ class Scenario:
 
 FIELDS: dict[str, Field] = {f.name: Field(name=f.name, default=f.default, **f.metadata) for f in fields(Scenario)}  # type: ignore[arg-type]
 VIEW = tuple(f.name for f in FIELDS.values() if f.group not in ("input", "setting"))
+RUN = tuple(name for name in FIELDS if name not in VIEW)
+INPUT = tuple(f.name for f in FIELDS.values() if f.group == "input")
+PRIOR = ("prior", "prior_text", "prior_id")  # which it is
 SWEPT = tuple(f.name for f in FIELDS.values() if f.swept)  # what a sweep may vary
 SCALES_OF_SETTING = tuple(f.name for f in fields(Regularisation) if f.name in FIELDS)  # by the library's own names
+
+
+def digest_of(text: str) -> str:
+    """Thirty-two hexadecimal digits of a prior's text, by its lines that are not empty: what the prior depends on."""
+    lines = "\n".join(line for line in text.splitlines() if line.strip())
+    return hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def options(name: str) -> tuple[str, ...]:

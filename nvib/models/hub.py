@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
@@ -19,7 +20,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from nvib.errors import NVError
-from nvib.models.catalogue import CATALOGUE
+from nvib.models.catalogue import CATALOGUE, resolve
 from nvib.models.packaged import Progress
 
 HUB_TIMEOUT = 3.0  # seconds, for each step of a request
@@ -28,7 +29,8 @@ HUB_PATIENCE = 4.0  # seconds, for the hub's first answer in all
 HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.spm", "*.jinja"]
 HUB_LEFT_OUT = ["*/*", "consolidated*"]
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-SAMPLES, SAMPLE = 16, 1 << 16  # places in a weight file, and bytes read at each, for a local model's revision
+WHOLE = 1 << 30  # bytes of a file up to which a local model's revision is of all of them
+SAMPLES, SAMPLE = 1024, 1 << 16  # places in a larger one, and bytes read at each
 
 
 def locate(name: str, revision: str | None, tell: Progress) -> tuple[Path, str]:
@@ -139,16 +141,34 @@ def shown(name: str) -> str:
     return repr(name if len(name) <= 80 else name[:79] + "…")
 
 
-def _fingerprint(folder: Path) -> str:
-    """A short hash of a local model: its configuration, and each weight file's name, size and evenly spaced samples.
+def state(name: str) -> tuple[tuple[str, int, int, int], ...]:
+    """What tells that a local folder's files were written anew: name, size, and times in ns; () for any other model."""
+    folder, found = None if resolve(name) in CATALOGUE else _local(resolve(name)), []
+    for path in _read(folder) if folder else ():
+        with suppress(OSError):  # it is being replaced
+            stat = path.stat()
+            found.append((path.name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
+    return tuple(found)
 
-    The samples tell two trainings of one architecture apart without reading gigabytes.
+
+def _read(folder: Path) -> list[Path]:
+    """The files of a folder that loading may read."""
+    return sorted({path for pattern in HUB_FILES for path in folder.glob(pattern) if path.is_file()})
+
+
+def _fingerprint(folder: Path) -> str:
+    """A short hash of a local model: each file that loading may read, by name and content.
+
+    Of a file beyond a gigabyte evenly spaced samples: they tell two trainings of one architecture apart.
     """
-    digest = hashlib.sha256((folder / "config.json").read_bytes())
-    for path in sorted(folder.glob("*.safetensors")):
+    digest = hashlib.sha256()
+    for path in _read(folder):
         size = path.stat().st_size
         digest.update(f"{path.name} {size}".encode())
         with path.open("rb") as file:
+            if size <= WHOLE:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+                continue
             for step in range(SAMPLES):
                 file.seek(size * step // SAMPLES)
                 digest.update(file.read(SAMPLE))

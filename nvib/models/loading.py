@@ -154,6 +154,7 @@ def load(
         loaded.model.to(where).eval().requires_grad_(False)  # type: ignore[arg-type]
     except torch.OutOfMemoryError as error:
         raise NVError(f"The model {shown(name)} does not fit into the memory of {device}; use cpu.") from error
+    loaded.model.name_or_path = assets.public_name(name)
     tell(1.0, f"{name} is ready")
     return loaded
 
@@ -180,11 +181,15 @@ def _device(name: str) -> torch.device:
 
 def _embedded(card: ModelCard, dtype: torch.dtype, tell: Progress) -> Loaded:
     model, tokenizer, target_tokenizer = packaged.READERS[card.id](card, dtype, tell)
-    prior, broad = (
-        Prior.load(assets.shipped("assets", "priors", f"{name}.safetensors")) if ships else None
-        for name, ships in ((card.id, True), (f"{card.id}-broad", card.broad))
-    )
+    prior, broad = shipped_prior(card), shipped_prior(card, broad=True)
     return Loaded(model, tokenizer, target_tokenizer, prior, card.id, card.revision, broad)
+
+
+def shipped_prior(card: ModelCard, broad: bool = False) -> Prior | None:
+    """The prior that ships with an embedded model; broad: that of several languages, None where it has none."""
+    if broad and not card.broad:
+        return None
+    return Prior.load(assets.shipped("assets", "priors", f"{card.id}{'-broad' if broad else ''}.safetensors"))
 
 
 def _from_folder(name: str, folder: Path, revision: str, dtype: torch.dtype) -> Loaded:

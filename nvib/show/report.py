@@ -59,7 +59,7 @@ def about(page: str, shape: Shape, scenario: Scenario, made: link.Made) -> dict[
 
 def in_export(shape: Shape, words: Mapping[str, str], made: link.Made) -> dict[str, str]:
     """What stands in an export beside the words of its page: the model and the app."""
-    return {"model": shape.name, "revision": shape.revision, **words, "app": f"{link.APP} {made.app}"}
+    return {"model": shape.called, "revision": shape.revision, **words, "app": f"{link.APP} {made.app}"}
 
 
 def as_csv(table: pd.DataFrame, caption: str) -> bytes:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Hashable
 from contextlib import nullcontext, suppress
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from typing import Any
 
 import numpy as np
 import streamlit as st
 
 from nvib.lab import Bench, IdentityProof, Observation, Scenario, observe, prove_identity
+from nvib.lab.scenario import PRIOR
 from nvib.lab.view import distance
 from nvib.lab.view.check import Finding, findings
 from nvib.lab.view.distance import TextDistance
 from nvib.lab.view.forwards import both_sides
+from nvib.lab.view.observation import OBSERVED
 from nvib.lab.view.samples import Draws, draw_row
 from nvib.lab.view.walk import Path, follow
 from nvib.memory import Memory
+from nvib.models import hub
 from nvib.models.catalogue import resolve
 from nvib.prior import Prior
 from nvib.show import session
@@ -44,14 +47,26 @@ _proofs: Memory[IdentityProof] = Memory(PROOFS_KEPT)
 
 
 def bench(name: str) -> Bench:
-    """The model of this name, loaded once for all visitors. Raises NVError or ValueError with one sentence."""
+    """The model of this name, loaded once for all visitors, and anew when the files of its folder were written anew.
+
+    Raises NVError or ValueError with one sentence.
+    """
     with nullcontext() if loaded(name) else st.spinner("Loading the model …"):
-        return _benches.get(resolve(name), lambda: Bench(name, device="auto"))
+        return _benches.get(_files(name), lambda: Bench(name, device="auto"))
 
 
 def loaded(name: str) -> bool:
     """Whether `bench` has the model of this name at hand."""
-    return resolve(name) in _benches
+    return _files(name) in _benches
+
+
+def _files(name: str) -> Hashable:
+    return resolve(name), hub.state(name)
+
+
+def _key(model: Bench, scenario: Scenario, names: Collection[str]) -> Hashable:
+    """What numbers depend on that are made of these fields of a scenario."""
+    return replace(scenario, model=model.loaded.name).key(names, model.kinds), model.loaded.revision, model.state
 
 
 def prior(model: Bench, scenario: Scenario) -> Prior:
@@ -72,8 +87,10 @@ def prior(model: Bench, scenario: Scenario) -> Prior:
 
 def observation(model: Bench, scenario: Scenario) -> Observation:
     """The numbers of a scenario; recent ones are kept. Raises NVError or ValueError with one sentence."""
-    prior(model, scenario)
-    return _observations.get((scenario, model.loaded.revision), lambda: observe(model, scenario))
+    told = prior(model, scenario).provenance  # which is this visitor's, whoever else has the same numbers
+    shown = replace(scenario, kind=scenario.kind or model.kinds[-1])
+    key = (_key(model, shown, OBSERVED), tuple(sorted(told.items())))
+    return _observations.get(key, lambda: observe(model, scenario))
 
 
 def run_ahead(model: Bench, scenario: Scenario) -> None:
@@ -88,13 +105,14 @@ def run_ahead(model: Bench, scenario: Scenario) -> None:
 
 def text_distance(model: Bench, scenario: Scenario, text: str, kind: str) -> TextDistance:
     """How far a text is from the scenario's prior; recent answers are kept. Raises NVError with one sentence."""
-    key = (scenario.without_view(), model.loaded.revision, text, kind)
+    of_prior = _key(model, scenario, ("model", *PRIOR, "prior_mean_scale", "prior_variance_scale"))
+    key = (of_prior, text, kind)
     return _distances.get(key, lambda: distance.text_distance(model, scenario, text, kind))
 
 
 def proof(model: Bench, text: str) -> IdentityProof:
     """The identity proof of a model on a text, computed once."""
-    return _proofs.get((model.loaded.name, model.loaded.revision, text), lambda: prove_identity(model, text))
+    return _proofs.get((_key(model, Scenario(), ()), model.loaded.name, text), lambda: prove_identity(model, text))
 
 
 def checked(model: Bench) -> list[Finding]:
@@ -126,11 +144,10 @@ def known(model: Bench) -> list[Finding]:
 
 def walk(model: Bench, scenario: Scenario, progress: Callable[[float], None]) -> Path:
     """The walk from identity to a setting; recent ones are kept. What progress raises stops it."""
-    at = scenario.without_view()
-    path: Path = model.results.get(("path", at), lambda: follow(model, at, progress))
+    path: Path = model.results.get(("path", model.run_of(scenario)), lambda: follow(model, scenario, progress))
     return path
 
 
 def draws(model: Bench, scenario: Scenario, seen: Observation) -> Draws:
     """The seeded draws of the observation's cell; recent ones are kept."""
-    return _draws.get((scenario, model.loaded.revision), lambda: draw_row(model, scenario, seen))
+    return _draws.get(_key(model, scenario, (*OBSERVED, "seed")), lambda: draw_row(model, scenario, seen))

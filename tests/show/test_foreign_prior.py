@@ -20,6 +20,8 @@ def test_a_prior_of_another_model_is_told_on_the_page(page, tmp_path):
         assert not app.exception
         assert not app.error
         found = [each.value.replace("\\", "") for each in app.warning]
-        assert [f"from another model, '{one}" in each and f"not from '{other}'" in each for each in found] == [
+        assert ["from another model, 'first, local" in each and "not from 'second'" in each for each in found] == [
             True
         ] * told
+        said = " ".join(each.value for each in (*app.warning, *app.caption, *app.markdown)).replace("\\", "")
+        assert str(tmp_path) not in said  # a machine's path is nobody's to read

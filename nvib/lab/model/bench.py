@@ -16,9 +16,9 @@ from nvib.lab.model import decoding
 from nvib.lab.model.mode import head_of, mode_of, require_output, unshown_head
 from nvib.lab.model.priors import Priors
 from nvib.lab.model.shape import Shape
-from nvib.lab.scenario import Scenario
+from nvib.lab.scenario import RUN, Scenario
 from nvib.memory import Memory
-from nvib.models import loading
+from nvib.models import hub, loading
 from nvib.prior import Prior, standard_normal_prior
 from nvib.reinterpretation import reinterpret
 
@@ -43,6 +43,7 @@ class Bench:
         dtype: str = "float32",
         progress: Callable[[float, str], None] | None = None,
     ) -> None:
+        self.state = hub.state(name)  # of the files, before they are read
         self.loaded = loading.load(name, device, dtype, progress=progress)
         self.model = self.loaded.model
         found = kinds(self.model)
@@ -119,6 +120,10 @@ class Bench:
     def longest_target(self) -> int:
         """The most tokens that an encoder-decoder's output may have here, without its start token."""
         return min(MAX_TOKENS, self.loaded.target_positions or MAX_TOKENS)
+
+    def run_of(self, scenario: Scenario) -> Scenario:
+        """What both forwards of a scenario depend on: the key of what is kept of them."""
+        return scenario.key(RUN, self.kinds)
 
     def under(self, scenario: Scenario, prior: Prior) -> AbstractContextManager[None]:
         """The model under a scenario's setting, in this thread and inside the `with` only."""

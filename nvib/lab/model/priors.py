@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 
+from nvib.assets import public_name
 from nvib.errors import NVError
 from nvib.estimation import estimate_prior
-from nvib.lab.scenario import Scenario
+from nvib.lab.scenario import DIGITS, Scenario, digest_of
 from nvib.memory import Memory
 from nvib.models.loading import Loaded
 from nvib.prior import Prior, standard_normal_prior
@@ -28,24 +29,24 @@ class Priors:
     def __init__(self, loaded: Loaded, words: bool, batch: Batches) -> None:
         self._loaded, self._words, self._batch = loaded, words, batch
         self._made: Memory[Prior] = Memory(PRIORS_KEPT)
-        self._own: Memory[Prior] = Memory(PRIORS_KEPT)
+        self._own: Memory[dict[str, Prior]] = Memory(
+            PRIORS_KEPT
+        )  # by fingerprint, those of the same numbers by identity
 
     def of(self, scenario: Scenario, progress: Callable[[int], None] | None = None) -> Prior:
         """The prior that a scenario names; estimated ones are kept. Raises NVError when there is none."""
         if scenario.prior == "own":
-            return self._own.get(scenario.prior_id, _unknown)
+            return self._kept(scenario.prior_id)
         if scenario.prior == "normal":
             return self._made.get("normal", lambda: standard_normal_prior(self._loaded.model))
         if scenario.prior == "text":
             texts = scenario.prior_text.splitlines()
-            return self._made.get(
-                ("text", scenario.prior_text), lambda: self.estimate(texts, "the visitor's text", progress)
-            )
+            return self._made.get(_key(scenario), lambda: self.estimate(texts, "the visitor's text", progress))
         return self._shipped(scenario.prior)
 
     def has(self, scenario: Scenario) -> bool:
         """Whether the prior from a scenario's text is at hand."""
-        return ("text", scenario.prior_text) in self._made
+        return _key(scenario) in self._made
 
     def estimate(self, texts: Iterable[str], corpus: str, progress: Callable[[int], None] | None = None) -> Prior:
         """A prior from texts of the model's own domain; what progress raises stops it. Raises NVError for no text."""
@@ -57,15 +58,34 @@ class Priors:
         if characters > MAX_PRIOR_CHARACTERS:
             raise NVError(f"The prior's text has {characters:,} characters; {MAX_PRIOR_CHARACTERS:,} are enough.")
         batches = (self._batch(lines[i : i + BATCH]) for i in range(0, len(lines), BATCH))
-        model = f"{self._loaded.name}, {self._loaded.revision}"
+        model = f"{public_name(self._loaded.name)}, {self._loaded.revision}"
         about = {"corpus": corpus, "texts": str(len(lines)), "model": model}
         return estimate_prior(self._loaded.model, batches, provenance=about, progress=progress)
 
     def keep(self, prior: Prior) -> str:
-        """Take in a visitor's prior; the answer names it in a scenario. Raises NVError when it does not fit."""
+        """Take in a visitor's prior; the answer names it in a scenario. Raises NVError when it does not fit.
+
+        Another visitor's with the same numbers has its own provenance, and so another name.
+        """
         prior.check(self._loaded.model)
-        self._own.get(prior.fingerprint, lambda: prior)
-        return prior.fingerprint
+        alike = self._own.get(prior.fingerprint, dict)
+        alike[prior.identity] = prior
+        if len(alike) > PRIORS_KEPT:
+            alike.pop(next(iter(alike)), None)
+        return prior.identity
+
+    def _kept(self, name: str) -> Prior:
+        """A visitor's prior by its identity. By its numbers alone it is the one that has them, or of several none's:
+
+        what one visitor's file says of itself is not told of another's.
+        """
+        alike = self._own.get(name[:DIGITS], _unknown)
+        if name in alike:
+            return alike[name]
+        first, *others = list(alike.values())
+        if len(name) == DIGITS and not others:
+            return first
+        return Prior(first.layers, {field: said for field, said in first.provenance.items() if field == "weights"})
 
     def told(self, prior: Prior) -> str:
         """One sentence where a prior is of another model, else nothing."""
@@ -83,7 +103,11 @@ class Priors:
         return prior
 
 
-def _unknown() -> Prior:
+def _key(scenario: Scenario) -> tuple[str, str]:
+    return "text", digest_of(scenario.prior_text)
+
+
+def _unknown() -> dict[str, Prior]:
     raise NVError(
         "The prior that this view was made with is a file of its maker's, and this server does not have it: "
         "upload it on the page Prior, or choose another source."

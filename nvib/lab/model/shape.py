@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nvib.assets import public_name
 from nvib.errors import NVError
 from nvib.lab.model.mode import Mode, mode_of
 from nvib.models.catalogue import CATALOGUE, ModelCard
@@ -41,6 +42,11 @@ class Shape:
     def card(self) -> ModelCard | None:
         """The catalogue's entry, or None for a hub model or a local folder."""
         return CATALOGUE.get(self.name)
+
+    @property
+    def called(self) -> str:
+        """The name as others may read it: of a local folder the last part alone."""
+        return public_name(self.name)
 
     @property
     def words(self) -> bool:

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from nvib import assets
 from nvib.lab.examples import EXAMPLE_TEXTS
 from nvib.lab.model.shape import Shape
-from nvib.lab.scenario import Scenario
+from nvib.lab.scenario import FIELDS, Scenario
 from nvib.lab.share import link
 from nvib.lab.share.record import jsonable, record, restore
 from nvib.lab.view.observation import Observation
 from nvib.memory import Memory
+from nvib.models.catalogue import CATALOGUE
 
+SEEN = [f.name for f in FIELDS.values() if f.group in ("input", "setting", "view")
+        and f.name not in ("level", "other_text")]  # fmt: skip
 STORE = assets.shipped("assets", "gallery")
 
 
@@ -126,8 +129,14 @@ _posters: Memory[str | None] = Memory(2 * len(ENTRIES))  # one for each theme
 
 
 def find(scenario: Scenario) -> Entry | None:
-    """The entry that shows exactly this scenario."""
-    return next((entry for entry in ENTRIES if entry.scenario == scenario), None)
+    """The entry that shows this scenario, whatever stands in the fields that Explore does not show."""
+    return next(
+        (e for e in ENTRIES if e.scenario.model == scenario.model and _seen(e.scenario) == _seen(scenario)), None
+    )
+
+
+def _seen(scenario: Scenario) -> Scenario:
+    return scenario.only(SEEN, CATALOGUE[scenario.model].kinds)
 
 
 def poster(entry: Entry, theme: str) -> str | None:

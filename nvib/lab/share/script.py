@@ -8,7 +8,7 @@ from dataclasses import fields
 from nvib.lab.fields import Value, layer_range
 from nvib.lab.model.bench import MAX_TOKENS
 from nvib.lab.model.shape import Shape
-from nvib.lab.scenario import SCALES_OF_SETTING, Scenario
+from nvib.lab.scenario import DIGITS, SCALES_OF_SETTING, Scenario
 from nvib.lab.sweep.run import Plan
 from nvib.lab.sweep.tasks import OWN
 from nvib.settings import Temperature
@@ -177,7 +177,7 @@ def script(scenario: Scenario, shape: Shape, page: str = "Explore") -> str:
 
 def _prior(scenario: Scenario, shape: Shape) -> list[str]:
     if scenario.prior != "text":
-        return [PRIOR_OF[scenario.prior].format(id=scenario.prior_id)]
+        return [PRIOR_OF[scenario.prior].format(id=scenario.prior_id[:DIGITS])]
     lines = [line for line in scenario.prior_text.splitlines() if line.strip()]
     words = [word for line in lines for word in line.split()] if shape.words else lines
     parts = [ESTIMATED.format(corpus=_list(words), most=MAX_TOKENS)]
@@ -242,7 +242,7 @@ def _list(texts: list[str]) -> str:
 def sweep_script(plan: Plan) -> str:
     """Python that runs a sweep and prints what the page Sweep shows of it."""
     task, base = plan.task, plan.space.base
-    keep = KEEP.format(id=base.prior_id) if base.prior == "own" else ""
+    keep = KEEP.format(id=base.prior_id[:DIGITS]) if base.prior_id else ""
     made = f"made = task({task.name!r}, {max(map(len, task.sets.values()))})\n"
     if task.name == "own":
         files = {domain: f"{name}.csv" for domain, name in OWN.items() if name in task.sets}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Callable
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +21,7 @@ from nvib.lab.sweep import space
 from nvib.lab.sweep.bootstrap import Change, changed, paired, pooled
 from nvib.lab.sweep.measures import Metric
 from nvib.lab.sweep.space import Space
-from nvib.lab.sweep.store import Store, name_of
+from nvib.lab.sweep.store import Store, key_of, name_of
 from nvib.lab.sweep.tasks import TEST, VALIDATION, Task
 
 
@@ -39,6 +41,12 @@ class Plan:
     @property
     def points(self) -> int:
         return space.count(self.space, self.search, self.trials)
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What its points and their numbers depend on: two plans with one key are the same sweep."""
+        drawn = () if self.search == "grid" else (self.trials, self.seed)
+        return self.task.name, self.task.model, self.task.digest, self.space, self.search, *drawn
 
     @property
     def places(self) -> int:
@@ -92,7 +100,7 @@ def sweep(bench: Bench, plan: Plan, path: str | Path, progress: Callable[[int, i
             for name in task.sets:
                 if progress:
                     progress(done, plan.places)
-                place = (name_of(point), name, part)
+                place = (key_of(point), name, part)
                 if place not in store:
                     with nullcontext() if point == base else bench.under(point, bench.priors.of(point)):
                         store.put(place, task.measure.run(bench, task.part(name, part)))
@@ -134,7 +142,7 @@ def read_findings(plan: Plan, path: str | Path, revision: str, metric: Metric | 
         best, found = _best(task, tried), []
         for part, points in ((VALIDATION, list(tried)), (TEST, [best])):
             for point, name in itertools.product(points, task.sets):
-                before, after = ((name_of(at), name, part) for at in (baseline_point(task), point))
+                before, after = ((key_of(at), name, part) for at in (baseline_point(task), point))
                 if before in store and after in store:
                     change = paired(metric, store.get(before), store.get(after))
                     found.append(Outcome(point, name, part, name in task.inside, change))
@@ -145,7 +153,7 @@ def read_findings(plan: Plan, path: str | Path, revision: str, metric: Metric | 
 
 def _pairs(store: Store, task: Task, point: Scenario, part: str) -> list[tuple[np.ndarray, np.ndarray]]:
     """The sums of the untouched model and of a point on each set outside of the domain."""
-    before, after = (name_of(at) for at in (baseline_point(task), point))
+    before, after = (key_of(at) for at in (baseline_point(task), point))
     return [(store.get((before, name, part)), store.get((after, name, part))) for name in task.outside]
 
 
@@ -156,7 +164,7 @@ def _tried(store: Store, plan: Plan) -> tuple[dict[Scenario, float], bool]:
     proposed = space.proposals(plan.space, plan.search, plan.trials, plan.seed)
     point = next(proposed, None)
     while point is not None:
-        if all((name_of(at), name, VALIDATION) in store for at in (point, base) for name in plan.task.sets):
+        if all((key_of(at), name, VALIDATION) in store for at in (point, base) for name in plan.task.sets):
             found[point] = _merit(store, plan.task, point)
         else:
             whole = False
@@ -185,6 +193,11 @@ def _merit(store: Store, task: Task, point: Scenario) -> float:
 def _best(task: Task, tried: dict[Scenario, float]) -> Scenario:
     better = {point: merit for point, merit in tried.items() if 0 < merit < math.inf}  # what broke has no number
     return max(better, key=lambda point: better[point], default=baseline_point(task))
+
+
+def spec_of(point: Scenario) -> str:
+    """A point as a grid would name it."""
+    return " ".join(f"{key}={value}" for key, value in json.loads(name_of(point)).items()) or "identity"
 
 
 def in_explore(point: Scenario, view: Scenario) -> Scenario:

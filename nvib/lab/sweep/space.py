@@ -12,7 +12,7 @@ import optuna
 
 from nvib.errors import NVError
 from nvib.lab.model.shape import Shape
-from nvib.lab.scenario import FIELDS, SWEPT, Scenario, options
+from nvib.lab.scenario import FIELDS, SWEPT, VIEW, Scenario, options
 from nvib.settings import KINDS
 
 MOST_POINTS = 10_000
@@ -60,7 +60,7 @@ class Space:
             changes: dict[str, Any] = {name: FIELDS[name].parse(text) for name, text in values.items()}
         except ValueError as error:
             raise NVError(f"The grid's {error}") from error
-        return replace(self.base, **changes)
+        return replace(self.base, **changes).without_view()
 
 
 def space(base: Scenario, spec: str) -> Space:
@@ -68,7 +68,8 @@ def space(base: Scenario, spec: str) -> Space:
 
     Raises NVError for a control that there is not or that no sweep varies, and for a value that is not legal.
     """
-    base = replace(base.without_view(), text="", effect=Scenario().effect)
+    neutral: dict[str, Any] = {name: FIELDS[name].default for name in (*VIEW, "text", "effect")}
+    base = replace(base, **neutral)
     whole = Space(base, ())
     axes: dict[str, Varied] = {}
     for part in spec.split():
@@ -84,7 +85,10 @@ def space(base: Scenario, spec: str) -> Space:
         axes[name] = _range(name, *ends) if ranged else Varied(name, tuple(dict.fromkeys(listed.split(","))))
     if not axes:
         raise NVError(EMPTY)
-    return Space(base, tuple(axes.values()))
+    sources = axes["prior"].values if "prior" in axes else (base.prior,)
+    idle = [name for name, source in (("prior_text", "text"), ("prior_id", "own")) if source not in sources]
+    neutral = {name: FIELDS[name].default for name in (*axes, *idle)}
+    return Space(replace(base, **neutral), tuple(axes.values()))
 
 
 def _range(name: str, low: str, high: str) -> Varied:

@@ -7,15 +7,19 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from nvib.assets import named
 from nvib.errors import NVError
 from nvib.lab.fields import written
-from nvib.lab.scenario import Scenario
+from nvib.lab.scenario import FIELDS, INPUT, RUN, Scenario
 from nvib.lab.sweep.tasks import Task
+from nvib.models.catalogue import CATALOGUE
+from nvib.models.loading import shipped_prior
 
 SCHEMA = """
 create table if not exists about (key text primary key, value text not null);
@@ -25,7 +29,8 @@ create table if not exists sums (
 ) without rowid;
 """
 TABLES = {"about", "sums"}
-INPUT = ("model", "text")  # what all points of a sweep share
+VERSION = 1  # of the keys; in version 0 they named every field that was not neutral, a prior's text with all its words
+KEYS_KEPT = 30_000
 Slot = tuple[str, str, str]
 
 
@@ -36,14 +41,33 @@ def file_name(task: Task, revision: str) -> str:
 
 
 def name_of(scenario: Scenario) -> str:
-    """A point's name in the store: what is not neutral in it."""
-    return json.dumps(
-        {name: written(value) for name, value in scenario.changed().items() if name not in INPUT}, sort_keys=True
-    )
+    """A point's name, for people: what is in use of it, and not neutral."""
+    used = scenario.only([name for name in RUN if name not in INPUT]).changed()
+    return json.dumps({name: written(value) for name, value in used.items()}, sort_keys=True)
+
+
+@lru_cache(KEYS_KEPT)
+def key_of(point: Scenario) -> str:
+    """A point's key in the store: what its sums depend on, and nothing else; of a text or a prior its digest."""
+    values = {name: written(value) for name, value in point.effective().changed().items()}
+    if values and point.prior in ("shipped", "broad"):
+        values["prior"] = f"{point.prior} {_shipped(point.model, point.prior == 'broad')}".strip()
+    return json.dumps(values, sort_keys=True)
+
+
+@lru_cache(2 * len(CATALOGUE))
+def _shipped(model: str, broad: bool) -> str:
+    """The fingerprint of a model's shipped prior, or nothing where there is none."""
+    found = shipped_prior(CATALOGUE[model], broad) if model in CATALOGUE else None
+    return found.fingerprint if found else ""
 
 
 class Store:
-    """Sums of every example by point, set and part, in one SQLite file; a set is written whole."""
+    """Sums of every example by a point's key, set and part, in one SQLite file; a set is written whole.
+
+    A file of an earlier version is moved on to this one's keys. Raises NVError for one of another task, text or model,
+    or of a later version.
+    """
 
     def __init__(self, path: str | Path, task: Task, revision: str) -> None:
         about = {"task": task.name, "texts": task.digest, "metric": task.metric.name, "revision": revision}
@@ -53,16 +77,37 @@ class Store:
         with self._told("opened as a sweep's; name another one"):
             self._db = sqlite3.connect(self._path, timeout=30)
             tables = {name for (name,) in self._db.execute("select name from sqlite_master where type = 'table'")}
-        kept = about
+        kept, version = about, 0
         if not tables - TABLES:
             with self._told("written"), self._db:
                 self._db.executescript(SCHEMA)
+                self._db.execute("begin immediate")
                 self._db.executemany("insert or ignore into about values (?, ?)", about.items())
                 kept = dict(self._db.execute("select key, value from about"))
+                (version,) = self._db.execute("pragma user_version").fetchone()
+                if kept == about and version == 0:
+                    self._move_on(task.model)
         if kept != about or tables - TABLES:
             self._db.close()
             what = "the sweep of another task, text or model" if kept != about else "something else than a sweep"
             raise NVError(f"The file {self._path!r} holds {what}; name another one.")
+        if version > VERSION:
+            self._db.close()
+            raise NVError(f"The file {self._path!r} was written by a later version of the app; name another one.")
+
+    def _move_on(self, model: str) -> None:
+        """Give the points of version 0 their keys; one that no field reads any longer is set aside under its digest."""
+        self._db.execute("pragma secure_delete = on")  # what words they held are overwritten
+        for (name,) in self._db.execute("select distinct point from sums").fetchall():
+            try:
+                values: dict[str, Any] = {field: FIELDS[field].parse(text) for field, text in json.loads(name).items()}
+                key = key_of(Scenario(model=model, **values))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                key = f"unread {hashlib.sha256(name.encode()).hexdigest()[:16]}"
+            self._db.execute("update or ignore sums set point = ? where point = ?", (key, name))
+            if key != name:
+                self._db.execute("delete from sums where point = ?", (name,))  # whose place was taken
+        self._db.execute(f"pragma user_version = {VERSION}")
 
     @contextmanager
     def _told(self, what: str) -> Iterator[None]:

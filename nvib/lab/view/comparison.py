@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from unicodedata import combining
 
 import numpy as np
@@ -121,7 +121,7 @@ def force(
 
     before: the row's tokens, where they are not those that it has alone.
     """
-    key = ("forced", scenario.without_view(), row, tuple(ids), before and tuple(before))
+    key = ("forced", bench.run_of(replace(scenario, text="")), row, tuple(ids), before and tuple(before))
     forced: Forced = bench.results.get(key, lambda: _force(bench, scenario, prior, row, ids, before))
     return forced
 

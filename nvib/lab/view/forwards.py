@@ -58,7 +58,7 @@ def nv_side(bench: Bench, scenario: Scenario, prior: Prior) -> Side:
     """The same inputs under the scenario's setting; an encoder-decoder's own greedy output is `generated`."""
     before = untouched_side(bench, scenario.text)
     make = partial(_nv_side, bench, scenario, prior, before, before.capture)
-    side: Side = bench.sides.get(("regularised", scenario.without_view()), make)
+    side: Side = bench.sides.get(("regularised", bench.run_of(scenario)), make)
     return side
 
 

@@ -58,7 +58,7 @@ def generate(
     prior: None for the untouched model. tell: called with each step's new ids [rows]; what it raises stops the
     work. An encoder-decoder's ids begin with its start token. Raises NVError when there is no room after the text.
     """
-    run = Scenario(model=scenario.model, text=scenario.text) if prior is None else scenario.without_view()
+    run = Scenario(model=scenario.model, text=scenario.text) if prior is None else bench.run_of(scenario)
     seed = scenario.seed if scenario.sampled else None
     key = ("generated", run, prior is None, scenario.length, seed)
     ids: torch.Tensor = bench.results.get(key, lambda: _generate(bench, scenario, prior, seed, tell))

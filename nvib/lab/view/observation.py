@@ -12,7 +12,7 @@ from nvib.capturing import Capture
 from nvib.divergence import kl_to_prior
 from nvib.errors import NVError
 from nvib.lab.model.bench import Bench
-from nvib.lab.scenario import Scenario
+from nvib.lab.scenario import RUN, Scenario
 from nvib.lab.view import outputs
 from nvib.lab.view.axes import Axis, axes, shown_map, whole_map, without_prior
 from nvib.lab.view.cell import Cell, take_apart
@@ -20,6 +20,8 @@ from nvib.lab.view.forwards import nv_side, untouched_side
 from nvib.mixture import Layer
 from nvib.prior import Prior
 
+SHOWN = ("kind", "layer", "head", "across", "row", "cell", "special", "merge", "with_prior")  # the rest is drawing
+OBSERVED = (*RUN, *SHOWN)  # what an observation depends on
 Values = dict[tuple[str, int], torch.Tensor]
 ROUNDING = 1e-4  # changes of attention, 0 to 1, that are no further apart are equal
 
@@ -151,14 +153,14 @@ def observe(bench: Bench, scenario: Scenario, progress: Callable[[int], None] | 
 def _place(bench: Bench, scenario: Scenario) -> tuple[str, int]:
     kind = scenario.kind or bench.kinds[-1]
     if kind not in bench.kinds:
-        raise NVError(f"{bench.loaded.name} has no {kind} attention; choose {' or '.join(bench.kinds)}.")
+        raise NVError(f"{bench.shape.called} has no {kind} attention; choose {' or '.join(bench.kinds)}.")
     if scenario.layer >= bench.layers[kind]:
         last = bench.layers[kind] - 1
         raise NVError(
-            f"Layer {scenario.layer} does not exist in the {kind} of {bench.loaded.name}; the last is {last}."
+            f"Layer {scenario.layer} does not exist in the {kind} of {bench.shape.called}; the last is {last}."
         )
     if scenario.head not in ("mean", "max") and int(scenario.head) >= bench.heads:
-        raise NVError(f"Head {scenario.head} does not exist in {bench.loaded.name}; the last is {bench.heads - 1}.")
+        raise NVError(f"Head {scenario.head} does not exist in {bench.shape.called}; the last is {bench.heads - 1}.")
     return kind, scenario.layer
 
 

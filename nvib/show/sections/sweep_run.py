@@ -49,7 +49,7 @@ def store_of(plan: Plan, revision: str) -> Path:
 
 def run_panel(bench: Bench, plan: Plan, path: Path, kept: Findings) -> None:
     """The button, and while it runs the progress and a way to stop; what is measured stays."""
-    state, key = st.session_state, (plan.task.digest, plan.space, plan.search, plan.trials, plan.seed)
+    state, key = st.session_state, plan.key
     spot = st.empty()
     if state.get(RUNNING) == key:
         with spot.container():
@@ -90,6 +90,5 @@ def findings(bench: Bench, plan: Plan, path: Path, metric: Metric) -> Findings:
     """What the file has of the plan, by a metric; read anew where the file has changed."""
     stat = path.stat() if path.exists() else None
     state = (stat.st_mtime_ns, stat.st_size) if stat else ()
-    asked = (plan.task.digest, repr(plan.space), plan.search, plan.trials, plan.seed, metric.name)
-    key = (path, state, asked, bench.shape.revision)
+    key = (path, state, plan.key, metric.name, bench.shape.revision)
     return _findings.get(key, lambda: read_findings(plan, path, bench.shape.revision, metric))
