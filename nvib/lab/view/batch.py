@@ -55,7 +55,7 @@ def go_through(bench: Bench, scenario: Scenario, prior: Prior, found: Sequence[t
             with torch.inference_mode():
                 yield one(bench, replace(scenario, text=text, target=target, row=0), prior)
         except (NVError, ValueError) as error:
-            yield Row(text, problem=str(error))
+            yield Row(text, {"reference": target} if target else {}, problem=str(error))
 
 
 def as_table(rows: Sequence[Row]) -> pd.DataFrame:
@@ -94,6 +94,7 @@ def _next_token(bench: Bench, scenario: Scenario, prior: Prior) -> Row:
                     "log p a token, NV": float(whole.regularised.mean())}  # fmt: skip
     if scenario.target:
         totals = force_reference(bench, scenario, prior, scenario.text, scenario.target).totals
+        columns["reference"] = scenario.target
         columns |= {f"log p of the reference, {side}": value for side, value in zip(SIDES, totals, strict=True)}
     return Row(scenario.text, columns)
 
