@@ -15,6 +15,7 @@ from safetensors.torch import save as serialize
 from torch import nn
 
 from nvib.assets import named, public_name
+from nvib.characters import writable
 from nvib.errors import NVError
 from nvib.families import model_width, sites
 from nvib.precision import exact
@@ -121,7 +122,8 @@ class Prior:
     def to_bytes(self) -> bytes:
         """The file that `save` writes."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        return serialize(tensors, metadata={**self.provenance, "format": FORMAT})
+        said = {writable(name): writable(text) for name, text in self.provenance.items()}
+        return serialize(tensors, metadata={**said, "format": FORMAT})
 
     def of_another(self, model: nn.Module) -> str:
         """One sentence, with both names, where this prior is of other weights than the model's; else ""."""

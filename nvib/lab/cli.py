@@ -151,8 +151,8 @@ def _observe(chosen: argparse.Namespace) -> None:
 def _check(chosen: argparse.Namespace) -> int:
     from nvib.lab.view.check import check
 
-    found = []
-    for line in check(chosen.model, "auto", chosen.half, chosen.text):
+    found, text = [], _value(FIELDS["text"], chosen.text)
+    for line in check(chosen.model, "auto", chosen.half, text):
         found.append(line)
         if not chosen.json:
             print(f"{VERDICTS[line.holds]}  {line.name}: {line.told}", flush=True)
@@ -176,13 +176,18 @@ def _scenario(chosen: argparse.Namespace) -> tuple[Scenario, Made]:
         print(sentence, file=sys.stderr)
     changes: dict[str, Any] = {}
     for name, field in FIELDS.items():
-        text = getattr(chosen, name)
-        try:
-            if text is not None:
-                changes[name] = resolve(text) if name == "model" else field.parse(text)
-        except ValueError as error:
-            raise NVError(f"{option(name)}: {error}") from error
+        text: str | None = getattr(chosen, name)
+        if text is not None:
+            changes[name] = _value(field, resolve(text) if name == "model" else text)
     return replace(base, **changes), link.Made() if changes else made
+
+
+def _value(field: Field, text: str) -> Any:
+    """The value of an option that stands for a field. Raises NVError, which names it, for one that is not legal."""
+    try:
+        return field.parse(text)
+    except ValueError as error:
+        raise NVError(f"{option(field.name)}: {error}") from error
 
 
 def _print_json(

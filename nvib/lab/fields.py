@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from nvib.characters import half, near
 from nvib.settings import is_number, is_whole, plain
 
 Value = str | int | float | bool
@@ -149,7 +150,7 @@ class Field:
             value = self.takes.read(text)
             if self.takes.holds(value):
                 return value
-        raise ValueError(f"{self.name}={text[:40]!r} is not a legal value; give {self.takes.words}.")
+        raise ValueError(f"{self.name}={near(text)!r} is not a legal value; give {self.takes.words}.")
 
     def checked(self, value: Any) -> Value:
         """A value of the field's own type, numpy's and torch's scalars included.
@@ -158,7 +159,8 @@ class Field:
         """
         value = plain(value)
         if not self.takes.holds(value):
-            raise ValueError(f"Scenario {self.name}={value!r} is not a legal value; give {self.takes.words}.")
+            shown = value if not isinstance(value, str) or half(value) is None else near(value)
+            raise ValueError(f"Scenario {self.name}={shown!r} is not a legal value; give {self.takes.words}.")
         return float(value) if isinstance(self.default, float) else value
 
 

@@ -8,10 +8,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from nvib.characters import HALF
 from nvib.lab.fields import Choice, Field, Flag, Layers, Number, Pattern, Value, Whole, declare, layer_range
 from nvib.settings import KINDS, Regularisation, Temperature
 
-ANY = Pattern("text", r"[\s\S]*")
+ANY = Pattern("text without lone surrogates", f"[^{HALF}]*")
 ALPHA, SIGMA, LAYERS = Number(-100, 100, also=math.inf), Number(0, 100), Layers()
 LONGEST_GRID = 1000  # characters
 DIGITS = 12  # of a prior's identity, those of its numbers
@@ -133,7 +134,7 @@ class Scenario:
         "What is measured; nothing for the model's first task.",
     )  # fmt: skip
     grid: str = declare(
-        "sweep", "", Pattern(f"at most {LONGEST_GRID:,} characters", rf"[^\x00]{{0,{LONGEST_GRID}}}"),
+        "sweep", "", Pattern(f"at most {LONGEST_GRID:,} characters", rf"[^\x00{HALF}]{{0,{LONGEST_GRID}}}"),
         "The settings that are tried, as decoder_alpha=inf,1; nothing for the model's own.",
     )  # fmt: skip
     search: str = declare(

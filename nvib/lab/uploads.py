@@ -1,19 +1,33 @@
 """A visitor's file as texts: .txt a text a line, .csv and .jsonl by their "text" column, and "target" if it is there.
 
-Nothing in it is executed.
+Nothing in it is executed. How cells are guarded against spreadsheets stands here too, for those who write tables.
 """
 
 from __future__ import annotations
 
+import codecs
+import csv
 import io
+import json
+import re
+from typing import Any
 
 import pandas as pd
 
+from nvib.characters import half
 from nvib.errors import NVError
 
-COLUMN, TARGET = "text", "target"
+COLUMN, TARGETS = "text", ("target", "reference")
+SOURCE = "NVIB Explorer"  # the last column of our own tables: where the numbers come from
 MOST_TEXTS = 20_000
 ENDINGS = ("txt", "csv", "jsonl")
+MARKS = {  # the longer first: one begins with another
+    codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
+}  # fmt: skip
+SEPARATORS = ",;\t"  # of programs, of spreadsheets where a comma is in numbers, and of what is copied from them
+LINE_END = re.compile(r"\r\n|\n|\r")
+FORMULA = re.compile(r"[\s\x00']*[=+\-@＝＋－＠\t\r\n]")  # how a cell begins that a spreadsheet takes for a formula
 
 
 def texts(name: str, data: bytes) -> list[str]:
@@ -24,6 +38,7 @@ def texts(name: str, data: bytes) -> list[str]:
 def pairs(name: str, data: bytes, empty: bool = False) -> list[tuple[str, str]]:
     """The texts of a file, each with its target or "". Raises NVError when it holds none.
 
+    Spaces around them are left out, but for a table of our own, whose cells come back as they were.
     empty: keep rows without text, for whoever counts them.
     """
     ending = name.rpartition(".")[2].lower()
@@ -31,31 +46,73 @@ def pairs(name: str, data: bytes, empty: bool = False) -> list[tuple[str, str]]:
     if ending not in ENDINGS:
         raise NVError(f"The file {shown} is none of .txt, .csv and .jsonl; save it as one of them.")
     try:
-        content = data.decode("utf-8-sig")
+        content = decoded(data)
     except UnicodeDecodeError as error:
         raise NVError(f"The file {shown} is not UTF-8 at byte {error.start:,}; save it as UTF-8.") from error
-    found = [(line, "") for line in content.splitlines()] if ending == "txt" else _columns(shown, ending, content)
-    found = [(text.strip(), target.strip()) for text, target in found if empty or text.strip()]
-    if not any(text for text, _ in found):
+    if content.count("\0") * 4 > len(content):  # UTF-16 without its mark
+        raise NVError(f"The file {shown} is full of NUL characters, as UTF-16 without a mark is; save it as UTF-8.")
+    lines = [(line.strip(), "") for line in LINE_END.split(content)] if ending == "txt" else None
+    found = _columns(shown, ending, content) if lines is None else lines
+    for n, pair in enumerate(found, 1):
+        if any(half(text) is not None for text in pair):
+            raise NVError(f"The file {shown} has half a character (a lone surrogate) in its text {n:,}; leave it out.")
+    found = [pair for pair in found if empty or pair[0].strip()]
+    if not any(text.strip() for text, _ in found):
         raise NVError(f"The file {shown} holds no text; put one on each line, or in its column {COLUMN!r}.")
     if len(found) > MOST_TEXTS:
         raise NVError(f"The file {shown} holds {len(found):,} texts; {MOST_TEXTS:,} are enough: shorten it.")
     return found
 
 
+def decoded(data: bytes) -> str:
+    """The text of a file: UTF-8, or what the mark at its beginning says. Raises UnicodeDecodeError."""
+    return data.decode(next((coding for mark, coding in MARKS.items() if data.startswith(mark)), "utf-8"))
+
+
+def guarded(cell: str) -> str:
+    """A cell of our own tables: with ' before a text that a spreadsheet would take for a formula."""
+    return f"'{cell}" if FORMULA.match(cell) else cell
+
+
+def unguarded(cell: str) -> str:
+    """The text of a cell of our own tables, as it was before `guarded`."""
+    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
+
+
 def _columns(shown: str, ending: str, content: str) -> list[tuple[str, str]]:
+    """Texts and targets of a table, without spaces around them where it is none of ours."""
     try:
-        if ending == "csv":
-            table = pd.read_csv(io.StringIO(content), dtype=str, keep_default_na=False)
-        else:
-            table = pd.read_json(io.StringIO(content), lines=True, dtype=False)
-    except (ValueError, TypeError, AttributeError, pd.errors.ParserError, OverflowError) as error:
+        table = _csv(content) if ending == "csv" else _jsonl(content)
+    except (ValueError, pd.errors.ParserError, csv.Error, OverflowError, RecursionError) as error:
         reason = str(error).split("\n")[0].rstrip(".")[:120]
         raise NVError(f"The file {shown} cannot be read as .{ending} ({reason}); check it.") from error
-    if not isinstance(table.index, pd.RangeIndex):
+    if table is None:
         raise NVError(f"The file {shown} has more fields in a row than columns; put a text with commas into quotes.")
-    if COLUMN not in table.columns:
+    if COLUMN not in table:
         raise NVError(f"The file {shown} has no column {COLUMN!r}; name the column of the texts so.")
-    targets = table[TARGET] if TARGET in table.columns else [""] * len(table)
-    columns = ([said if isinstance(said, str) else "" for said in column] for column in (table[COLUMN], targets))
-    return list(zip(*columns, strict=True))
+    texts = table[COLUMN]
+    targets = next((table[name] for name in TARGETS if name in table), [""] * len(texts))
+    made_here = ending == "csv" and SOURCE in table
+    clean = unguarded if made_here else str.strip
+    both = ([clean(said) if isinstance(said, str) else "" for said in column] for column in (texts, targets))
+    return list(zip(*both, strict=True))
+
+
+def _csv(content: str) -> dict[str, list[Any]] | None:
+    """The columns of a table, by the separator that finds the texts' name in its first line; None for too many."""
+    head = LINE_END.split(content, maxsplit=1)[0]
+    found = (mark for mark in SEPARATORS if COLUMN in next(csv.reader([head], delimiter=mark), []))
+    table = pd.read_csv(io.StringIO(content), sep=next(found, ","), dtype=str, keep_default_na=False)
+    if not isinstance(table.index, pd.RangeIndex):
+        return None
+    return {str(name): column.tolist() for name, column in table.items()}
+
+
+def _jsonl(content: str) -> dict[str, list[Any]]:
+    """The columns that are read of a file with an object a line."""
+    rows = [json.loads(line) for line in content.split("\n") if line.strip()]
+    objects = [row for row in rows if isinstance(row, dict)]
+    if objects and len(objects) < len(rows):
+        raise ValueError("a line is no object")
+    known = (name for name in (COLUMN, *TARGETS) if any(name in row for row in objects))
+    return {name: [row.get(name) for row in objects] for name in known}

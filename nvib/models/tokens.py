@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from nvib.characters import require_whole
 from nvib.errors import NVError
 
 _TOKENIZING = threading.RLock()  # a call that cuts, or that has targets, changes the tokenizer while it runs
@@ -21,8 +22,10 @@ def tokens_of(tokenizer: Any, texts: Sequence[str], longest: int | None = None, 
     """The tokenizer's encoding of texts, each a list of its own; longest: cut, with its start and end tokens kept.
 
     options: of the tokenizer's own call. Its longest length (model_max_length) is no concern: positions are the
-    model's.
+    model's. Raises NVError for half a character.
     """
+    for text in texts:
+        require_whole(text)
     cut = {} if longest is None else {"truncation": True, "max_length": longest}
     side = options.pop("side", "text")
     with _TOKENIZING:

@@ -8,12 +8,14 @@ from html import escape
 from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from nvib.lab import Scenario
 from nvib.lab.model.shape import Shape
 from nvib.lab.scenario import SCALES_OF_SETTING
 from nvib.lab.share import link
 from nvib.lab.share.record import jsonable
+from nvib.lab.uploads import SOURCE, guarded
 from nvib.settings import KINDS
 
 ROWS, COLUMNS = 100, 40  # of a table in the report; the whole is in its own file
@@ -62,9 +64,25 @@ def in_export(shape: Shape, words: Mapping[str, str], made: link.Made) -> dict[s
     return {"model": shape.called, "revision": shape.revision, **words, "app": f"{link.APP} {made.app}"}
 
 
+def caption(source: Mapping[str, str]) -> str:
+    """Where numbers come from, in one line."""
+    return " · ".join(f"{name}: {value}" for name, value in source.items())
+
+
 def as_csv(table: pd.DataFrame, caption: str) -> bytes:
-    """A table after one line, begun with #, that says where it comes from."""
-    return f"# {caption}\n{table.to_csv(index=False)}".encode()
+    """A table that spreadsheets, programs and our own uploads read; caption: its last column, where it comes from.
+
+    It begins with the mark of UTF-8, without which Excel takes it for another encoding. A text that a spreadsheet would
+    take for a formula has ' before it, which `uploads.pairs` takes away again; numbers stay numbers.
+    """
+    whole = table.assign(**{SOURCE: caption})
+    whole = whole.apply(lambda column: column if is_numeric_dtype(column) else column.map(_guarded))
+    written: str = whole.rename(columns=_guarded).to_csv(index=False, lineterminator="\r\n")
+    return written.encode("utf-8-sig")
+
+
+def _guarded(cell: Any) -> Any:
+    return guarded(cell) if isinstance(cell, str) else cell
 
 
 def as_json(table: pd.DataFrame, about: Mapping[str, str]) -> bytes:

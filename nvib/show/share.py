@@ -18,7 +18,7 @@ from nvib.show import draw, session
 from nvib.show.components.copy_link import copy_link
 from nvib.show.components.save import save_figures
 from nvib.show.page import refuse, verbatim
-from nvib.show.report import about, as_csv, as_json, document, dumped, in_export
+from nvib.show.report import about, as_csv, as_json, caption, document, dumped, in_export
 
 
 def toolbar(
@@ -76,15 +76,16 @@ def _export(
     """Every way to take the page along as a file; source: where its numbers come from, by name."""
     drawn = draw.drawn()
     name = f"nvib-{page.lower()}-{scenario.model if scenario.model.isalnum() else 'model'}"
-    caption = " · ".join(f"{key}: {value}" for key, value in source.items())
-    save_figures(drawn.figures, caption, name, document(page, source, drawn.tables))
+    said = caption(source)
+    save_figures(drawn.figures, said, name, document(page, source, drawn.tables))
     if drawn.tables:
         title = st.selectbox("Table", drawn.tables, key="export-table")
         left, right = st.columns(2)
         make = drawn.tables[title]
-        left.download_button("CSV", lambda: as_csv(make(), caption), f"{name}.csv", "text/csv", on_click="ignore",
+        left.download_button("CSV", lambda: as_csv(make(), said), f"{name}.csv", "text/csv", on_click="ignore",
                              key="save-csv", width="stretch",
-                             help="The first line says where the numbers come from.")  # fmt: skip
+                             help="Its last column says where the numbers come from. A text that a spreadsheet would "
+                             "take for a formula has ' before it.")  # fmt: skip
         right.download_button("JSON", lambda: as_json(make(), source), f"{name}.json", "application/json",
                               on_click="ignore", key="save-json", width="stretch")  # fmt: skip
     if seen is not None:

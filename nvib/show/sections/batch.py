@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 
-from nvib import NVError
+from nvib import NVError, __version__
 from nvib.lab import Bench, Scenario
+from nvib.lab.metrics import SMOOTHED
+from nvib.lab.share import link
 from nvib.lab.uploads import ENDINGS, pairs
 from nvib.lab.view.batch import MOST_ROWS, Row, as_table, entries, go_through
 from nvib.prior import Prior
-from nvib.show import boundary, draw, page
+from nvib.show import boundary, draw, page, report
 from nvib.show.session import control, key
 
 DONE = "listing_done"
+BREAKS = re.compile(r"[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+")  # what parts lines, and a text from its reference
 REDRAWN = 1.0  # seconds between two pictures of the table while it grows
 
 
@@ -29,7 +33,8 @@ def list_panel(bench: Bench, scenario: Scenario, prior: Prior) -> None:
     )  # fmt: skip
     st.file_uploader(
         "Texts from a file", type=ENDINGS, key="listing_file", on_change=_take_file,
-        help=".txt with a text a line, or .csv and .jsonl with a column “text” and, if you like, “target”.",
+        help=".txt with a text a line, or .csv and .jsonl with a column “text” and, if you like, “target”; or a table "
+        "that this page saved.",
     )  # fmt: skip
     problem = st.session_state.get("listing_problem")
     if problem:
@@ -59,12 +64,15 @@ def list_panel(bench: Bench, scenario: Scenario, prior: Prior) -> None:
             f"{len(rows)} of {len(listed)} done"
             + (f", {skipped} skipped" if skipped else "")
             + (f"; {changed} changed" if changed else "")
-            + ". Click a column's head to sort by it."
+            + ". Click a column's head to sort by it.",
+            help=SMOOTHED if any("BLEU, NV" in row.columns for row in rows) else None,
         )
         result = as_table(rows)
         draw.show_table(result, "A list of texts")
-        st.download_button("Download the table", lambda: result.to_csv(index=False).encode(), "texts.csv", "text/csv",
-                           on_click="ignore", icon=":material/download:")  # fmt: skip
+        made = link.Made(app=__version__)
+        source = report.about("Compare", bench.shape, replace(scenario, text=""), made)
+        st.download_button("Download the table", lambda: report.as_csv(result, report.caption(source)), "texts.csv",
+                           "text/csv", on_click="ignore", icon=":material/download:")  # fmt: skip
 
 
 def _go_on(bench: Bench, scenario: Scenario, prior: Prior, listed: list[tuple[str, str]], done: dict[str, Any]) -> None:
@@ -102,4 +110,5 @@ def _take_file() -> None:
     except NVError as error:
         state["listing_problem"] = str(error)
         return
-    state[key("listing")] = "\n".join("\t".join(" ".join(part.split()) for part in pair if part) for pair in rows)
+    lines = ("\t".join(BREAKS.sub(" ", part) for part in pair if part) for pair in rows)
+    state[key("listing")] = "\n".join(lines)

@@ -10,7 +10,7 @@ import streamlit as st
 import torch
 
 from nvib.lab import Bench, Observation, Scenario
-from nvib.lab.metrics import against_references
+from nvib.lab.metrics import SMOOTHED, against_references
 from nvib.lab.model.decoding import set_aside
 from nvib.lab.scenario import FIELDS, bounds
 from nvib.lab.view.comparison import SIDES, Comparison, Forced, target_of
@@ -202,7 +202,10 @@ def outputs_table(bench: Bench, scenario: Scenario, both: Comparison, rows: list
         scored = [
             f"{name}: baseline {value:.2f}, NV {scores['NV'][name]:.2f}" for name, value in scores["baseline"].items()
         ]
-        st.caption(f"Against {len(given)} reference{'s' if len(given) > 1 else ''}. {'; '.join(scored)}.")
+        st.caption(
+            f"Against {len(given)} reference{'s' if len(given) > 1 else ''}. {'; '.join(scored)}.",
+            help=SMOOTHED if "BLEU" in scores["NV"] else None,
+        )
     draw.show_table(pd.DataFrame(columns), "Outputs of every row")
 
 

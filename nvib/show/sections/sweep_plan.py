@@ -190,6 +190,6 @@ def metric_of(plan: Plan) -> Metric:
     if len(names) > 1:
         control(
             "measured", st.segmented_control, "Metric", names, required=True,
-            format_func=lambda name: name or plan.task.metric.name,
+            format_func=lambda name: name or plan.task.metric.name, help=plan.task.measure.told or None,
         )  # fmt: skip
     return metrics.get(st.session_state[key("measured")], plan.task.metric)
