@@ -14,7 +14,7 @@ from nvib.lab.uploads import ENDINGS, pairs
 from nvib.lab.view.batch import MOST_ROWS, Row, as_table, entries, go_through
 from nvib.prior import Prior
 from nvib.show import draw, page
-from nvib.show.session import control, key
+from nvib.show.session import control, place
 
 DONE = "listing_done"
 REDRAWN = 1.0  # seconds between two pictures of the table while it grows
@@ -77,8 +77,8 @@ def _go_on(bench: Bench, scenario: Scenario, prior: Prior, listed: list[tuple[st
         growing = st.empty()
     drawn = time.monotonic()
     for row in go_through(bench, scenario, prior, listed[len(rows) :]):
+        bar.progress((len(rows) + 1) / len(listed), f"{len(rows) + 1} of {len(listed)} texts")  # ends a run that is old
         rows.append(row)
-        bar.progress(len(rows) / len(listed), f"{len(rows)} of {len(listed)} texts")
         if time.monotonic() - drawn > REDRAWN:
             growing.dataframe(as_table(rows), hide_index=True)
             drawn = time.monotonic()
@@ -102,4 +102,4 @@ def _take_file() -> None:
     except NVError as error:
         state["listing_problem"] = str(error)
         return
-    state[key("listing")] = "\n".join("\t".join(" ".join(part.split()) for part in pair if part) for pair in rows)
+    place("listing", "\n".join("\t".join(" ".join(part.split()) for part in pair if part) for pair in rows))
