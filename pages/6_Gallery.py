@@ -8,7 +8,7 @@ from nvib.lab.share import gallery, link
 from nvib.lab.share.gallery import Entry, Stored
 from nvib.lab.view.outputs import Generated, NextToken, Similarity
 from nvib.models.catalogue import CATALOGUE
-from nvib.show import draw, page, pick
+from nvib.show import draw, page, pick, session
 from nvib.show.figures import bars, maps
 from nvib.show.sections import attention
 from nvib.show.sections.output import outputs_frame
@@ -67,5 +67,5 @@ with page.guarded():
                 if kept:
                     st.caption(f"{CATALOGUE[entry.scenario.model].title}. {shown_as(entry, kept)}.")
                     picture(entry, kept)
-                query = link.encode(entry.scenario, kept.made if kept else None)
+                query = session.opening(link.encode(entry.scenario, kept.made if kept else None))
                 st.page_link("app.py", label="Open in Explore", icon=":material/arrow_forward:", query_params=query)

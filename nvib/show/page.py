@@ -76,6 +76,7 @@ def view(title: str, early: bool = True, text: bool = True) -> View:
     with st.sidebar:
         sidebar.model_and_text(before, text)
     draw.drawn().chooses = True
+    st.session_state["scenario"] = session.current(before)  # what was chosen stays, also if this run is cut short
     _note(ignored)
     if kept:
         bench, shape, stored = None, kept.shape, kept.seen
@@ -170,7 +171,7 @@ def _beyond(shape: Shape) -> list[str]:
         sentences.append(
             f"The link's kind={state[key('kind')]!r} is no attention of this model; {shape.kinds[-1]} is shown."
         )
-        state[key("kind")] = shape.kinds[-1]
+        session.place("kind", shape.kinds[-1])
     counts = {
         "layer": shape.layers[state[key("kind")] or shape.kinds[-1]],
         "row": len(sidebar.text_rows(shape)) or None,
@@ -180,7 +181,7 @@ def _beyond(shape: Shape) -> list[str]:
     for field, count in counts.items():
         if count is not None and int(state[key(field)]) >= count:
             sentences.append(f"The link's {field}={state[key(field)]} does not exist here; the last is {count - 1}.")
-            state[key(field)] = type(state[key(field)])(count - 1)
+            session.place(field, type(state[key(field)])(count - 1))
     return sentences
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import streamlit as st
 
 from nvib.lab import Observation
-from nvib.show.session import key
+from nvib.show.session import place
 
 AGGREGATES = {"mean": "mean of all heads", "max": "largest of all heads"}
 
@@ -20,7 +20,8 @@ def act(seen: Observation) -> None:
     """Act on what was picked: a head of the overview, a cell of a map, or a token as query or as key."""
     picked, cell = st.session_state["tokens"].picked, seen.cell
     if picked["axis"] == "head":
-        st.session_state[key("layer")], st.session_state[key("head")] = int(picked["y"]), str(int(picked["x"]))
+        place("layer", int(picked["y"]), st.session_state)
+        place("head", str(int(picked["x"])), st.session_state)
         forget_cell()
     elif picked["axis"] == "cell":
         token = _first(seen.key_group, int(picked["x"])) if picked["x"] >= 0 else -1
@@ -33,17 +34,17 @@ def act(seen: Observation) -> None:
 
 def explain(query: int, token: int) -> None:
     """Take this weight apart from now on; token: the key's position, -1 for the prior."""
-    st.session_state[key("cell")] = f"{query},{'prior' if token < 0 else token}"
+    place("cell", f"{query},{'prior' if token < 0 else token}", st.session_state)
 
 
 def forget_cell() -> None:
     """Take apart the weight that changed most again."""
-    st.session_state[key("cell")] = ""
+    place("cell", "", st.session_state)
 
 
 def close_path() -> None:
     """Walk the path no further."""
-    st.session_state[key("path")] = False
+    place("path", False, st.session_state)
 
 
 def _first(group: np.ndarray, row: int) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, MutableMapping
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -18,6 +20,8 @@ LINKS_KEPT = 50
 LONG_KEPT = 200
 FORGOTTEN = "The view of this link is too long for a link and this server no longer has it; open its .json scenario."
 PREFIX = "scenario_"
+OPENS = "open"  # the parameter of a link that opens a scenario: what it names is one offer of it, taken once
+UNDRAWN, WISHED = "undrawn", "wished"  # of controls, by field: see `place` and `fit`
 _long: Memory[Scenario] = Memory(LONG_KEPT)  # views too long for a link, so that reloading a page keeps them
 
 
@@ -31,14 +35,78 @@ def control(field: str, draw: Callable[..., Any], label: str, *given: Any, **opt
 
     Its own default is the value that it shows: a browser that mounts a control only when a later run has drawn it
     again gets that value with it, and never sends an empty one back. A value from a link that is none of a slider's
-    stops keeps its place between them.
+    stops keeps its place between them. Drawn, it has what `place` set; no longer drawn, as in a fold that is closed,
+    it keeps what the visitor set.
     """
     value = st.session_state[key(field)]
     if draw.__name__ == "select_slider" and value not in given[0]:
         given = (sorted({*given[0], value}, reverse=given[0][0] > given[0][-1]),)
     start = {"selectbox": "index", "segmented_control": "default"}.get(draw.__name__, "value")
     default = list(given[0]).index(value) if start == "index" else value
-    draw(label, *given, key=key(field), **{start: default}, **options)
+    if "on_change" in options:
+        options["on_change"] = partial(_if_chosen, field, options["on_change"])
+    draw(label, *given, key=key(field), persist_state="session", **{start: default}, **options)
+    _undrawn().pop(field, None)
+
+
+def place(field: str, value: Any, state: MutableMapping[str, Any] | None = None) -> None:
+    """Set a control; call it before it is drawn, or from a callback.
+
+    Until it is drawn the browser shows the value that it had, and sends that one along when another control moves:
+    it was not chosen then, and `seed` sets the control anew. state: the session's, unless another is given.
+    """
+    state = st.session_state if state is None else state
+    undrawn = state.setdefault(UNDRAWN, {})
+    had = state.get(key(field), value)
+    if field in undrawn or had != value:
+        undrawn[field] = (undrawn[field][0] if field in undrawn else had, value)
+    state[key(field)] = value
+    state.setdefault(WISHED, {}).pop(field, None)
+
+
+def fit(field: str, exists: Callable[[Any], bool], instead: Any) -> None:
+    """Show `instead` of a value that this model or text does not have, and the visitor's own again once it does."""
+    value, wished = st.session_state[key(field)], st.session_state.setdefault(WISHED, {})
+    wish, shown = wished.get(field, (value, value))
+    if value == shown and value != wish and exists(wish):
+        place(field, wish)
+    elif not exists(value):
+        place(field, instead)
+        wished[field] = (wish if value == shown else value, instead)
+
+
+def boxes(name: str, *values: Any) -> list[str]:
+    """The keys of boxes that show what the app decides: new ones unless these values are what they show.
+
+    They are never set: what a browser sends of boxes that it should not show any more is then no choice.
+    """
+    state = st.session_state
+    count = state.setdefault(f"{name}_boxes", 0)
+    if [state.get(f"{name}_{count}_{n}") for n in range(len(values))] != list(values):
+        count = state[f"{name}_boxes"] = count + 1
+    return [f"{name}_{count}_{n}" for n in range(len(values))]
+
+
+def _undrawn() -> dict[str, tuple[Any, Any]]:
+    """By field of a control that was set and not drawn since: what the browser shows, and what was set."""
+    undrawn: dict[str, tuple[Any, Any]] = st.session_state.setdefault(UNDRAWN, {})
+    return undrawn
+
+
+def _if_chosen(field: str, act: Callable[[], None]) -> None:
+    """Act on a control that the visitor moved, not on one whose new value the browser has not got."""
+    if field not in _undrawn() or st.session_state[key(field)] != _undrawn()[field][0]:
+        act()
+
+
+def _set_undrawn() -> None:
+    """Set those controls anew that the browser still shows as they were; what the visitor moved since stays."""
+    for field, (shown, value) in list(_undrawn().items()):
+        now = st.session_state.get(key(field), shown)
+        if now == shown:
+            st.session_state[key(field)] = value
+        elif now != value:
+            del _undrawn()[field]
 
 
 def seed(page: str) -> list[str]:
@@ -47,14 +115,18 @@ def seed(page: str) -> list[str]:
     A page that the visitor moves to takes the scenario along.
 
     Links that this session wrote itself are no news: the browser may hand back an older one of them while a
-    control moves, and that must not move the control back.
+    control moves, and that must not move the control back. Nor is the link of the run before. What `opening` made is
+    news, once.
     """
+    _set_undrawn()
     _take_prior()
-    query = st.query_params.to_dict()
-    written = st.session_state.setdefault("links_written", [])
-    moved = st.session_state.get("page") != page
-    st.session_state["page"] = page
-    if "scenario" in st.session_state and (not query or query in written):
+    query, state = st.query_params.to_dict(), st.session_state
+    written, taken = state.setdefault("links_written", []), state.setdefault("offers_taken", [])
+    offer, last = query.pop(OPENS, ""), state.get("link_read")
+    known = offer in taken if offer else not query or query == last or query in written
+    moved = state.get("page") != page
+    state["page"], state["link_read"] = page, query
+    if "scenario" in state and known:
         put(st.session_state["scenario"], missing_only=not moved)
         return []
     if query.get("view", "") in _long:
@@ -66,6 +138,9 @@ def seed(page: str) -> list[str]:
     if not query:
         scenario = EXAMPLES["smollm2"]
     show(scenario, made)
+    if offer:
+        taken.append(offer)
+        del taken[:-LINKS_KEPT]
     return ignored
 
 
@@ -87,6 +162,11 @@ def address(scenario: Scenario) -> dict[str, str]:
     return query
 
 
+def opening(query: dict[str, str] | None) -> dict[str, str] | None:
+    """A link's parameters for a link on a page that opens them each time, also where this session wrote them itself."""
+    return query and {**query, OPENS: secrets.token_hex(4)}
+
+
 def link_opened() -> bool:
     """Whether a link was read that nobody asked about yet."""
     return bool(st.session_state.pop("link_opened", False))
@@ -95,13 +175,13 @@ def link_opened() -> bool:
 def _take_prior() -> None:
     """Make the prior that the last run finished the scenario's; a control is only set before it is drawn."""
     if "prior_taken" in st.session_state:
-        st.session_state[key("prior")] = "own"
-        st.session_state[key("prior_id")] = st.session_state.pop("prior_taken")
+        place("prior", "own")
+        place("prior_id", st.session_state.pop("prior_taken"))
 
 
 def give_up_prior_text() -> None:
     """Go back to the source that needs no estimate."""
-    st.session_state[key("prior")] = Scenario().prior
+    place("prior", Scenario().prior)
 
 
 def put(scenario: Scenario, missing_only: bool = False) -> None:
@@ -111,7 +191,7 @@ def put(scenario: Scenario, missing_only: bool = False) -> None:
     """
     for field in fields(scenario):
         if not missing_only or key(field.name) not in st.session_state:
-            st.session_state[key(field.name)] = getattr(scenario, field.name)
+            place(field.name, getattr(scenario, field.name))
 
 
 def current(base: Scenario) -> Scenario:

@@ -17,7 +17,7 @@ from nvib.lab.scenario import FIELDS, bounds, options
 from nvib.models.catalogue import CATALOGUE, resolve
 from nvib.show import session
 from nvib.show.pick import forget_cell, head_name
-from nvib.show.session import control, key
+from nvib.show.session import boxes, control, fit, key, place
 
 ACROSS = {"layer": "this layer", "mean": "mean of all layers", "max": "largest of all layers"}
 ALPHAS = [math.inf, 10.0, 8.0, 6.0, 5.0, 4.0, 3.0, 2.5, 2.0, 1.5, 1.0, 0.5, 0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0,
@@ -68,15 +68,15 @@ def _use_example() -> None:
     """Take the chosen example over, on its first row."""
     title, model = st.session_state["example"], st.session_state[key("model")]
     if title:
-        st.session_state[key("text")] = EXAMPLE_TEXTS[model][title]
-        st.session_state[key("row")] = 0
+        place("text", EXAMPLE_TEXTS[model][title])
+        place("row", 0)
         st.session_state["example"] = None
         forget_cell()
 
 
 def _reset() -> None:
     """Every temperature back to identity."""
-    session.put(st.session_state["scenario"].at_identity())
+    session.put(session.current(st.session_state["scenario"]).at_identity())
 
 
 def controls(shape: Shape, text: bool) -> None:
@@ -136,16 +136,15 @@ def _layer_range(kind: str, last: int) -> None:
     """The first and the last layer, kept in the scenario as "2-5", and as nothing where it is all of them."""
     state, field = st.session_state, f"{kind}_layers"
     chosen = layer_range(state[key(field)]) or range(last + 1)
-    first, end = f"first_{kind}", f"last_{kind}"
-    state[first], state[end] = min(chosen[0], last), min(chosen[-1], last)
+    ends = {"First": min(chosen[0], last), "Last": min(chosen[-1], last)}
+    keys = boxes(field, *ends.values())
 
     def keep() -> None:
-        low, high = sorted((state[first], state[end]))
-        state[key(field)] = "" if (low, high) == (0, last) else f"{low}-{high}"
+        low, high = sorted(state[each] for each in keys)
+        place(field, "" if (low, high) == (0, last) else f"{low}-{high}")
 
-    columns = st.columns(2)
-    columns[0].selectbox(f"First layer · {kind}", range(last + 1), key=first, on_change=keep)
-    columns[1].selectbox(f"Last layer · {kind}", range(last + 1), key=end, on_change=keep)
+    for column, box, (name, end) in zip(st.columns(2), keys, ends.items(), strict=True):
+        column.selectbox(f"{name} layer · {kind}", range(last + 1), index=end, key=box, on_change=keep)
 
 
 def _prior(shape: Shape) -> None:
@@ -153,8 +152,7 @@ def _prior(shape: Shape) -> None:
     st.header("Prior", divider="gray")
     absent = {"shipped": not shape.shipped, "broad": not shape.broad, "own": not st.session_state[key("prior_id")]}
     sources = [source for source in SOURCES if not absent.get(source, False)]
-    if st.session_state[key("prior")] not in sources:
-        st.session_state[key("prior")] = sources[0]
+    fit("prior", sources.__contains__, sources[0])
     control("prior", st.selectbox, "Source", sources, format_func=SOURCES.__getitem__)
     if st.session_state[key("prior")] == "text":
         control("prior_text", st.text_area, "Text for the prior", height=110, help=FIELDS["prior_text"].help)
@@ -170,21 +168,22 @@ def _view(shape: Shape) -> None:
     """What of the model is shown, and how."""
     st.header("View", divider="gray")
     state = st.session_state
-    if state[key("kind")] not in shape.kinds:
-        state[key("kind")] = shape.kinds[-1]
+    fit("kind", shape.kinds.__contains__, shape.kinds[-1])
     if len(shape.kinds) > 1:
-        control("kind", st.segmented_control, "Attention", shape.kinds, required=True)
+        control("kind", st.segmented_control, "Attention", shape.kinds, required=True, on_change=forget_cell)
     rows = text_rows(shape)
+    if rows:
+        fit("row", lambda row: row < len(rows), len(rows) - 1)
     if len(rows) > 1:
-        state[key("row")] = min(state[key("row")], len(rows) - 1)
-        control("row", st.selectbox, "Row of the text", range(len(rows)), format_func=lambda n: f"{n + 1}: {rows[n]}")
+        named = [f"{n}: {row}" for n, row in enumerate(rows, 1)]
+        control("row", st.selectbox, "Row of the text", range(len(rows)), format_func=named.__getitem__,
+                on_change=forget_cell)  # fmt: skip
     layers = shape.layers[state[key("kind")]]
-    state[key("layer")] = min(state[key("layer")], layers - 1)
+    fit("layer", lambda layer: layer < layers, layers - 1)
     if layers > 1:
         control("layer", st.select_slider, "Layer", range(layers))
     heads = ["mean", "max", *(str(n) for n in range(shape.heads))]
-    if state[key("head")] not in heads:
-        state[key("head")] = "mean"
+    fit("head", heads.__contains__, "mean")
     control("head", st.selectbox, "Head", heads, format_func=head_name)
     if layers > 1:
         control("across", st.selectbox, "Layers in the maps", ACROSS, format_func=ACROSS.__getitem__)

@@ -15,7 +15,7 @@ from nvib.show import draw, page, pick, sidebar
 from nvib.show.components.tokens import token_strip
 from nvib.show.figures import bars, maps
 from nvib.show.figures.axes import PRIOR_AT
-from nvib.show.session import control
+from nvib.show.session import boxes, control
 
 METRICS = {"change": "Change", "prior mass": "Prior mass", "entropy": "Entropy"}
 MEANING = {
@@ -167,12 +167,10 @@ def why(seen: Observation) -> None:
     names = [f"{n}: {token}" for n, token in enumerate(seen.query_tokens)]
     keys = ["prior", *(f"{n}: {token}" for n, token in enumerate(seen.tokens))]
     query, key, _ = st.columns([2, 2, 3])
-    state = st.session_state
-    state["why_query"], state["why_key"] = cell.query, cell.key
-    query.selectbox("Query", range(len(names)), format_func=names.__getitem__, key="why_query", on_change=_name_cell)
-    key.selectbox(
-        "Key", range(-1, len(seen.tokens)), format_func=lambda n: keys[n + 1], key="why_key", on_change=_name_cell
-    )
+    ends = boxes("why", cell.query, cell.key)
+    chosen = {"on_change": _name_cell, "args": ends}
+    query.selectbox("Query", range(len(names)), cell.query, names.__getitem__, ends[0], **chosen)
+    key.selectbox("Key", range(-1, len(seen.tokens)), cell.key + 1, lambda n: keys[n + 1], ends[1], **chosen)
     st.caption(
         "Click a cell of a map, or choose here. A weight is exp(score − normaliser); the score is the sum of the "
         "terms. What a whole row shares shifts its normaliser too, and cancels."
@@ -198,6 +196,6 @@ def why(seen: Observation) -> None:
         picture.info("The baseline has no such component: its weight there is 0." if cell.key < 0 else UNSEEN)
 
 
-def _name_cell() -> None:
-    """Take the weight apart that was named in the boxes."""
-    pick.explain(st.session_state["why_query"], st.session_state["why_key"])
+def _name_cell(query: str, key: str) -> None:
+    """Take the weight apart that was named in the boxes of these keys."""
+    pick.explain(st.session_state[query], st.session_state[key])

@@ -17,7 +17,7 @@ from nvib.lab.uploads import ENDINGS, pairs
 from nvib.lab.view.batch import MOST_ROWS, Row, as_table, entries, go_through
 from nvib.prior import Prior
 from nvib.show import boundary, draw, page, report
-from nvib.show.session import control, key
+from nvib.show.session import control, place
 
 DONE = "listing_done"
 BREAKS = re.compile(r"[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+")  # what parts lines, and a text from its reference
@@ -85,8 +85,8 @@ def _go_on(bench: Bench, scenario: Scenario, prior: Prior, listed: list[tuple[st
         growing = st.empty()
     drawn = time.monotonic()
     for row in go_through(bench, scenario, prior, listed[len(rows) :], boundary.sentence):
+        bar.progress((len(rows) + 1) / len(listed), f"{len(rows) + 1} of {len(listed)} texts")  # ends a run that is old
         rows.append(row)
-        bar.progress(len(rows) / len(listed), f"{len(rows)} of {len(listed)} texts")
         if time.monotonic() - drawn > REDRAWN:
             growing.dataframe(as_table(rows), hide_index=True)
             drawn = time.monotonic()
@@ -110,5 +110,4 @@ def _take_file() -> None:
     except NVError as error:
         state["listing_problem"] = str(error)
         return
-    lines = ("\t".join(BREAKS.sub(" ", part) for part in pair if part) for pair in rows)
-    state[key("listing")] = "\n".join(lines)
+    place("listing", "\n".join("\t".join(BREAKS.sub(" ", part) for part in pair if part) for pair in rows))

@@ -17,7 +17,7 @@ from nvib.lab.sweep.tasks import FEWEST, OFFERS, OWN, Task, own, task
 from nvib.lab.uploads import ENDINGS, pairs
 from nvib.memory import Memory
 from nvib.show import draw, page, session
-from nvib.show.session import control, key
+from nvib.show.session import control, key, place
 
 SIZES = (32, 64, 96, 200, 400, 1000, 2000, 4000)  # texts of a set
 SEARCH_NAMES = dict(zip(options("search"), ("every point", "random", "adaptive"), strict=True))
@@ -99,7 +99,7 @@ def _legal(field: str, choices: list[str]) -> str:
     asked: str = st.session_state[key(field)]
     if asked in choices:
         return ""
-    st.session_state[key(field)] = choices[0]
+    place(field, choices[0])
     return asked
 
 
@@ -109,10 +109,10 @@ def _use_grid(known: Mapping[str, str]) -> None:
     chosen_grid = known.get(state["example_grid"], "")
     if not chosen_grid:
         return
-    state[key("grid")] = chosen_grid
+    place("grid", chosen_grid)
     ranged = ":" in chosen_grid
     if ranged == (state[key("search")] == "grid"):
-        state[key("search")] = "adaptive" if ranged else "grid"
+        place("search", "adaptive" if ranged else "grid")
     state["example_grid"] = None
 
 

@@ -100,7 +100,7 @@ def one_point(plan: Plan, kept: Findings, shown: Scenario, metric: Metric, view:
     draw.show_table(brief([row for row in kept.rows if row.point == shown and row.part == VALIDATION], metric))
     if not view.text.strip() and view.model in EXAMPLES:
         view = replace(view, text=EXAMPLES[view.model].text)
-    query = session.address(in_explore(shown, view))
+    query = session.opening(session.address(in_explore(shown, view)))
     st.page_link("app.py", label="Open in Explore", icon=":material/arrow_forward:", query_params=query)
 
 

@@ -1,0 +1,62 @@
+"""What a session keeps in a real Chromium: second clicks on the same link, and quick drags."""
+
+import re
+
+from playwright.sync_api import expect
+
+from tests.browser.conftest import WAIT, Visit
+
+TEXT = "v=2&model=minilm&text=one+two+three+two+one&special=False"
+
+
+def slide(slider, *keys):
+    """Stops of a slider as fast as the keyboard repeats, each a rerun that the next one cuts short."""
+    slider.focus()
+    for each in keys:
+        slider.press(each)
+
+
+def test_a_second_click_on_the_same_item_opens_it_again(shared, browser):
+    visit = Visit(browser, shared, "Sweep?model=g2p").drawn(2)
+    page, menu, addresses = visit.page, visit.page.locator('[data-testid="stSidebar"]'), []
+    for _ in range(2):
+        page.get_by_role("link", name="Open in Explore").click()
+        expect(page.get_by_role("heading", name="Explore", exact=True)).to_be_visible(timeout=WAIT)
+        expect(page).not_to_have_url(re.compile("open="), timeout=WAIT)
+        visit.settled()
+        addresses.append(visit.query())
+        slide(page.get_by_role("slider", name="Mean").first, "ArrowRight", "ArrowRight")
+        expect(page).to_have_url(re.compile("mu=0.9"), timeout=WAIT)
+        visit.settled()
+        menu.get_by_role("link", name="Sweep").click()
+        expect(page.get_by_role("heading", name="Sweep", exact=True)).to_be_visible(timeout=WAIT)
+        visit.drawn(2)
+    assert addresses[0] == addresses[1]
+    assert "mu" not in addresses[0]
+    visit.check(shared)
+
+
+def test_the_same_link_in_the_address_bar_again_is_that_view_again(shared, browser):
+    visit = Visit(browser, shared, f"Pseudo-counts?{TEXT}&encoder_alpha=1.0&encoder_sigma=0.3").drawn(6)
+    before = visit.query()
+    address = visit.page.url
+    slide(visit.page.get_by_role("slider", name="Mean").first, "ArrowRight")
+    expect(visit.page).to_have_url(re.compile("mu=0.95"), timeout=WAIT)
+    visit.page.goto(address)
+    visit.drawn(6)
+    assert visit.query() == before
+    visit.check(shared)
+
+
+def test_quick_stops_of_a_slider_choose_no_weight(shared, browser):
+    """Each stop explains another weight; the boxes that name it follow, and none of it gets into the link."""
+    visit = Visit(browser, shared, f"?{TEXT}").drawn(6)
+    page = visit.page
+    slider = page.get_by_role("slider", name="Variance").first
+    slide(slider, *["ArrowRight"] * 6)
+    slide(page.get_by_role("slider", name="Layer").first, *["ArrowRight"] * 5)
+    expect(page).to_have_url(re.compile("layer=5"), timeout=WAIT)
+    visit.settled()
+    assert visit.query().get("encoder_sigma") == "0.3"
+    assert "cell" not in visit.query()
+    visit.check(shared)
