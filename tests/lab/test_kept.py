@@ -127,7 +127,6 @@ def test_a_prior_is_in_the_key_by_its_numbers(bart):
     assert key_of(at) != key_of(replace(at, prior_id="ba9876543210"))
     assert key_of(FULL) == key_of(replace(FULL, prior_text="\n the cat\n\nsat\n".replace(" the", "the")))
     assert SECRET not in key_of(replace(FULL, prior_text=SECRET))
-    assert key_of(replace(FULL, prior_text="\ud800 a"))  # half a character has a digest too
     own = [json.loads(key_of(replace(FULL, prior=p)))["prior"] for p in ("shipped", "broad")]
     assert own[0].startswith("shipped ")
     assert own[0] != own[1]
