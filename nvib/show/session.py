@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import partial
 from typing import Any
@@ -49,13 +49,13 @@ def control(field: str, draw: Callable[..., Any], label: str, *given: Any, **opt
     _undrawn().pop(field, None)
 
 
-def place(field: str, value: Any, state: MutableMapping[str, Any] | None = None) -> None:
+def place(field: str, value: Any, given: Any = None) -> None:
     """Set a control; call it before it is drawn, or from a callback.
 
     Until it is drawn the browser shows the value that it had, and sends that one along when another control moves:
-    it was not chosen then, and `seed` sets the control anew. state: the session's, unless another is given.
+    it was not chosen then, and `seed` sets the control anew. given: the session's state, where it is at hand.
     """
-    state = st.session_state if state is None else state
+    state: Any = st.session_state if given is None else given
     undrawn = state.setdefault(UNDRAWN, {})
     had = state.get(key(field), value)
     if field in undrawn or had != value:

@@ -168,7 +168,7 @@ def why(seen: Observation) -> None:
     keys = ["prior", *(f"{n}: {token}" for n, token in enumerate(seen.tokens))]
     query, key, _ = st.columns([2, 2, 3])
     ends = boxes("why", cell.query, cell.key)
-    chosen = {"on_change": _name_cell, "args": ends}
+    chosen: dict[str, Any] = {"on_change": _name_cell, "args": ends}
     query.selectbox("Query", range(len(names)), cell.query, names.__getitem__, ends[0], **chosen)
     key.selectbox("Key", range(-1, len(seen.tokens)), cell.key + 1, lambda n: keys[n + 1], ends[1], **chosen)
     st.caption(
