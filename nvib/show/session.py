@@ -75,16 +75,24 @@ def fit(field: str, exists: Callable[[Any], bool], instead: Any) -> None:
         wished[field] = (wish if value == shown else value, instead)
 
 
-def boxes(name: str, *values: Any) -> list[str]:
-    """The keys of boxes that show what the app decides: new ones unless these values are what they show.
+def boxes(name: str, act: Callable[..., None], *values: Any) -> list[dict[str, Any]]:
+    """Key and callback of each of some boxes that show what the app decides; act: on what is chosen in them.
 
-    They are never set: what a browser sends of boxes that it should not show any more is then no choice.
+    They are never set, but have new keys unless these values are what they show. A browser that has not got the new
+    ones yet sends the old ones' values along when another control moves: what they showed is no choice.
     """
     state = st.session_state
     count = state.setdefault(f"{name}_boxes", 0)
     if [state.get(f"{name}_{count}_{n}") for n in range(len(values))] != list(values):
         count = state[f"{name}_boxes"] = count + 1
-    return [f"{name}_{count}_{n}" for n in range(len(values))]
+    keys = [f"{name}_{count}_{n}" for n in range(len(values))]
+
+    def chosen() -> None:
+        now = [state.get(key, value) for key, value in zip(keys, values, strict=True)]
+        if now != list(values):
+            act(*now)
+
+    return [{"key": key, "on_change": chosen} for key in keys]
 
 
 def _undrawn() -> dict[str, tuple[Any, Any]]:

@@ -137,14 +137,14 @@ def _layer_range(kind: str, last: int) -> None:
     state, field = st.session_state, f"{kind}_layers"
     chosen = layer_range(state[key(field)]) or range(last + 1)
     ends = {"First": min(chosen[0], last), "Last": min(chosen[-1], last)}
-    keys = boxes(field, *ends.values())
 
-    def keep() -> None:
-        low, high = sorted(state[each] for each in keys)
+    def keep(*chosen: int) -> None:
+        low, high = sorted(chosen)
         place(field, "" if (low, high) == (0, last) else f"{low}-{high}")
 
-    for column, box, (name, end) in zip(st.columns(2), keys, ends.items(), strict=True):
-        column.selectbox(f"{name} layer · {kind}", range(last + 1), index=end, key=box, on_change=keep)
+    shown = boxes(field, keep, *ends.values())
+    for column, box, (name, end) in zip(st.columns(2), shown, ends.items(), strict=True):
+        column.selectbox(f"{name} layer · {kind}", range(last + 1), index=end, **box)
 
 
 def _prior(shape: Shape) -> None:

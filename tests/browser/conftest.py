@@ -1,5 +1,6 @@
 """A visit to the app in a real Chromium, with what its console and its requests leave behind."""
 
+from contextlib import contextmanager
 from urllib.parse import parse_qs, urlparse
 
 import pytest
@@ -32,15 +33,21 @@ def browser():
         yield found
 
 
-# Counts the frames of the screen since anything was changed, sent or received, from the page's first moment on.
+# Counts the frames of the screen since anything was changed, sent or received, from the page's first moment on; what
+# the server sends is kept back while there is a list for it.
 WATCH = """
-window.still = {frames: 0, asked: false};
+window.still = {frames: 0, asked: false, kept: null};
 new MutationObserver(() => { still.frames = 0; })
   .observe(document, {subtree: true, childList: true, attributes: true, characterData: true});
 window.WebSocket = class extends WebSocket {
   constructor(...given) {
     super(...given);
-    this.addEventListener("message", () => Object.assign(still, {frames: 0, asked: false}));
+    this.addEventListener("message", event => {
+      Object.assign(still, {frames: 0, asked: false});
+      if (!still.kept) return;
+      event.stopImmediatePropagation();
+      still.kept.push([this, event.data]);
+    });
   }
   send(data) {
     Object.assign(still, {frames: 0, asked: true});
@@ -48,6 +55,12 @@ window.WebSocket = class extends WebSocket {
   }
 };
 """
+HAS_COME = "said => still.kept.some(([_, data]) => new TextDecoder().decode(data).includes(said))"
+DELIVER = """() => {
+  const kept = still.kept;
+  still.kept = null;
+  for (const [socket, data] of kept) socket.dispatchEvent(new MessageEvent("message", {data}));
+}"""
 IDLE = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 STILL = 20  # frames in which nothing happens
 AT_REST = f"""() => {{
@@ -88,6 +101,13 @@ class Visit:
         for route in self.late:
             route.continue_()
         self.page.context.unroute_all()
+
+    @contextmanager
+    def behind(self, said):
+        """What the server sends reaches the page only afterwards, as on a slow line; said: what it sends by then."""
+        self.page.evaluate("still.kept = []")
+        yield lambda: self.page.wait_for_function(HAS_COME, arg=said, timeout=WAIT)
+        self.page.evaluate(DELIVER)
 
     def drawn(self, charts):
         expect(self.page.locator(".js-plotly-plot")).to_have_count(charts, timeout=WAIT)

@@ -167,10 +167,9 @@ def why(seen: Observation) -> None:
     names = [f"{n}: {token}" for n, token in enumerate(seen.query_tokens)]
     keys = ["prior", *(f"{n}: {token}" for n, token in enumerate(seen.tokens))]
     query, key, _ = st.columns([2, 2, 3])
-    ends = boxes("why", cell.query, cell.key)
-    chosen: dict[str, Any] = {"on_change": _name_cell, "args": ends}
-    query.selectbox("Query", range(len(names)), cell.query, names.__getitem__, ends[0], **chosen)
-    key.selectbox("Key", range(-1, len(seen.tokens)), cell.key + 1, lambda n: keys[n + 1], ends[1], **chosen)
+    ends = boxes("why", pick.explain, cell.query, cell.key)
+    query.selectbox("Query", range(len(names)), cell.query, names.__getitem__, **ends[0])
+    key.selectbox("Key", range(-1, len(seen.tokens)), cell.key + 1, lambda n: keys[n + 1], **ends[1])
     st.caption(
         "Click a cell of a map, or choose here. A weight is exp(score − normaliser); the score is the sum of the "
         "terms. What a whole row shares shifts its normaliser too, and cancels."
@@ -194,8 +193,3 @@ def why(seen: Observation) -> None:
         )
     else:
         picture.info("The baseline has no such component: its weight there is 0." if cell.key < 0 else UNSEEN)
-
-
-def _name_cell(query: str, key: str) -> None:
-    """Take the weight apart that was named in the boxes of these keys."""
-    pick.explain(st.session_state[query], st.session_state[key])
