@@ -13,6 +13,10 @@ from nvib.show.sections import attention, output
 from nvib.show.sections.verified import badge, whole_check
 from nvib.show.session import control
 
+SINKS = (
+    "Each head of this model has a learned sink, which takes attention and has no value: rows of the maps sum to 1 "
+    "less what it takes. Entropy, distances and the row's normaliser count it."
+)
 PROVENANCE = ("corpus", "tokens", "date", "model", "versions")
 
 
@@ -72,6 +76,8 @@ with page.guarded():
     if seen.change.size > 1:
         attention.overview(seen, scenario)
     attention.attention_maps(seen, scenario)
+    if view.shape.sinks:
+        st.caption(SINKS)
     pause()
     attention.why(seen)
     pseudo_counts(seen)

@@ -11,7 +11,8 @@ The mixture is folded into the head dimension. A token's row is
 and the prior's is key [k_0 | c_0 / scale | 0], value [v_0 | 0 | 1], so the one softmax sees every score, and a(m, 0)
 comes back as the last value column. Where the prior's score is no ordinary one (it has no position under rotation,
 and a protected query does not see it) its key is [0 | 0 | 1], with s_m = (q_m . k_0 / r + c_0) / scale or far below
-everything. The cosines and sines are compressed (`Rotation.compressed`).
+everything. The cosines and sines are compressed (`Rotation.compressed`). Learned sinks (gpt-oss) are scores without a
+row; beside them the tokens' mass is a value column too.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ class Layout:
     """Which columns of a folded row hold what.
 
     Keys and queries: the head's own, the bias c_n, the prior's score where it is `scored` apart; values: the
-    head's own, the turns of a rotary model, the prior's mass. parts: how many channels carry a bias, so that half
-    precision does not round it; gain: what the constant side of those channels holds, so that float16 does not
-    overflow.
+    head's own, the turns of a rotary model, the prior's mass, and beside sinks that of the tokens. parts: how many
+    channels carry a bias, so that half precision does not round it; gain: what the constant side of those channels
+    holds, so that float16 does not overflow.
     """
 
     head: int
@@ -42,6 +43,7 @@ class Layout:
     parts: int
     has_prior: bool
     scored: bool
+    sinks: bool = False
 
     @property
     def gain(self) -> float:
@@ -64,9 +66,13 @@ class Layout:
         return self.head + self.turns
 
     @property
+    def tokens(self) -> int:
+        return self.mass + self.has_prior
+
+    @property
     def width(self) -> int:
         """Of the whole row: keys and values must be equally wide to stay on the fast kernel."""
-        extra = max(self.parts * (1 + self.scored), self.turns + self.has_prior)
+        extra = max(self.parts * (1 + self.scored), self.turns + self.has_prior + self.sinks)
         step = 4 if self.parts == 1 else 8  # 16 bytes
         return -(-(self.head + extra) // step) * step
 
@@ -84,7 +90,8 @@ class Layout:
     def of(cls, plan: LayerPlan, turns: int) -> Layout:
         """The columns of this layer's rows, with so many for turns."""
         parts = 1 if plan.dtype in (torch.float32, torch.float64) else 3
-        return cls(plan.site.head_width, turns, parts, plan.prior is not None, plan.scores_prior)
+        sinks = plan.site.sinks is not None
+        return cls(plan.site.head_width, turns, parts, plan.prior is not None, plan.scores_prior, sinks)
 
 
 @dataclass(frozen=True)
@@ -177,6 +184,8 @@ def _fold(
     scaled = (arrival.bias * (plan.site.noise / layout.gain)).unsqueeze(1).unsqueeze(-1)
     keys[:, :, first:, layout.bias] = layout.split(scaled, key.dtype)
     values[:, :, first:, :d] = value
+    if layout.sinks:
+        values[:, :, first:, layout.tokens] = 1
     if turns is not None:
         columns = turns.columns.unsqueeze(1)
         values[:, :, first:, layout.turned] = columns if arrival.inverse_rms is None else columns * arrival.inverse_rms
@@ -227,7 +236,10 @@ def assemble(plan: LayerPlan, call: Call, arrival: Arrival | None) -> Folded:
             query[:, :, idle:, layout.prior_score] = layout.split(score.unsqueeze(-1), query.dtype)
         mask = None if mask is None else nn.functional.pad(mask, (1, 0), value=True)
         offset = None if offset is None else nn.functional.pad(offset, (1, 0))
-    scores = Scores(query[:, :, idle:], keys, mask, call.causal, 1.0 / plan.site.noise, offset, prior is not None)
+    sinks = None if plan.site.sinks is None else plan.site.sinks.float() + plan.posterior.token_shift
+    scores = Scores(
+        query[:, :, idle:], keys, mask, call.causal, 1.0 / plan.site.noise, offset, prior is not None, sinks
+    )
     return Folded(plan, layout, scores, query, values, position_free, turns, call.rotation)
 
 
@@ -286,30 +298,36 @@ def evaluate(folded: Folded) -> tuple[torch.Tensor, torch.Tensor | None]:
     out = mixed[..., : layout.head]
     mass = None if plan.prior is None else mixed[..., layout.mass]
     if plan.query_parts is not None:
-        attended = torch.cat(_attended_queries(folded, mixed, mass), dim=-1)
+        tokens = mixed[..., layout.tokens] if layout.sinks else None if mass is None else 1 - mass
+        attended = torch.cat(_attended_queries(folded, mixed, mass, tokens), dim=-1)
         out = out + attended @ plan.query_parts
     return out, mass
 
 
-def _attended_queries(folded: Folded, mixed: torch.Tensor, mass: torch.Tensor | None) -> list[torch.Tensor]:
+def _attended_queries(
+    folded: Folded, mixed: torch.Tensor, mass: torch.Tensor | None, tokens: torch.Tensor | None
+) -> list[torch.Tensor]:
     """The query as the tokens and as the prior saw it on average, side by side for `query_parts`.
 
-    sum_n a(m, n) R_n^T R_m q_m over the tokens, without rotation (1 - a(m, 0)) q_m; and a(m, 0) q_m.
+    sum_n a(m, n) R_n^T R_m q_m over the tokens, without rotation what they take of q_m; and a(m, 0) q_m.
+    mass, tokens: what the prior and what all tokens take [B, H, Q], None for nothing and for all.
     """
     plan, query, turns, rotation = folded.plan, folded.position_free, folded.turns, folded.rotation
     of_prior = [] if mass is None else [mass.unsqueeze(-1) * query]
     if plan.token_share is None:
         return of_prior
     if turns is None or rotation is None:
-        return [query - of_prior[0] if of_prior else query, *of_prior]
+        return [query if tokens is None else tokens.unsqueeze(-1) * query, *of_prior]
     averaged = mixed[..., folded.layout.turned]
     tables = averaged if turns.basis is None else averaged @ turns.basis
-    share = None if mass is None else 1 - mass.unsqueeze(-1)
+    share = None if tokens is None else tokens.unsqueeze(-1)
     return [*rotation.turned_back(folded.scores.query[..., : folded.layout.head], tables, share), *of_prior]
 
 
 def _kernel(folded: Folded) -> torch.Tensor:
-    """The fused kernel's [B, H, Q, width]."""
+    """The fused kernel's [B, H, Q, width]; it knows no sinks, which are evaluated in blocks of queries."""
+    if folded.scores.sinks is not None:
+        return folded.scores.mixed(folded.value)
     scores, query, mask = folded.scores, folded.query, folded.scores.mask
     idle = query.shape[2] - scores.query.shape[2]
     causal = scores.causal and mask is None

@@ -28,11 +28,12 @@ class Capture(AbstractContextManager["Capture"]):
     of the heads asked for, in the order of their numbers. For them, and for every layer of a comparable capture:
     layers, all that made it, without any map.
 
-    For every layer, over the whole row with its prior: entropy [B, H, Q] in nats, largest [B, H, Q], the greatest
-    weight; and change [B, H, Q], the Jensen-Shannon distance to the baseline (the root of the divergence in bits:
-    0 equal, 1 disjoint), where there is a baseline: `against`, or the layer itself under a local effect.
+    For every layer, over the whole row with its prior and its sink: entropy [B, H, Q] in nats, largest [B, H, Q], the
+    greatest weight; and change [B, H, Q], the Jensen-Shannon distance to the baseline (the root of the divergence in
+    bits: 0 equal, 1 disjoint), where there is a baseline: `against`, or the layer itself under a local effect.
 
-    For every regularised layer: prior_mass [B, H, Q]; log_alpha [B, N], the tokens' pseudo-counts in nats; and
+    For every layer with learned sinks: sink_mass [B, H, Q], what they take, so that a row of attention sums to 1 less
+    that. For every regularised layer: prior_mass [B, H, Q]; log_alpha [B, N], the tokens' pseudo-counts in nats; and
     distance [B, N], their squared Mahalanobis distance to the prior, sum over P of (x - mu_p)^2 / var_p.
     """
 
@@ -44,6 +45,7 @@ class Capture(AbstractContextManager["Capture"]):
     entropy: dict[Place, torch.Tensor] = field(default_factory=dict)
     largest: dict[Place, torch.Tensor] = field(default_factory=dict)
     change: dict[Place, torch.Tensor] = field(default_factory=dict)
+    sink_mass: dict[Place, torch.Tensor] = field(default_factory=dict)
     prior_mass: dict[Place, torch.Tensor] = field(default_factory=dict)
     log_alpha: dict[Place, torch.Tensor] = field(default_factory=dict)
     distance: dict[Place, torch.Tensor] = field(default_factory=dict)
@@ -64,9 +66,12 @@ class Capture(AbstractContextManager["Capture"]):
         if wanted:
             self.attention[place] = scores.weights(self.maps[place[0]][place[1]])
         baseline = self._baseline(place, scores) if baseline is None else baseline
-        self.entropy[place], self.largest[place], change = scores.summary(baseline)
-        if change is not None:
-            self.change[place] = change
+        told = scores.summary(baseline)
+        self.entropy[place], self.largest[place] = told.entropy, told.largest
+        if told.change is not None:
+            self.change[place] = told.change
+        if told.sink_mass is not None:
+            self.sink_mass[place] = told.sink_mass
 
     def _baseline(self, place: Place, scores: Scores) -> Scores | None:
         if self.against is None:

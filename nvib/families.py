@@ -80,6 +80,7 @@ ADAPTERS = {
     "GraniteAttention": _ROTARY,
     "CohereAttention": _PAIRS,
     "StableLmAttention": _ROTARY,
+    "GptOssAttention": Adapter("k_proj", "v_proj", rotary="once"),
     "ViTAttention": _PROJ,
     "DeiTAttention": _PROJ,
     "Dinov2Attention": _PROJ,
@@ -92,7 +93,6 @@ REFUSED = {
     "Gemma2Attention": "caps its scores (attn_logit_softcapping), which the scores of a mixture are not",
     "MPNetSelfAttention": "computes its attention itself, where no attention function of transformers is asked",
     "DisentangledSelfAttention": "scores contents against positions, so that a token has a key for each distance",
-    "GptOssAttention": "has learned sinks, weights without a value that the published formula has no component for",
 }
 LEFT_ALONE = ("SiglipMultiheadAttentionPoolingHead",)  # asks one learned query behind the last layer; stays as it is
 Place = tuple[str, int]  # a kind, and a layer's number within it
@@ -192,6 +192,11 @@ class Site:
         module: Any = self.module
         holder = module if hasattr(module, "sliding_window") else module.config
         return getattr(holder, "sliding_window", None)
+
+    @property
+    def sinks(self) -> torch.Tensor | None:
+        """Logits that a head's softmax sees beside the keys, and that have no value (gpt-oss): [H], or None."""
+        return getattr(self.module, "sinks", None)
 
     @property
     def groups(self) -> int:

@@ -348,9 +348,11 @@ def _attention_function(baseline: str) -> Any:
         if plan is not None:
             return hooks.attend(plan, call, want_weights)
         kwargs.pop("output_attentions", None)
-        mask = _additive(attention_mask, query.dtype) if baseline == "eager" else attention_mask
+        scores = Scores(unscaled, key, attention_mask, causal, 1.0 / site.noise, call.offset, sinks=site.sinks)
+        mask = attention_mask
+        if baseline == "eager":  # which knows no past of its own
+            mask = _additive(scores.visible() if causal else mask, query.dtype)
         out, _ = _baseline(baseline, module)(module, query, key, value, mask, **kwargs)
-        scores = Scores(unscaled, key, attention_mask, causal, 1.0 / site.noise, call.offset)
         hooks.observe(site, call, scores)
         if not want_weights:
             return out, None

@@ -31,13 +31,25 @@ class Mixture:
 
 
 @dataclass(frozen=True)
+class Sink:
+    """A learned sink, a component of one head: mean 0, variance [P], log_alpha [] in nats, and no value."""
+
+    variance: torch.Tensor
+    log_alpha: torch.Tensor
+
+    def score(self, noise: float) -> torch.Tensor:
+        """Every query's, without -P/2 log r as in `score_terms`: nothing matches a mean of 0. []"""
+        return self.log_alpha - 0.5 * torch.log1p(self.variance / noise).sum()
+
+
+@dataclass(frozen=True)
 class Head:
     """One attention head on one text.
 
     queries: [Q, d], unscaled, without position. key_weight, value_weight: [d, P], with biases [d] or None.
     visible: bool [Q, K]. noise: r. rotated: [Q, d], the queries at their positions, and rotation, the tables
     [1, N, w] of the tokens' positions, or None without. offset: [Q, N] added to the tokens' scores, or None.
-    key_scale: [K, d], the diagonals D_n of a key norm, or None.
+    key_scale: [K, d], the diagonals D_n of a key norm, or None. sink: a component of this head alone, or None.
     """
 
     queries: torch.Tensor
@@ -51,6 +63,7 @@ class Head:
     rotation: Rotation | None = None
     offset: torch.Tensor | None = None
     key_scale: torch.Tensor | None = None
+    sink: Sink | None = None
 
     def only(self, query: int) -> Head:
         """The same head for one of its queries."""
@@ -99,20 +112,34 @@ def score_terms(
     return terms
 
 
+def row_scores(head: Head, mixture: Mixture, rows: slice, exact: bool = False) -> torch.Tensor:
+    """All that the softmax of some queries sees, -inf where a component is hidden: [Q', K], or K + 1 with a sink."""
+    score = sum(score_terms(head, mixture, rows, exact).values(), torch.zeros(()))
+    score = score.masked_fill(~head.visible[rows], -torch.inf)
+    return score if head.sink is None else beside(score, head.sink.score(head.noise))
+
+
+def beside(score: torch.Tensor, sink: torch.Tensor) -> torch.Tensor:
+    """Scores [Q', K] with a sink's [] or [Q', 1] behind them."""
+    return torch.cat((score, sink.expand(len(score), 1)), dim=-1)
+
+
 def attend(head: Head, mixture: Mixture, exact: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-    """The head's output [Q, d] and its weights a(m, n) [Q, K] over any mixture; exact: with the query norm."""
+    """The head's output [Q, d] and its weights a(m, n) [Q, K] over any mixture; exact: with the query norm.
+
+    A row sums to 1 less what a sink takes.
+    """
     total = head.noise + mixture.variances
     kept, means = mixture.variances / total, mixture.means * (head.noise / total)
     outputs, weights = [], []
     for start in range(0, len(head.queries), ROWS):
         rows = slice(start, start + ROWS)
-        score = sum(score_terms(head, mixture, rows, exact).values(), torch.zeros(()))
-        weight = score.masked_fill(~head.visible[rows], -torch.inf).softmax(-1)
+        weight = row_scores(head, mixture, rows, exact).softmax(-1)[:, : len(mixture.means)]
         mixed = torch.einsum("qk,qkp->qp", weight, kept * (head.met(rows) @ head.key_weight) + means)
         outputs.append(mixed @ head.value_weight.T)
         weights.append(weight)
-    out = torch.cat(outputs)
-    return (out if head.value_bias is None else out + head.value_bias), torch.cat(weights)
+    out, weight = torch.cat(outputs), torch.cat(weights)
+    return (out if head.value_bias is None else out + weight.sum(-1, keepdim=True) * head.value_bias), weight
 
 
 @dataclass(frozen=True)
@@ -159,6 +186,7 @@ class Layer:
             rotation=None if rotation is None else _exact_rotation(rotation.of_row(row)),
             offset=self._offset(row, number),
             key_scale=self._key_scale(row, group),
+            sink=None if self.site.sinks is None else Sink(*self.posterior.sink(self.site.sinks[number])),
         )
 
     @property

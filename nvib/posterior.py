@@ -6,6 +6,9 @@ Component 0 is the prior, components 1..N are the tokens:
              mean mu                            variance          log pseudo-count log alpha
     prior    mu_p                               var_p             log_alpha_p
     token n  tau_mu x_n + (1 - tau_mu) mu_p     var_p tau_sigma^2 |x_n|^2 / 2r + tau_alpha s_p
+
+Where heads have learned sinks (gpt-oss), head h has a component more, of no value: mean 0, the tokens' variance, and
+log pseudo-count s_h + tau_alpha s_p for its logit s_h. It moves with the tokens: identity keeps its standing.
 """
 
 from __future__ import annotations
@@ -85,6 +88,14 @@ class LayerPosterior:
         variances = (prior.var * tau.sigma**2).expand_as(means)
         return torch.cat((prior.mean[None], means)), torch.cat((prior.var[None], variances)), log_alpha
 
+    def sink(self, logit: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Variance [P] and log alpha [] of the component of mean 0 for a learned sink's logit []; float64, CPU."""
+        prior, tau = self.prior.to("cpu", torch.float64), self.tau
+        log_alpha = exact(logit)
+        if tau.has_prior:
+            log_alpha = log_alpha + tau.alpha * prior.log_alpha_std.squeeze()
+        return prior.var * tau.sigma**2, log_alpha
+
     def token_bias(self, x: torch.Tensor) -> torch.Tensor:
         """c_n + P/2 log r of the tokens: [..., N], float32.
 
@@ -104,10 +115,10 @@ class LayerPosterior:
         total, moved = self.noise + self.token_variance, 1.0 - self.tau.mu
         square = (self.token_variance / self.noise + moved * (2 - moved)) / (2 * total)
         if moved == 0.0:
-            return square, None, self._token_shift
+            return square, None, self.token_shift
         mean = self.prior.mean
         constant = float((mean.square() * (moved**2 / 2) / total).sum())
-        return square, -mean * (moved * (1 - moved)) / total, self._token_shift - constant
+        return square, -mean * (moved * (1 - moved)) / total, self.token_shift - constant
 
     def prior_bias(self) -> torch.Tensor:
         """c_0 + P/2 log r of the prior component: [1], float64, on the CPU (MPS has no float64)."""
@@ -116,8 +127,8 @@ class LayerPosterior:
         return prior.log_alpha - norm - torch.log1p(prior.var / self.noise).sum() / 2
 
     @cached_property
-    def _token_shift(self) -> float:
-        """What all tokens share; it matters only beside the prior, and would be infinite without."""
+    def token_shift(self) -> float:
+        """What the c of all tokens and sinks share; it matters only beside the prior, and would be infinite without."""
         if not self.tau.has_prior:
             return 0.0
         log_variance = torch.log1p(exact(self.token_variance) / self.noise).sum() / 2

@@ -10,7 +10,8 @@ import torch
 
 from nvib.precision import exact
 
-Tables = Literal["halves", "pairs"]  # which dimensions turn together: i and i + w/2 (Llama), or 2i and 2i + 1 (Cohere)
+# Which dimensions turn together: i and i + w/2 (Llama; once: tables of one half, gpt-oss), or 2i and 2i + 1 (Cohere).
+Tables = Literal["halves", "once", "pairs"]
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,9 @@ class Rotation:
         """From a model's own tables; where pairs turn, their cosines stand side by side."""
         if tables == "halves":
             return cls(cos, sin)
-        halves = [torch.cat((table[..., ::2],) * 2, dim=-1) for table in (cos, sin)]
-        return cls(halves[0], halves[1], pairs=True)
+        pairs = tables == "pairs"
+        halves = [torch.cat((table[..., ::2] if pairs else table,) * 2, dim=-1) for table in (cos, sin)]
+        return cls(halves[0], halves[1], pairs)
 
     def of_row(self, row: int) -> Rotation:
         """The tables of one text, [1, Q, w]."""

@@ -1,7 +1,7 @@
 """Training-time attention: draws of the mixture instead of its mean, seeded, in log space.
 
 Source: nv-attention, "Sampling view". z_n = mu_n + sqrt(var_n) eps, pi ~ Dirichlet(alpha_0, ..., alpha_N), and a query
-attends by q . k(z_n) / r + log pi_n - |z_n|^2 / 2r.
+attends by q . k(z_n) / r + log pi_n - |z_n|^2 / 2r. A learned sink is drawn likewise; it has no key bias and no value.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from nvib.mixture import Head, Mixture
+from nvib.mixture import Head, Mixture, Sink, beside
 
 CONCENTRATED = 30.0  # from e^30 on, a gamma draw is normal about its mean to float64
 
@@ -43,12 +43,13 @@ def samples(head: Head, mixture: Mixture, seed: int, draws: int) -> Iterator[tup
     """Draws of one head's output [Q, d] and of its attention weights [Q, K], float64; equal for an equal seed.
 
     One mixture is drawn at a time and shared by all queries, as in training; a head of another number gets the same
-    components for the same seed.
+    components for the same seed, but for a sink of its own.
     """
     generator = np.random.default_rng(seed)
+    (of_sink,) = generator.spawn(1)
     met = head.met(slice(None))
     for _ in range(draws):
-        log_pi = torch.from_numpy(log_dirichlet(mixture.log_alpha.numpy(), generator))
+        log_pi = torch.from_numpy(log_gamma(mixture.log_alpha.numpy(), generator))  # less what a softmax drops
         noise = torch.from_numpy(generator.standard_normal(tuple(mixture.means.shape)))
         z = mixture.means + mixture.variances.sqrt() * noise
         key = z @ head.key_weight.T
@@ -57,6 +58,17 @@ def samples(head: Head, mixture: Mixture, seed: int, draws: int) -> Iterator[tup
         score = torch.einsum("qkd,kd->qk", met, key) / head.noise + log_pi - z.square().sum(-1) / (2 * head.noise)
         if head.offset is not None:
             score = score + torch.nn.functional.pad(head.offset, (1, 0))
-        weights = score.masked_fill(~head.visible, -torch.inf).softmax(-1)
+        score = score.masked_fill(~head.visible, -torch.inf)
+        if head.sink is not None:
+            score = beside(score, _sink_scores(head, head.sink, of_sink))
+        weights = score.softmax(-1)[:, : len(z)]
         value = z @ head.value_weight.T
         yield weights @ (value if head.value_bias is None else value + head.value_bias), weights
+
+
+def _sink_scores(head: Head, sink: Sink, generator: np.random.Generator) -> torch.Tensor:
+    """The scores of one draw of a sink, which has no position: [Q, 1]."""
+    log_gammas = torch.from_numpy(log_gamma(sink.log_alpha.numpy(), generator))
+    z = sink.variance.sqrt() * torch.from_numpy(generator.standard_normal(tuple(sink.variance.shape)))
+    match = head.queries @ (head.key_weight @ z) / head.noise
+    return (match + log_gammas - z.square().sum() / (2 * head.noise)).unsqueeze(-1)

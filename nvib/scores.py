@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -12,11 +13,23 @@ BLOCK = 1 << 20  # weights held at a time where no full map is asked for
 
 
 @dataclass(frozen=True)
+class Summary:
+    """Of every row of a layer's attention, [B, H, Q] each: its entropy in nats, its greatest weight, the distance to
+    the baseline's row (None without one), and what a sink takes of it (None where there are none)."""
+
+    entropy: torch.Tensor
+    largest: torch.Tensor
+    change: torch.Tensor | None
+    sink_mass: torch.Tensor | None
+
+
+@dataclass(frozen=True)
 class Scores:
     """What one layer's softmax sees: query [B, H, Q, width] and key [B, G, K, width], on the scale given.
 
     mask: bool [B or 1, 1, Q, K], True where a query sees a key, or added if float; None with `causal`, where
     queries see their past alone. offset: [B or 1, H, Q, K], added. has_prior: whether key 0 is the prior.
+    sinks: [H], scores that every query of a head sees beside its keys', of no value, or None.
     """
 
     query: torch.Tensor
@@ -26,6 +39,7 @@ class Scores:
     scale: float
     offset: torch.Tensor | None = None
     has_prior: bool = False
+    sinks: torch.Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -34,14 +48,25 @@ class Scores:
         return batch, heads, queries, self.key.shape[2] - self.has_prior
 
     def weights(self, heads: list[int] | None = None, rows: slice = slice(None)) -> torch.Tensor:
-        """Attention weights a(m, n) [B, H', Q', N + 1] in float32, the prior in column 0 (zeros without one)."""
+        """Attention weights a(m, n) [B, H', Q', N + 1] in float32, the prior in column 0 (zeros without one).
+
+        A row sums to 1 less what a sink takes.
+        """
+        return self._whole(heads, rows)[..., : self.shape[-1] + 1]
+
+    def _whole(self, heads: list[int] | None = None, rows: slice = slice(None)) -> torch.Tensor:
+        """The weights, and where there are sinks what they take as the last column: rows sum to 1."""
         chosen = slice(None) if heads is None else heads
         groups = self.query.shape[1] // self.key.shape[1]
         key = self.key.repeat_interleave(groups, dim=1)[:, chosen].float()
         scores = self.query[:, :, rows][:, chosen].float() @ key.transpose(2, 3) * self.scale
         if self.offset is not None:
             scores = scores + self.offset[:, :, rows][:, chosen]
-        attention = self.shown(scores, rows).softmax(-1)
+        scores = self.shown(scores, rows)
+        if self.sinks is not None:
+            sinks = self.sinks[chosen].to(scores).view(1, -1, 1, 1).expand(*scores.shape[:-1], 1)
+            scores = torch.cat((scores, sinks), dim=-1)
+        attention = scores.softmax(-1)
         return attention if self.has_prior else nn.functional.pad(attention, (1, 0))
 
     def visible(self, rows: slice = slice(None)) -> torch.Tensor:
@@ -59,20 +84,26 @@ class Scores:
             return scores
         return scores.masked_fill(~self.visible(rows), torch.finfo(scores.dtype).min)
 
-    def summary(self, baseline: Scores | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Of every row: its entropy in nats, its greatest weight, its distance to the baseline's; [B, H, Q] each.
+    def mixed(self, value: torch.Tensor) -> torch.Tensor:
+        """sum_n a(m, n) value_n of value [B, G, K, width]: [B, H, Q, width], in blocks as in `summary`."""
+        value, first = value.repeat_interleave(self.query.shape[1] // value.shape[1], dim=1), int(not self.has_prior)
+        parts = [self.weights(rows=rows)[..., first:].to(value.dtype) @ value for rows in self._blocks()]
+        return torch.cat(parts, dim=2)
 
-        Evaluated in blocks of queries, so that no full map is ever held.
-        """
+    def summary(self, baseline: Scores | None) -> Summary:
+        """What is worth knowing of every row, sinks included; in blocks, so that no full map is ever held."""
         found = []
+        for rows in self._blocks():
+            weights = self._whole(rows=rows)
+            change = weights[..., 0] if baseline is None else jensen_shannon(weights, baseline._whole(rows=rows))
+            found.append((torch.special.entr(weights).sum(-1), weights.amax(-1), change, weights[..., -1]))
+        entropy, largest, change, last = (torch.cat(parts, dim=-1) for parts in zip(*found, strict=True))
+        return Summary(entropy, largest, None if baseline is None else change, None if self.sinks is None else last)
+
+    def _blocks(self) -> Iterator[slice]:
+        """The queries, in slices that make no more than BLOCK weights."""
         step = max(1, BLOCK // (self.query.shape[0] * self.query.shape[1] * self.key.shape[2]))
-        for start in range(0, self.query.shape[2], step):
-            rows = slice(start, start + step)
-            weights = self.weights(rows=rows)
-            change = weights[..., 0] if baseline is None else jensen_shannon(weights, baseline.weights(rows=rows))
-            found.append((torch.special.entr(weights).sum(-1), weights.amax(-1), change))
-        entropy, largest, change = (torch.cat(parts, dim=-1) for parts in zip(*found, strict=True))
-        return entropy, largest, None if baseline is None else change
+        return (slice(start, start + step) for start in range(0, self.query.shape[2], step))
 
 
 def jensen_shannon(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:

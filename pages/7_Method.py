@@ -90,6 +90,15 @@ st.latex(r"\text{out} = W_V \sum_n a(n)\Bigl(\frac{\sigma_n^2}{S_n}\,u + \frac{r
 st.markdown(
     "At identity log αₙ and the norm term cancel, and a(n) is the softmax of q·k/√d: the model's own attention."
 )
+st.markdown(
+    "**Learned sinks.** A head of gpt-oss has a logit $s_h$ that takes attention and gives no value. It is a component "
+    "of that head beside the prior: mean 0, the tokens' variance, no value, and"
+)
+st.latex(r"\log\alpha_h = s_h + \tau_\alpha\, s \qquad c_h = s_h + \tau_\alpha\, s - \tfrac12\sum_p\log (S_p/r)")
+st.markdown(
+    "No query matches a mean of 0, so that $c_h$ is its whole score: at identity $s_h$ itself. This is ours; compared "
+    "with the model's own attention at identity, and with a float64 version in embedding space under every setting."
+)
 
 st.header("What the temperatures mean")
 st.markdown(

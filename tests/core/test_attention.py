@@ -5,7 +5,7 @@ import torch
 
 import nvib
 from tests.support import textbook
-from tests.support.forwards import FIELDS, ROTARY, SETTINGS, output, real_tokens, regularisation
+from tests.support.forwards import FIELDS, IMPLEMENTED, ROTARY, SETTINGS, output, real_tokens, regularisation
 from tests.support.tiny import (  # fmt: skip
     ALIKE,
     DECODERS,
@@ -98,8 +98,7 @@ def test_pseudo_counts_and_prior_mass_agree_with_textbook(family):
             torch.testing.assert_close(found, mass[queries], rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "implementation"), IMPLEMENTED)
 def test_identity(family, implementation):
     model = model_of(family)
     model.set_attn_implementation("eager")

@@ -5,7 +5,7 @@ import torch
 
 import nvib
 from tests.support import textbook
-from tests.support.forwards import FIELDS, SETTINGS, entropy, jensen_shannon, output, real_tokens, regularisation
+from tests.support.forwards import FIELDS, SETTINGS, entropy, jensen_shannon, output, real_tokens, regularisation, whole
 from tests.support.tiny import DECODERS, FAMILIES, inputs_of, model_of, prior_of
 
 LAYERS = {kind: {0, 1} for kind in nvib.KINDS}
@@ -38,7 +38,7 @@ def test_summaries_agree_with_textbook(family):
     )
     for kind, layer in seen.change:
         queries = real_queries(family, kind, inputs)
-        rows, old = (run.attentions[kind][layer].transpose(1, 2)[queries] for run in (exact, before))
+        rows, old = (whole(run.attentions[kind][layer].transpose(1, 2)[queries]) for run in (exact, before))
         for found, wanted in (
             (seen.entropy, entropy(rows)),
             (seen.largest, rows.amax(-1)),
@@ -73,8 +73,8 @@ def test_long_rows_are_summarised_in_blocks(monkeypatch):
         with nvib.reinterpret(model, prior_of(model)) as nv, nv.regularised(setting), nvib.capture() as seen:
             model(**inputs)
         found.append(seen)
-    for place, whole in found[0].entropy.items():
-        torch.testing.assert_close(found[1].entropy[place], whole)
+    for place, expected in found[0].entropy.items():
+        torch.testing.assert_close(found[1].entropy[place], expected)
 
 
 def test_only_the_heads_asked_for_are_kept():
@@ -110,7 +110,7 @@ def test_local_effect_is_that_of_the_layer_alone(family):
             found = seen.attention[kind, layer].transpose(1, 2)[queries].double()
             torch.testing.assert_close(found, rows, rtol=0, atol=1e-4)
             found = seen.change[kind, layer].transpose(1, 2)[queries].double()
-            torch.testing.assert_close(found, jensen_shannon(rows, old), rtol=0, atol=5e-4)
+            torch.testing.assert_close(found, jensen_shannon(whole(rows), whole(old)), rtol=0, atol=5e-4)
             found = seen.prior_mass[kind, layer].transpose(1, 2)[queries].double()
             torch.testing.assert_close(found, rows[..., 0], rtol=0, atol=1e-4)
 

@@ -38,7 +38,6 @@ REFUSED = {
         transformers.DebertaV2Config(**SHAPE)
     ),
     "Gemma2Attention caps its scores": decoder("Gemma2", head_dim=8),
-    "GptOssAttention has learned sinks": decoder("GptOss", head_dim=8, num_local_experts=2),
     r"Gemma3Attention caps its scores \(attn_logit_softcapping=50\)": lambda: gemma3(attn_logit_softcapping=50.0),
     r"OlmoAttention clips its keys \(clip_qkv=8\), so": lambda: DECODERS["olmo"](clip_qkv=8.0),
     "PhiAttention puts its keys through a layer norm": lambda: DECODERS["phi"](qk_layernorm=True),

@@ -1,14 +1,12 @@
 """The general path: the fast path's truth in embedding space, and mixtures that the fast path cannot hold."""
 
-import math
-
 import pytest
 import torch
 
 import nvib
 from nvib import mixture as general
 from tests.support import textbook
-from tests.support.forwards import FIELDS, ROTARY, SETTINGS, matrices, regularisation
+from tests.support.forwards import FIELDS, ROTARY, SETTINGS, regularisation, textbook_attend
 from tests.support.tiny import FAMILIES, inputs_of, model_of, prior_of
 
 LAST = {kind: {1} for kind in nvib.KINDS}
@@ -46,7 +44,8 @@ def test_the_terms_of_an_untouched_score_leave_only_the_match(family):
         terms = general.score_terms(head, mixture)
         rest = (terms["log_alpha"] + terms["norm"] + terms["log_variance"])[1:]
         assert float(rest.abs().max()) < 1e-9
-        weights = sum(terms.values()).masked_fill(~head.visible, -math.inf).softmax(-1)
+        sink = None if layer.site.sinks is None else layer.site.sinks[2].double()  # as it is
+        weights = textbook.softmax(sum(terms.values()), head.visible, sink)
         torch.testing.assert_close(weights, seen.attention[place][0, 2].double(), rtol=0, atol=1e-5)
 
 
@@ -63,11 +62,7 @@ def test_variances_that_differ_by_token_agree_with_textbook(family, exact):
             2 * torch.rand(mixture.means.shape, generator=generator, dtype=torch.float64),
             3 * torch.randn(mixture.log_alpha.shape, generator=generator, dtype=torch.float64),
         )
-        turns = (None, None) if head.rotation is None else (matrices(head.rotation, head.queries.shape[1]),) * 2
-        expected, weights = textbook.attend(
-            head.queries, head.key_weight, head.key_bias, head.value_weight, head.value_bias, varied.means,
-            varied.variances, varied.log_alpha, head.visible, head.noise, *turns, head.offset, head.key_scale, exact,
-        )  # fmt: skip
+        expected, weights = textbook_attend(head, varied, exact)
         out, found = general.attend(head, varied, exact)
         torch.testing.assert_close(found, weights, rtol=0, atol=1e-6)
         torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-6)

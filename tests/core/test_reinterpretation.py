@@ -19,7 +19,7 @@ import transformers
 import nvib
 from nvib import context, hooks
 from tests.support.folders import ROOT
-from tests.support.forwards import NORMED, SETTINGS, output, regularisation
+from tests.support.forwards import IMPLEMENTED, NORMED, SETTINGS, output, regularisation
 from tests.support.tiny import FAMILIES, inputs_of, model_of, prior_of  # fmt: skip
 
 
@@ -30,8 +30,7 @@ def test_only_key_norms_are_experimental(family):
         assert bool(nv.experimental) == (family in NORMED)
 
 
-@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "implementation"), IMPLEMENTED)
 def test_leaving_restores_the_model_bit_for_bit(family, implementation):
     model = model_of(family)
     model.set_attn_implementation(implementation)

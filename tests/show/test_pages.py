@@ -154,6 +154,16 @@ def test_an_experimental_model_says_so(tmp_path):
     assert any("experimental" in warning.value for warning in app.warning)
 
 
+def test_what_learned_sinks_take_is_told(tmp_path):
+    folder = str(save(tmp_path, tiny.model_of("gpt oss")))
+    told = "Each head of this model has a learned sink, which takes attention and has no value: rows of the maps sum"
+    for model, expected in ((folder, 1), ("g2p", 0)):
+        app = opened("Explore", v="1", model=model, text="the cat sat", prior="normal", mu="0.9")
+        assert not app.exception
+        assert not app.error
+        assert sum(told in caption.value for caption in app.caption) == expected
+
+
 @pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("family", ["bert", "gpt2", "opt", "llama", "bart", "t5", "marian"])
 def test_a_local_folder_of_any_family_draws(page, family, tmp_path):

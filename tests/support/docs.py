@@ -144,9 +144,10 @@ WRITTEN = {  # where a family is not written as its class is, or better known by
     "M2M100": "M2M100, NLLB", "MT5": "mT5", "GPT2": "GPT-2", "Mistral": "Mistral", "Qwen2Moe": "Qwen2-MoE",
     "Qwen3Moe": "Qwen3-MoE", "Phi3": "Phi-3", "GPTNeoX": "GPT-NeoX, Pythia", "Olmo": "OLMo", "Olmo2": "OLMo-2",
     "Starcoder2": "StarCoder2", "StableLm": "StableLM", "Dinov2": "DINOv2", "CLIP": "CLIP (each tower)",
-    "Siglip": "SigLIP (each tower)", "Wav2Vec2": "wav2vec2", "Hubert": "HuBERT",
+    "Siglip": "SigLIP (each tower)", "Wav2Vec2": "wav2vec2", "Hubert": "HuBERT", "GptOss": "gpt-oss",
 }  # fmt: skip
-POSITIONS = {None: "", "halves": "rotary, i with i + w/2", "pairs": "rotary, 2i with 2i + 1"}
+HALVES = "rotary, i with i + w/2"
+POSITIONS = {None: "", "halves": HALVES, "once": HALVES, "pairs": "rotary, 2i with 2i + 1"}
 
 
 def of_families() -> str:

@@ -6,6 +6,7 @@ import math
 import torch
 
 import nvib
+from tests.support import textbook
 from tests.support.tiny import DECODERS, ENCODER_DECODERS, ENCODERS  # fmt: skip
 
 SEQ2SEQ_FIELDS = {"encoder": "encoder_attentions", "cross": "cross_attentions", "decoder": "decoder_attentions"}
@@ -34,6 +35,14 @@ SETTINGS = {
     },
     "one layer": {"alpha": 0.0, "sigma": 0.5, "mu": 1.0, "layers": {"encoder": {1}, "cross": {0}, "decoder": {1}}},
 }
+
+
+# The attention implementations of each family that can be asked for; transformers has no fused one with sinks.
+IMPLEMENTED = [
+    (family, name)
+    for family in FIELDS
+    for name in (("eager",) if family == "gpt oss" else ("sdpa", "eager"))
+]  # fmt: skip
 
 
 def regularisation(setting):
@@ -79,6 +88,24 @@ def matrices(rotation, d):
 def accepted(model, inputs):
     """The inputs that this model's forward takes."""
     return {name: x for name, x in inputs.items() if name in inspect.signature(model.forward).parameters}
+
+
+def whole(rows):
+    """Rows of attention [..., K] with what a learned sink takes beside them, [..., K + 1]."""
+    return torch.cat([rows, (1 - rows.sum(-1, keepdim=True)).clamp(min=0)], dim=-1)
+
+
+def textbook_attend(head, mixture, exact=False):
+    """The textbook's output and weights of a head over a mixture."""
+    queries, turns = head.queries, (None, None)
+    if head.rotation is not None:
+        turns = (matrices(head.rotation, queries.shape[1]),) * 2
+        queries = queries / turns[0][0].pow(2).sum(0)  # tables that YaRN scales by f make them f^2 as long
+    sink = None if head.sink is None else (head.sink.variance, head.sink.log_alpha)
+    return textbook.attend(
+        queries, head.key_weight, head.key_bias, head.value_weight, head.value_bias, mixture.means, mixture.variances,
+        mixture.log_alpha, head.visible, head.noise, *turns, head.offset, head.key_scale, exact, sink,
+    )  # fmt: skip
 
 
 def entropy(p):

@@ -66,6 +66,12 @@ def posterior(x, prior, tau_alpha, tau_sigma, tau_mu, r):
     return torch.stack(means), torch.stack(variances), torch.stack(log_alpha)
 
 
+def learned_sink(logit, prior, tau_alpha, tau_sigma):
+    """Variance [P] and log_alpha [] of a learned sink's component: it moves with the tokens, against the prior."""
+    above_prior = 0.0 if tau_alpha == math.inf else tau_alpha * prior["log_alpha_std"]
+    return prior["var"] * tau_sigma**2, logit.double() + above_prior
+
+
 # ---- Attention over the mean mixture ---------------------------------------------------------------------
 
 
@@ -151,25 +157,36 @@ def values(u, means, variances, r):
     return variances / S * u + r / S * means
 
 
-def softmax(score, visible):
-    """Weights [Q, K] over the visible components; a row without any is zero, as in torch's own kernel."""
+def softmax(score, visible, sink=None):
+    """Weights [Q, K] over the visible components; a row without any is zero, as in torch's own kernel.
+
+    sink: the score [] of a component more, whose weight is left out.
+    """
     score = score.masked_fill(~visible, -math.inf)
     weights = torch.zeros_like(score)
     for m, row in enumerate(score):
         if row.max() > -math.inf:
             mass = torch.exp(row - row.max())
-            weights[m] = mass / mass.sum()
+            weights[m] = mass / (mass.sum() + (0 if sink is None else torch.exp(sink - row.max())))
     return weights
 
 
+def sink_score(variance, log_alpha, r):
+    """The score [] of a learned sink: a Gaussian of mean 0, of variance [P] and log_alpha [], whatever the query."""
+    nowhere = torch.zeros(1, 1, len(variance), dtype=torch.float64)
+    return scores(nowhere, nowhere[0], variance[None], log_alpha[None], r)[0, 0]
+
+
 def attend(queries, W_K, b_K, W_V, b_V, means, variances, log_alpha, visible, r,
-           query_rotations=None, key_rotations=None, position_bias=None, key_scales=None, exact=False):  # fmt: skip
+           query_rotations=None, key_rotations=None, position_bias=None, key_scales=None, exact=False,
+           sink=None):  # fmt: skip
     """One head: out [Q, d] and weights [Q, K].
 
     queries [Q, d] unscaled, W_K and W_V [d, P], biases [d] or None, means and variances [K, P],
     log_alpha [K], visible [Q, K] bool, rotations [Q, d, d] and [N, d, d] or None, key_scales [K, d] or None.
     A key bias counts only under rotation; elsewhere it adds the same amount to every score.
-    exact: with the query norm that the published formula leaves out.
+    exact: with the query norm that the published formula leaves out. sink: variance [P] and log_alpha [] of a
+    component of mean 0 without a value, or None.
     """
     met = turned_back(queries, len(means), query_rotations, key_rotations, key_scales)  # [Q, K, d]
     u = torch.einsum("dp,qkd->qkp", W_K, met)
@@ -180,7 +197,7 @@ def attend(queries, W_K, b_K, W_V, b_V, means, variances, log_alpha, visible, r,
         score = score + torch.einsum("qkd,d->qk", met, b_K) / r
     if position_bias is not None:  # [Q, N]; the prior has no position
         score = score + torch.cat([torch.zeros(len(score), 1, dtype=score.dtype), position_bias], dim=1)
-    weights = softmax(score, visible)
+    weights = softmax(score, visible, None if sink is None else sink_score(*sink, r))
     mixed = torch.einsum("qk,qkp->qp", weights, values(u, means, variances, r))
     out = torch.einsum("dp,qp->qd", W_V, mixed)
     if b_V is not None:
@@ -318,7 +335,7 @@ def run(model, inputs, prior, setting):
 def untouched(model, inputs):
     """Logits, or the last hidden state, of the float64 copy with the library's own attention."""
     model = double(model)
-    implement(model, "sdpa")
+    implement(model, "sdpa" if model._supports_sdpa else "eager")
     exact = {key: x.double() if x.is_floating_point() else x for key, x in inputs.items()}
     with torch.no_grad():
         output = model(**exact, use_cache=False)
@@ -371,7 +388,8 @@ def rotary_tables(module, x, position_ids, layer_type=None):
     module.positions = position_ids
     rope = rope_of(module.config, layer_type, position_ids)
     angles = position_ids[..., None] * torch.tensor(rope.frequencies, dtype=torch.float64)
-    angles = angles.repeat_interleave(2, -1) if rope.pairs else angles.repeat(1, 1, 2)
+    if not type(module).__name__.startswith("GptOss"):  # whose tables are of one half
+        angles = angles.repeat_interleave(2, -1) if rope.pairs else angles.repeat(1, 1, 2)
     return rope.scale * angles.cos(), rope.scale * angles.sin()
 
 
@@ -417,7 +435,10 @@ def yarn_frequency(f, plane, w, base, rope):
     def plane_with(turns):
         return w * math.log(rope["original_max_position_embeddings"] / (turns * 2 * math.pi)) / (2 * math.log(base))
 
-    first, last = max(math.floor(plane_with(32)), 0), min(math.ceil(plane_with(1)), w - 1)
+    first, last = plane_with(32), plane_with(1)
+    if rope.get("truncate", True):
+        first, last = math.floor(first), math.ceil(last)
+    first, last = max(first, 0), min(last, w - 1)
     divided = min(max((plane - first) / (last - first), 0), 1)
     return f * (1 - divided + divided / rope["factor"])
 
@@ -533,6 +554,7 @@ def textbook_attention(module, query, key, value, attention_mask, **kwargs):
     W_K, W_V = (W.weight.reshape(groups, d, width) for W in (W_k, W_v))
     b_K, b_V = ([None] * groups if W.bias is None else W.bias.reshape(groups, d) for W in (W_k, W_v))
 
+    sinks = kwargs.get("s_aux")  # gpt-oss's, [H]
     prior = layer.prior or nothing(width)
     tau_alpha, tau_sigma, tau_mu = (layer.tau[name] for name in ("alpha", "sigma", "mu"))
     out = torch.zeros(batch, queries.shape[1], heads, d, dtype=torch.float64)
@@ -552,6 +574,7 @@ def textbook_attention(module, query, key, value, attention_mask, **kwargs):
             out[b, :, h], layer.weights[b, h] = attend(
                 queries[b, :, h], W_K[g], b_K[g], W_V[g], b_V[g], means, variances, log_alpha, visible, r, turns, turns,
                 None if bias is None else bias[b if len(bias) > 1 else 0, h], scales, layer.exact,
+                None if sinks is None else learned_sink(sinks[h], prior, tau_alpha, tau_sigma),
             )  # fmt: skip
         layer.log_alpha[b] = log_alpha[1:]
     return out, None

@@ -173,6 +173,9 @@ IMAGE = {"image_size": 12, "patch_size": 4}
 SOUND = {"conv_dim": (8, 8), "conv_kernel": (4, 2), "conv_stride": (2, 2), "num_feat_extract_layers": 2,
          "num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2, "feat_proj_dropout": 0.0,
          "apply_spec_augment": False}  # fmt: skip
+YARN = {"max_position_embeddings": 64,
+        "rope_parameters": {"rope_type": "yarn", "rope_theta": 10.0, "factor": 4.0, "truncate": False,
+                            "original_max_position_embeddings": 16}}  # fmt: skip
 EXPERTS = {"num_experts": 3, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "decoder_sparse_step": 1}
 
 ENCODERS = {
@@ -219,6 +222,7 @@ DECODERS = {
     "mixtral": decoder("Mixtral", num_local_experts=3, num_experts_per_tok=2),
     "qwen2 moe": decoder("Qwen2Moe", shared_expert_intermediate_size=16, **EXPERTS),
     "qwen3 moe": decoder("Qwen3Moe", head_dim=8, **EXPERTS),
+    "gpt oss": decoder("GptOss", head_dim=8, num_local_experts=3, num_experts_per_tok=2, sliding_window=4, **YARN),
 }  # fmt: skip
 ENCODER_DECODERS = {
     "bart": bart,

@@ -76,6 +76,7 @@ class Bench:
             device=loaded.device,
             dtype=loaded.dtype,
             unshown=unshown_head(self.model, self.mode, self.head),
+            sinks=any(site.sinks is not None for site in self.nv.sites),
         )
 
     def hidden_states(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor | None]:

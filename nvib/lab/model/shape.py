@@ -18,7 +18,8 @@ class Shape:
     """A model's name, revision and form. kinds: its attention; layers: how many of each kind; heads: of each layer.
 
     shipped, broad: whether it has a prior of its own, and one of several languages; experimental: a sentence on what
-    is, or nothing; unshown: a sentence on a head whose output is not shown, or nothing.
+    is, or nothing; unshown: a sentence on a head whose output is not shown, or nothing; sinks: whether heads have
+    learned sinks.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Shape:
     dtype: str
     broad: bool = False
     unshown: str = ""
+    sinks: bool = False
 
     @property
     def mode(self) -> Mode:

@@ -6,9 +6,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from nvib.mixture import Layer, score_terms
+from nvib.mixture import Layer, row_scores, score_terms
 
 TERMS = {
     "match": "match u·μ/S",
@@ -57,12 +56,14 @@ def take_apart(before: Layer, after: Layer, row: int, head: int, query: tuple[in
 
 
 def _side(layer: Layer, row: int, number: int, query: int, component: int) -> tuple[dict[str, float], float]:
-    """The terms of one score, NaN where the query does not see the component, and the log normaliser of its row."""
+    """The terms of one score, NaN where the query does not see the component, and the log normaliser of its row.
+
+    The normaliser counts a learned sink, which is no cell.
+    """
     head, mixture = layer.head(row, number), layer.mixture(row)
-    terms = score_terms(head, mixture, slice(query, query + 1))
-    score = sum(terms.values(), torch.zeros(())).expand(1, -1)
-    visible = head.visible[query]
-    total = float(score[0].masked_fill(~visible, -torch.inf).logsumexp(0))
-    seen = bool(visible[component]) and math.isfinite(float(mixture.log_alpha[component]))
+    rows = slice(query, query + 1)
+    terms = score_terms(head, mixture, rows)
+    total = float(row_scores(head, mixture, rows).logsumexp(-1))
+    seen = bool(head.visible[query][component]) and math.isfinite(float(mixture.log_alpha[component]))
     values = {name: float(term.expand(1, -1)[0, component]) if seen else math.nan for name, term in terms.items()}
     return values, total

@@ -181,11 +181,16 @@ def _projections(bench: Bench, _text: str) -> Verdict:
 
 
 def _sums(bench: Bench, text: str) -> Verdict:
-    """Under a setting, every row of attention sums to one, the prior included."""
+    """Under a setting, every row of attention sums to one, the prior included, and a learned sink."""
     batch = _batch(bench, _rows(bench, text)[:1])
     with _under(bench), capture({kind: range(layers) for kind, layers in bench.layers.items()}) as seen:
         _said(bench.model, batch)
-    worst = max(float((maps.cpu().double().sum(-1) - 1).abs().max()) for maps in seen.attention.values())
+    worst = 0.0
+    for place, maps in seen.attention.items():
+        sums = maps.cpu().double().sum(-1)
+        if place in seen.sink_mass:
+            sums = sums + seen.sink_mass[place].cpu().double()
+        worst = max(worst, float((sums - 1).abs().max()))
     return worst <= BAR, f"{len(seen.attention)} layers, at most {worst:.1g} from 1"
 
 

@@ -136,7 +136,8 @@ def _marginals(seen: Observation) -> None:
         st.caption("Key: attention received, mean over the queries shown. :gray[■] baseline, :blue[■] NV.")
         draw.chart(bars.key_marginal(seen), "key-marginal", title="Attention received by key")
         st.caption(
-            "Query: attention given to the tokens shown; what is missing to 1 is on the prior or on hidden tokens."
+            "Query: attention given to the tokens shown; what is missing to 1 is on the prior, on hidden tokens or on "
+            "a learned sink."
         )
         draw.chart(bars.query_marginal(seen), "query-marginal", title="Attention given by query")
         for what, tokens, sides in (("key", ["prior", *seen.keys], seen.received), ("query", seen.queries, seen.given)):
