@@ -67,6 +67,8 @@ def _check(what: str, folder: Path) -> None:
         files = [path.name for path in folder.iterdir()]
     except OSError as error:
         raise NVError(f"{what} cannot be read ({error.strerror}); check its permissions.") from error
+    if "adapter_config.json" in files:  # which transformers reads with peft alone, and else leaves out in silence
+        raise NVError(f"{what} holds an adapter (adapter_config.json); merge it into its model, and save that whole.")
     if "config.json" not in files:
         raise NVError(f"{what} has no config.json; give one that save_pretrained wrote.")
     if not any(file.endswith(".safetensors") for file in files):

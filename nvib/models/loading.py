@@ -23,6 +23,7 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedModel,
+    PreTrainedTokenizerFast,
 )
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -222,6 +223,8 @@ def _tokenizer(name: str, folder: Path, common: dict[str, Any]) -> Any:
     try:
         with _told(name, folder, "tokenizer"):
             tokenizer = AutoTokenizer.from_pretrained(folder, **common)
+            if not tokens.as_filed(tokenizer, folder):
+                tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, **common)
     except NVError as error:
         if tokens.has_vocabulary(folder):
             raise

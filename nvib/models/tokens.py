@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -73,6 +74,24 @@ def special_ids(tokenizer: Any) -> set[int]:
     """The ids of special tokens, those that have no role of their own included."""
     added = tokenizer.added_tokens_decoder.items()
     return set(tokenizer.all_special_ids) | {number for number, token in added if token.special}
+
+
+def as_filed(tokenizer: Any, folder: Path) -> bool:
+    """Whether a tokenizer cuts texts as its tokenizer.json says, as far as the kind of pieces tells.
+
+    For some families (Qwen2) transformers makes the family's own whatever the file says. Raises ValueError or OSError
+    for a file that cannot be read.
+    """
+    path, backend = folder / "tokenizer.json", getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or not path.exists():
+        return True
+    found, filed = (_pieces(json.loads(text)) for text in (backend.to_str(), path.read_text("utf-8")))
+    return found == filed
+
+
+def _pieces(made: Mapping[str, Any]) -> tuple[str | None, bool]:
+    """Of a tokenizer as its file has it: what cuts words into pieces, and whether these are of bytes."""
+    return made["model"].get("type"), "ByteLevel" in json.dumps(made.get("pre_tokenizer"))
 
 
 def has_vocabulary(folder: Path) -> bool:

@@ -416,6 +416,9 @@ def rope_of(config, layer_type, position_ids):
     elif kind == "yarn":
         frequencies = [yarn_frequency(f, i, w, base, rope) for i, f in enumerate(frequencies)]
         scale = 0.1 * math.log(rope["factor"]) + 1
+    elif kind == "longrope":  # of a text that is no longer than those of the training
+        frequencies = [f / divided for f, divided in zip(frequencies, rope["short_factor"], strict=True)]
+        scale = math.sqrt(1 + math.log(rope["factor"]) / math.log(rope["original_max_position_embeddings"]))
     elif kind not in ("default", "dynamic"):
         raise ValueError(f"the textbook does not know the rope {kind!r}")
     return Rope(frequencies, scale, pairs=config.model_type == "cohere")
