@@ -317,7 +317,7 @@ def lora(family, folder):
     inputs = {"input_ids": cell.ids(LONG)} | ({"decoder_input_ids": TARGET} if bench.mode.answers else {})
     prior, setting = bench.priors.of(Scenario(prior="normal")), regularisation(SETTINGS["both"])
     adapted = replaced(model_of(family), Adapted)
-    adapted.set_attn_implementation("sdpa")
+    adapted.set_attn_implementation("sdpa" if adapted._supports_sdpa else "eager")
     with torch.no_grad(), bench.nv.regularised(setting, prior):
         expected = output(bench.model(**inputs)).double()
     with torch.no_grad(), nvib.reinterpret(adapted, prior) as nv, nv.regularised(setting):
