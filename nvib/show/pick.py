@@ -17,7 +17,10 @@ def head_name(head: str) -> str:
 
 
 def act(seen: Observation) -> None:
-    """Act on what was picked: a head of the overview, a cell of a map, or a token as query or as key."""
+    """Act on what was picked: a head of the overview, a cell of a map, or a token as query or as key.
+
+    What the figures have no more, as after a change of the text, is no choice.
+    """
     picked, cell = st.session_state["tokens"].picked, seen.cell
     if picked["axis"] == "head":
         place("layer", int(picked["y"]), st.session_state)
@@ -25,11 +28,11 @@ def act(seen: Observation) -> None:
         forget_cell()
     elif picked["axis"] == "cell":
         token = _first(seen.key_group, int(picked["x"])) if picked["x"] >= 0 else -1
-        explain(_first(seen.query_group, int(picked["y"])), token)
+        _explain_there(_first(seen.query_group, int(picked["y"])), token)
     elif picked["axis"] == "key":
-        explain(cell.query, _first(seen.key_group, int(picked["at"])))
+        _explain_there(cell.query, _first(seen.key_group, int(picked["at"])))
     else:
-        explain(_first(seen.query_group, int(picked["at"])), cell.key)
+        _explain_there(_first(seen.query_group, int(picked["at"])), cell.key)
 
 
 def explain(query: int, token: int) -> None:
@@ -47,6 +50,11 @@ def close_path() -> None:
     place("path", False, st.session_state)
 
 
-def _first(group: np.ndarray, row: int) -> int:
-    """The first token that is part of a map's row or column."""
-    return int(np.flatnonzero(group == row)[0])
+def _explain_there(query: int | None, token: int | None) -> None:
+    if query is not None and token is not None:
+        explain(query, token)
+
+
+def _first(group: np.ndarray, row: int) -> int | None:
+    """The first token that is part of a map's row or column, None where there is no such row."""
+    return next(iter(np.flatnonzero(group == row).tolist()), None)

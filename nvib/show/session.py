@@ -79,7 +79,8 @@ def boxes(name: str, act: Callable[..., None], *values: Any) -> list[dict[str, A
     """Key and callback of each of some boxes that show what the app decides; act: on what is chosen in them.
 
     They are never set, but have new keys unless these values are what they show. A browser that has not got the new
-    ones yet sends the old ones' values along when another control moves: what they showed is no choice.
+    ones yet sends the old ones' values along when another control moves: what they showed is no choice, nor is what
+    they do not offer any more, which comes as its label.
     """
     state = st.session_state
     count = state.setdefault(f"{name}_boxes", 0)
@@ -89,7 +90,7 @@ def boxes(name: str, act: Callable[..., None], *values: Any) -> list[dict[str, A
 
     def chosen() -> None:
         now = [state.get(key, value) for key, value in zip(keys, values, strict=True)]
-        if now != list(values):
+        if now != list(values) and all(isinstance(n, type(v)) for n, v in zip(now, values, strict=True)):
             act(*now)
 
     return [{"key": key, "on_change": chosen} for key in keys]

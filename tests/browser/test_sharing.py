@@ -15,7 +15,7 @@ from tests.browser.conftest import WAIT, Visit
 CONTROLS = """(part) => {
   const all = (selector, read) => [...part.querySelectorAll(selector)].map(read);
   return {
-    sliders: all('[role=slider]', (e) => e.getAttribute('aria-valuetext') || e.getAttribute('aria-valuenow')),
+    sliders: all('input[type=range]', (e) => e.getAttribute('aria-valuetext')),
     boxes: all('[data-testid=stNumberInput] input', (e) => e.value),
     texts: all('textarea', (e) => e.value),
     toggles: all('[data-testid=stCheckbox] input', (e) => e.checked),
@@ -53,8 +53,8 @@ def change_everything(visit, part):
         ('[data-testid="stButtonGroup"] button[aria-checked=false]', None),
         ('[data-testid="stCheckbox"] label', lambda e: e.click()),
         (
-            '[role="slider"]',
-            lambda e: e.press("ArrowRight" if e.get_attribute("aria-valuenow") == "0" else "ArrowLeft"),
+            'input[type="range"]',
+            lambda e: e.press("ArrowRight" if e.input_value() == e.get_attribute("min") else "ArrowLeft"),
         ),
     ):
         if act is None:
@@ -98,7 +98,7 @@ def test_every_control_travels_with_the_link(shared, browser, page, model, withi
     after = part.evaluate(CONTROLS)
     for kind in ("sliders", "toggles", "boxes", "choices"):
         moved = [a != b for a, b in zip(before[kind], after[kind], strict=False)]
-        assert kind != "sliders" or all(moved)
+        assert kind != "sliders" or (all(moved) and (moved or within == "stMain"))
         assert any(moved) or not before[kind], kind
     assert before != after
     address = copied(visit)

@@ -37,6 +37,15 @@ def test_a_picked_weight_is_explained(state, picked, cell):
     assert state[key("cell")] == cell
 
 
+@pytest.mark.parametrize(
+    "picked", [{"axis": "cell", "x": 4, "y": 0}, {"axis": "key", "at": 4}, {"axis": "query", "at": 2}]
+)
+def test_what_the_figures_have_no_more_is_no_choice(state, picked):
+    state["tokens"] = SimpleNamespace(picked=picked)
+    pick.act(SEEN)
+    assert state == {key("cell"): "9,9", "tokens": state["tokens"]}
+
+
 def test_a_picked_head_is_shown_and_its_weight_chosen_anew(state):
     state["tokens"] = SimpleNamespace(picked={"axis": "head", "x": 7, "y": 2})
     pick.act(SEEN)

@@ -153,3 +153,15 @@ def test_a_drawn_control_is_the_visitors_again(state):
     state[key("mu")] = 0.5
     session._set_undrawn()
     assert state[key("mu")] == 0.5
+
+
+@pytest.mark.parametrize(("sent", "acted"), [((1, 2), []), ((1, 3), [(1, 3)]), ((1, "3: on"), [])])
+def test_only_what_boxes_offer_and_did_not_show_is_chosen(monkeypatch, sent, acted):
+    """A browser sends what a box showed before the text changed as the label that it had."""
+    kept, found = {}, []
+    monkeypatch.setattr(session, "st", SimpleNamespace(session_state=kept))
+    shown = session.boxes("why", lambda *chosen: found.append(chosen), 1, 2)
+    kept |= dict(zip([box["key"] for box in shown], sent, strict=True))
+    for box in shown:
+        box["on_change"]()
+    assert found == acted * 2
