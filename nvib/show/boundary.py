@@ -5,10 +5,16 @@ from __future__ import annotations
 import logging
 import secrets
 import traceback
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import streamlit as st
 
 from nvib.errors import NVError
 
 LOG = logging.getLogger("nvib.show")
+UNTOLD = "untold"  # sentences on callbacks, until the page that follows says them
 
 
 def sentence(error: Exception) -> str:
@@ -21,6 +27,25 @@ def sentence(error: Exception) -> str:
         f"This page met an error that it does not know ({type(error).__name__}, number {number}); choose another "
         "model, text or setting, or give the number to whoever runs the server: its log has the rest."
     )
+
+
+def choice(act: Callable[..., None]) -> Callable[..., None]:
+    """A callback whose errors are told by the page that follows: Streamlit would show its own words and no page."""
+
+    @wraps(act)
+    def guarded(*given: Any, **options: Any) -> None:
+        try:
+            act(*given, **options)
+        except Exception as error:  # what a browser sends may be of a page that is no more
+            st.session_state.setdefault(UNTOLD, []).append(sentence(error))
+
+    return guarded
+
+
+def untold() -> list[str]:
+    """What is to be said of the callbacks before this run, once."""
+    sentences: list[str] = st.session_state.pop(UNTOLD, [])
+    return sentences
 
 
 def _is_ours(error: Exception) -> bool:

@@ -107,6 +107,8 @@ def _framed(title: str) -> list[str]:
     with st.sidebar:
         st.logo(str(ASSETS / ("wordmark-dark.svg" if theme() == "dark" else "wordmark.svg")), size="large")
         draw.drawn().menu = st.container(gap=None)
+    for sentence in boundary.untold():
+        draw.drawn().notes.error(verbatim(sentence), icon=":material/info:")
     return session.seed(title)
 
 

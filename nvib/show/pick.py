@@ -6,6 +6,7 @@ import numpy as np
 import streamlit as st
 
 from nvib.lab import Observation
+from nvib.show.boundary import choice
 from nvib.show.session import place
 
 AGGREGATES = {"mean": "mean of all heads", "max": "largest of all heads"}
@@ -16,6 +17,7 @@ def head_name(head: str) -> str:
     return AGGREGATES.get(head, f"head {head}")
 
 
+@choice
 def act(seen: Observation) -> None:
     """Act on what was picked: a head of the overview, a cell of a map, or a token as query or as key.
 

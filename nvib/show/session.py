@@ -15,6 +15,7 @@ from nvib.lab.examples import EXAMPLES
 from nvib.lab.scenario import Scenario
 from nvib.lab.share import link
 from nvib.memory import Memory
+from nvib.show.boundary import choice
 
 LINKS_KEPT = 50
 LONG_KEPT = 200
@@ -88,6 +89,7 @@ def boxes(name: str, act: Callable[..., None], *values: Any) -> list[dict[str, A
         count = state[f"{name}_boxes"] = count + 1
     keys = [f"{name}_{count}_{n}" for n in range(len(values))]
 
+    @choice
     def chosen() -> None:
         now = [state.get(key, value) for key, value in zip(keys, values, strict=True)]
         if now != list(values) and all(isinstance(n, type(v)) for n, v in zip(now, values, strict=True)):
@@ -102,6 +104,7 @@ def _undrawn() -> dict[str, tuple[Any, Any]]:
     return undrawn
 
 
+@choice
 def _if_chosen(field: str, act: Callable[[], None]) -> None:
     """Act on a control that the visitor moved, not on one whose new value the browser has not got."""
     if field not in _undrawn() or st.session_state[key(field)] != _undrawn()[field][0]:

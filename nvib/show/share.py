@@ -15,6 +15,7 @@ from nvib.lab.share.fingerprint import differences, fingerprint
 from nvib.lab.share.record import record
 from nvib.lab.share.script import script
 from nvib.show import draw, session
+from nvib.show.boundary import choice
 from nvib.show.components.copy_link import copy_link
 from nvib.show.components.save import save_figures
 from nvib.show.page import refuse, verbatim
@@ -102,6 +103,7 @@ def _export(
         refuse(problem)
 
 
+@choice
 def _open() -> None:
     """Show the scenario of a file, or say what is wrong with it."""
     state, file = st.session_state, st.session_state["scenario_file"]

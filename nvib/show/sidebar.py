@@ -16,6 +16,7 @@ from nvib.lab.model.shape import Shape
 from nvib.lab.scenario import FIELDS, bounds, options
 from nvib.models.catalogue import CATALOGUE, resolve
 from nvib.show import session
+from nvib.show.boundary import choice
 from nvib.show.pick import forget_cell, head_name
 from nvib.show.session import boxes, control, fit, key, place
 
@@ -54,6 +55,7 @@ def model_and_text(before: Scenario, text: bool) -> None:
         )  # fmt: skip
 
 
+@choice
 def _switch_model() -> None:
     """Open the new model on its example, with the visitor's own text where they wrote one."""
     chosen = resolve(st.session_state[key("model")] or "")
@@ -64,6 +66,7 @@ def _switch_model() -> None:
     session.put(replace(example, text=kept))
 
 
+@choice
 def _use_example() -> None:
     """Take the chosen example over, on its first row."""
     title, model = st.session_state["example"], st.session_state[key("model")]

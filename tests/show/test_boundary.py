@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 from nvib import NVError
 from nvib.lab import Bench
 from nvib.lab.share import gallery
-from nvib.show import boundary, resources, session, share, sidebar
+from nvib.show import boundary, pick, resources, session, share, sidebar
 from nvib.show import page as frame
 from tests.support import tiny
 from tests.support.folders import ROOT, save
@@ -163,3 +163,22 @@ def test_what_other_libraries_say_is_not_taken_for_ours(caplog):
     for make in (lambda: np.zeros(3).reshape(2, 2), lambda: int("x"), lambda: {}["missing"]):
         assert re.search(r"number [0-9a-f]{6}\)", boundary.sentence(raised(make)))
     assert len(caplog.records) == 3
+
+
+@pytest.mark.parametrize("choose", [
+    lambda app: app.sidebar.text_area(key="scenario_text").set_value("the mat"),
+    lambda app: app.sidebar.selectbox(key="example").select_index(0),
+    lambda app: app.selectbox(key="why_1_1").select_index(0),
+], ids=["text", "example", "box"])  # fmt: skip
+def test_an_error_of_a_choice_is_told_on_the_page_that_follows(choose, monkeypatch, caplog):
+    app = opened("Explore", v="2", model="minilm", text="the cat", encoder_sigma="0.3")
+    for module, name in ((sidebar, "forget_cell"), (pick, "explain")):
+        monkeypatch.setattr(module, name, planted)
+    drawn = len(charts(app))
+    app.run()  # with the callbacks that are planted
+    choose(app).run()
+    assert not app.exception
+    assert len(numbers(app)) == 1
+    assert len(charts(app)) >= drawn
+    app.run()
+    assert not app.error

@@ -17,6 +17,7 @@ from nvib.lab.uploads import ENDINGS, pairs
 from nvib.lab.view.batch import MOST_ROWS, Row, as_table, entries, go_through
 from nvib.prior import Prior
 from nvib.show import boundary, draw, page, report
+from nvib.show.boundary import choice
 from nvib.show.session import control, place
 
 DONE = "listing_done"
@@ -99,6 +100,7 @@ def _run(running: bool) -> None:
     st.session_state[DONE]["running"] = running
 
 
+@choice
 def _take_file() -> None:
     """The file's texts become the list; a text's own line ends and tabs become spaces."""
     state, file = st.session_state, st.session_state["listing_file"]

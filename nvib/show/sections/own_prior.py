@@ -8,6 +8,7 @@ from nvib import Prior
 from nvib.lab import Bench
 from nvib.lab.uploads import ENDINGS, texts
 from nvib.show import boundary, page
+from nvib.show.boundary import choice
 
 WORKING = "prior_file_taken"
 
@@ -53,6 +54,7 @@ def _made(bench: Bench, name: str, data: bytes) -> Prior:
     return prior
 
 
+@choice
 def _new_file() -> None:
     """A file was chosen that no prior was made of yet."""
     st.session_state[WORKING] = True

@@ -17,6 +17,7 @@ from nvib.lab.sweep.tasks import FEWEST, OFFERS, OWN, Task, own, task
 from nvib.lab.uploads import ENDINGS, pairs
 from nvib.memory import Memory
 from nvib.show import draw, page, session
+from nvib.show.boundary import choice
 from nvib.show.session import control, key, place
 
 SIZES = (32, 64, 96, 200, 400, 1000, 2000, 4000)  # texts of a set
@@ -103,6 +104,7 @@ def _legal(field: str, choices: list[str]) -> str:
     return asked
 
 
+@choice
 def _use_grid(known: Mapping[str, str]) -> None:
     """Take an example over; a range is for a search, and a list for a grid."""
     state = st.session_state

@@ -17,6 +17,7 @@ from nvib.lab.sweep.run import Findings, Outcome, Plan, baseline_point, in_explo
 from nvib.lab.sweep.space import Varied
 from nvib.lab.sweep.tasks import TEST, VALIDATION
 from nvib.show import draw, page, session
+from nvib.show.boundary import choice
 from nvib.show.figures import sweeps
 from nvib.show.figures.sweeps import Results
 
@@ -77,6 +78,7 @@ def varied(plan: Plan) -> tuple[Varied, ...]:
     return plan.space.moving or plan.space.axes
 
 
+@choice
 def _pick(key: str, points: list[Scenario]) -> None:
     """Remember the point that was clicked in a figure."""
     selected: Any = st.session_state[key]
