@@ -33,6 +33,15 @@ def browser():
         yield found
 
 
+@pytest.fixture(autouse=True)
+def closed(request):
+    """No page of a test goes on behind the next one's."""
+    yield
+    if "browser" in request.fixturenames:
+        for context in request.getfixturevalue("browser").contexts:
+            context.close()
+
+
 # Counts the frames of the screen since anything was changed, sent or received, from the page's first moment on; what
 # the server sends is kept back while there is a list for it.
 WATCH = """
