@@ -84,7 +84,6 @@ def copied(visit):
         ("Pseudo-counts", "minilm", "stMain"),
         ("Compare", "g2p", "stMain"),
         ("Prior", "g2p", "stApp"),
-        ("Method", "g2p", "stApp"),
     ],
 )
 def test_every_control_travels_with_the_link(shared, browser, page, model, within):
