@@ -25,8 +25,8 @@ def act(seen: Observation) -> None:
     """
     picked, cell = st.session_state["tokens"].picked, seen.cell
     if picked["axis"] == "head":
-        place("layer", int(picked["y"]), st.session_state)
-        place("head", str(int(picked["x"])), st.session_state)
+        place("layer", int(picked["y"]))
+        place("head", str(int(picked["x"])))
         forget_cell()
     elif picked["axis"] == "cell":
         token = _first(seen.key_group, int(picked["x"])) if picked["x"] >= 0 else -1
@@ -39,17 +39,17 @@ def act(seen: Observation) -> None:
 
 def explain(query: int, token: int) -> None:
     """Take this weight apart from now on; token: the key's position, -1 for the prior."""
-    place("cell", f"{query},{'prior' if token < 0 else token}", st.session_state)
+    place("cell", f"{query},{'prior' if token < 0 else token}")
 
 
 def forget_cell() -> None:
     """Take apart the weight that changed most again."""
-    place("cell", "", st.session_state)
+    place("cell", "")
 
 
 def close_path() -> None:
     """Walk the path no further."""
-    place("path", False, st.session_state)
+    place("path", False)
 
 
 def _explain_there(query: int | None, token: int | None) -> None:

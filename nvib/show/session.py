@@ -50,14 +50,13 @@ def control(field: str, draw: Callable[..., Any], label: str, *given: Any, **opt
     _undrawn().pop(field, None)
 
 
-def place(field: str, value: Any, given: Any = None) -> None:
+def place(field: str, value: Any) -> None:
     """Set a control; call it before it is drawn, or from a callback.
 
     Until it is drawn the browser shows the value that it had, and sends that one along when another control moves:
-    it was not chosen then, and `seed` sets the control anew. given: the session's state, where it is at hand.
+    it was not chosen then, and `seed` sets the control anew.
     """
-    state: Any = st.session_state if given is None else given
-    undrawn = state.setdefault(UNDRAWN, {})
+    state, undrawn = st.session_state, _undrawn()
     had = state.get(key(field), value)
     if field in undrawn or had != value:
         undrawn[field] = (undrawn[field][0] if field in undrawn else had, value)

@@ -85,7 +85,7 @@ def test_an_uploaded_prior_touches_no_disk(bench, monkeypatch):
         ("/home/alice/models/cat", "cat"), ("/home/alice/models/cat/", "cat"), ("~/cat", "cat"), ("./cat", "cat"),
         ("../owner/cat", "cat"), ("C:\\Users\\alice\\cat", "cat"), ("D:/cat", "cat"), ("models\\cat", "cat"),
         ("/srv/a, b/c, d", "c, d"), ("owner/cat", "owner/cat"), ("gpt2", "gpt2"), ("", ""),
-        ("/root/.cache/huggingface/hub/models--owner--a-cat/snapshots/0123abc", "owner/a-cat"),
+        ("/home/alice/.cache/huggingface/hub/models--owner--a-cat/snapshots/0123abc", "owner/a-cat"),
     ],
 )  # fmt: skip
 def test_a_folder_is_called_by_its_last_name(name, shown):

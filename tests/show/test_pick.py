@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from nvib.show import pick
+from nvib.show import pick, session
 from nvib.show.session import key
 
 # Four tokens: the first is hidden, the next two are one row of the map; keys are shown singly.
@@ -17,7 +17,8 @@ SEEN = SimpleNamespace(
 @pytest.fixture
 def state(monkeypatch):
     kept = {key("cell"): "9,9"}
-    monkeypatch.setattr(pick, "st", SimpleNamespace(session_state=kept))
+    for module in (pick, session):
+        monkeypatch.setattr(module, "st", SimpleNamespace(session_state=kept))
     return kept
 
 
