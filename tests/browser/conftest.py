@@ -134,7 +134,8 @@ class Visit:
             self.page.emulate_media(color_scheme=scheme)
             self.settled()
             expect(self.page.get_by_test_id("stApp")).to_have_css("background-color", GROUNDS[scheme])
-            found = Axe().run(self.page).response["violations"]
+            rules = ["color-contrast"] if scheme == "dark" else None  # nothing else is another in the dark
+            found = Axe().run(self.page, options=rules and {"runOnly": rules}).response["violations"]
             told = [(v["id"], v["nodes"][0]["html"][:200]) for v in found if v["impact"] in ("serious", "critical")]
             assert told == [], scheme
             assert self.page.get_by_test_id("stException").count() == 0

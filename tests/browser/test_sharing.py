@@ -64,8 +64,8 @@ def change_everything(visit, part):
                 visit.settled()
             continue
         for n in range(part.locator(selector).count()):
-            act(part.locator(selector).nth(n))
-            visit.settled()
+            act(part.locator(selector).nth(n))  # the next one is moved while the page is still at work
+        visit.settled()
 
 
 def copied(visit):
@@ -78,13 +78,7 @@ def copied(visit):
 
 @pytest.mark.parametrize(
     ("page", "model", "within"),
-    [
-        ("", "g2p", "stApp"),
-        ("", "smollm2", "stApp"),
-        ("Pseudo-counts", "minilm", "stMain"),
-        ("Compare", "g2p", "stMain"),
-        ("Prior", "g2p", "stApp"),
-    ],
+    [("", "g2p", "stApp"), ("Pseudo-counts", "minilm", "stMain"), ("Compare", "smollm2", "stMain")],
 )
 def test_every_control_travels_with_the_link(shared, browser, page, model, within):
     """The sidebar of a page that is of a text is Explore's: there, the controls in the page itself are changed."""
@@ -225,8 +219,6 @@ def test_a_scenario_file_opens_and_a_hostile_one_is_refused(shared, browser):
     chooser = again.page.locator('[data-testid="stPopoverBody"] input[type="file"]')
     hostile = {
         b"<script>alert(1)</script>": "is no JSON",
-        b"[" * 50_000: "is no JSON",
-        b'{"format": "x"}': "is no scenario",
         data.replace(b'"encoder_sigma": "0.3"', b'"encoder_sigma": "../../etc/passwd"'): "is not legal",
         data.replace(b'"encoder_sigma": "0.3"', b'"encoder_sigma": {"a": []}'): "no text, number or yes and no",
     }
