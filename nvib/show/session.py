@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from nvib.lab.examples import EXAMPLES
 from nvib.lab.scenario import Scenario
@@ -127,7 +128,7 @@ def seed(page: str) -> list[str]:
 
     Links that this session wrote itself are no news: the browser may hand back an older one of them while a
     control moves, and that must not move the control back. Nor is the link of the run before. What `opening` made is
-    news, once.
+    news, once; what the browser went back or forward to is, each time.
     """
     _set_undrawn()
     _take_prior()
@@ -135,6 +136,7 @@ def seed(page: str) -> list[str]:
     written, taken = state.setdefault("links_written", []), state.setdefault("offers_taken", [])
     offer, last = query.pop(OPENS, ""), state.get("link_read")
     known = offer in taken if offer else not query or query == last or query in written
+    known &= not navigated()
     moved = state.get("page") != page
     state["page"], state["link_read"] = page, query
     if "scenario" in state and known:
@@ -148,7 +150,10 @@ def seed(page: str) -> list[str]:
             ignored = [FORGOTTEN]
     if not query:
         scenario = EXAMPLES["smollm2"]
-    show(scenario, made)
+    if navigated() and "scenario" in state:
+        restore(scenario)
+    else:
+        show(scenario, made)
     if offer:
         taken.append(offer)
         del taken[:-LINKS_KEPT]
@@ -161,6 +166,18 @@ def show(scenario: Scenario, made: link.Made) -> None:
     st.session_state["scenario"] = scenario
     st.session_state["link_opened"] = True
     st.session_state["made"] = (scenario, made)
+
+
+def restore(scenario: Scenario) -> None:
+    """Set the page back to a view that this session had; call it before the controls are drawn, or in a callback."""
+    put(scenario)
+    st.session_state["scenario"] = scenario
+
+
+def navigated() -> bool:
+    """Whether the browser went back or forward to the link of this run."""
+    context = get_script_run_ctx()
+    return bool(context and context.is_history_navigation)
 
 
 def address(scenario: Scenario) -> dict[str, str]:
