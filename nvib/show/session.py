@@ -15,6 +15,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from nvib.lab.examples import EXAMPLES
 from nvib.lab.scenario import Scenario
 from nvib.lab.share import link
+from nvib.lab.uploads import Upload, naming, needed, uploaded
 from nvib.memory import Memory
 from nvib.show.boundary import choice
 
@@ -182,7 +183,7 @@ def navigated() -> bool:
 
 def address(scenario: Scenario) -> dict[str, str]:
     """The parameters of the address bar: the link, or where it cannot hold the view, the name this server gives it."""
-    query = link.encode(scenario)
+    query = link.encode(needed(scenario))
     if query is None:
         name = hashlib.sha256(repr(scenario).encode()).hexdigest()[:16]
         _long.get(name, lambda: scenario)
@@ -203,8 +204,17 @@ def link_opened() -> bool:
 def _take_prior() -> None:
     """Make the prior that the last run finished the scenario's; a control is only set before it is drawn."""
     if "prior_taken" in st.session_state:
+        prior_id, file = st.session_state.pop("prior_taken")
         place("prior", "own")
-        place("prior_id", st.session_state.pop("prior_taken"))
+        place("prior_id", prior_id)
+        name_file("prior", file)
+
+
+def name_file(use: str, file: Upload | None) -> None:
+    """Name a file of the visitor's in the scenario from now on, or none; use: as in the field `uploads`."""
+    files = uploaded(Scenario(uploads=st.session_state[key("uploads")]))
+    files.pop(use, None)
+    place("uploads", naming(files | ({use: file} if file else {})))
 
 
 def give_up_prior_text() -> None:

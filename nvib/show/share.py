@@ -14,6 +14,7 @@ from nvib.lab.share import link
 from nvib.lab.share.fingerprint import differences, fingerprint
 from nvib.lab.share.record import record
 from nvib.lab.share.script import script
+from nvib.lab.uploads import needed
 from nvib.show import draw, qr, session
 from nvib.show.boundary import choice
 from nvib.show.components.copy_link import copy_link
@@ -33,6 +34,7 @@ def toolbar(
     made = link.Made(fingerprint(seen) if seen else "", shape.revision, __version__)
     if seen is not None:
         _check(scenario, seen, made)
+    scenario = needed(scenario)
     with draw.drawn().bar:
         query = urlencode(link.encode(scenario, made) or {})
         copy_link(query, urlencode(session.address(scenario)))
