@@ -15,6 +15,7 @@ from nvib.settings import KINDS, Regularisation, Temperature
 ANY = Pattern("text without lone surrogates", f"[^{HALF}]*")
 ALPHA, SIGMA, LAYERS = Number(-100, 100, also=math.inf), Number(0, 100), Layers()
 LONGEST_GRID = 1000  # characters
+UPLOAD = rf"(inside|outside|prior) \d{{1,5}} [0-9a-f]{{12}} [^\x00-\x1f\x7f-\x9f\u2028\u2029{HALF}]{{1,60}}"
 DIGITS = 12  # of a prior's identity, those of its numbers
 ALPHA_HELP = (
     "log αₙ = |xₙ|²/2r + τα·s: how many standard deviations above the prior a token's pseudo-count "
@@ -117,6 +118,13 @@ class Scenario:
     seed: int = declare("generation", 0, Whole(0, 999_999), "Of draws, of sampled text and of a search.")
     other_text: str = declare("view", "", ANY, "Another text, whose distance to the prior the page Prior shows beside.")
     path: bool = declare("view", False, Flag(), "Whether Explore walks from identity to the setting.")
+
+    uploads: str = declare(
+        "view", "",
+        Pattern("a line for each file, as: inside 120 0123456789ab corpus.txt", rf"({UPLOAD}(\n{UPLOAD})*)?"),
+        "Files of one's own that the view needs and a link cannot hold: what each is for (inside, outside, prior), its "
+        "texts, its fingerprint and its name.",
+    )  # fmt: skip
 
     target: str = declare("generation", "", ANY, "What should come out, a line for each row of the text.")
     length: int = declare("generation", 24, Whole(1, 200), "The most tokens that are generated.")

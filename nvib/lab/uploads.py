@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import codecs
 import csv
+import hashlib
 import io
 import json
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
-from nvib.characters import half
+from nvib.characters import half, writable
 from nvib.errors import NVError
+from nvib.lab.scenario import Scenario
 
 COLUMN, TARGETS = "text", ("target", "reference")
 SOURCE = "NVIB Explorer"  # the last column of our own tables: where the numbers come from
@@ -28,6 +32,42 @@ MARKS = {  # the longer first: one begins with another
 SEPARATORS = ",;\t"  # of programs, of spreadsheets where a comma is in numbers, and of what is copied from them
 LINE_END = re.compile(r"\r\n|\n|\r")
 FORMULA = re.compile(r"[\s\x00']*[=+\-@＝＋－＠\t\r\n]")  # how a cell begins that a spreadsheet takes for a formula
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A visitor's file, as a link names it: its texts, the first digits of its SHA-256, its name."""
+
+    texts: int
+    fingerprint: str
+    name: str
+
+    @classmethod
+    def of(cls, name: str, data: bytes, texts: int) -> Upload:
+        """A file by its content; of its name what stands in one line."""
+        shown = "".join(mark if mark.isprintable() else " " for mark in writable(name))[:60].strip()
+        return cls(texts, hashlib.sha256(data).hexdigest()[:12], shown or "file")
+
+    def __str__(self) -> str:
+        many = f"{self.texts:,} {'text' if self.texts == 1 else 'texts'}, " if self.texts else ""
+        return f"{self.name} ({many}fingerprint {self.fingerprint})"
+
+
+def uploaded(scenario: Scenario) -> dict[str, Upload]:
+    """The files that a scenario names, by what each is for."""
+    lines = (line.split(" ", 3) for line in scenario.uploads.split("\n") if line)
+    return {use: Upload(int(count), fingerprint, name) for use, count, fingerprint, name in lines}
+
+
+def naming(files: Mapping[str, Upload]) -> str:
+    """The field `uploads` of a scenario that names these files."""
+    return "\n".join(f"{use} {file.texts} {file.fingerprint} {file.name}" for use, file in sorted(files.items()))
+
+
+def needed(scenario: Scenario) -> Scenario:
+    """The same without the names of files that it does not use: they are nobody else's business."""
+    uses = {"prior": scenario.prior == "own", **dict.fromkeys(("inside", "outside"), scenario.task == "own")}
+    return replace(scenario, uploads=naming({use: file for use, file in uploaded(scenario).items() if uses[use]}))
 
 
 def texts(name: str, data: bytes) -> list[str]:

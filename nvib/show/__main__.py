@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from importlib.util import find_spec
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,21 @@ def _listen(address: str | None, port: int) -> None:
         pass
 
 
+def lan_address(given: str | None = None) -> str:
+    """This machine's address in the local network; given: one that was chosen. Raises NVError where there is none."""
+    from streamlit.net_util import get_internal_ip
+
+    if given:
+        raise NVError(f"Give --lan or --server.address {given}, not both: --lan finds this machine's address itself.")
+    found = get_internal_ip()
+    if not found or ip_address(found).is_loopback:
+        raise NVError(
+            "This machine has no address in a local network; connect it to one, or give its address: "
+            "nvib serve --server.address 192.168.1.20."
+        )
+    return found
+
+
 def serve(arguments: list[str]) -> int:
     """Serve until stopped; returns the exit status, 1 with one sentence where it cannot be."""
     if not all(map(find_spec, NEEDED)):
@@ -74,16 +90,24 @@ def serve(arguments: list[str]) -> int:
     run = cli.main_run.callback
     assert run is not None
 
-    def start(**options: Any) -> None:
+    def start(lan: bool, **options: Any) -> None:
         """Start the server with what was given, in a variable or as an option, before what the app is shipped with."""
+        if lan:
+            options["server_address"] = lan_address(options.get("server_address"))
         options = {**settings(), **{name: value for name, value in options.items() if value not in (None, ())}}
         bootstrap.load_config_options(options)
         address = config.get_option("server.address")
         if not (address or "").startswith("unix:"):
             check_port(address, config.get_option("server.port"))
+        if lan:
+            at = config.get_option("server.baseUrlPath").strip("/")
+            print(f"Others in this network open http://{address}:{config.get_option('server.port')}/{at}")
         run(target=str(SERVER), **options)
 
     parameters: list[click.Parameter] = [each for each in cli.main_run.params if isinstance(each, click.Option)]
+    parameters.insert(
+        0, click.Option(["--lan"], is_flag=True, help="For others in the local network, not this machine alone.")
+    )
     command = click.Command("serve", callback=start, params=parameters, help=__doc__)
     try:
         command.main(arguments, prog_name="nvib serve")

@@ -17,7 +17,8 @@ from nvib.lab.examples import EXAMPLES
 from nvib.lab.model.shape import Shape
 from nvib.lab.share import gallery
 from nvib.lab.share import link as links
-from nvib.show import boundary, draw, poster, resources, session, sidebar
+from nvib.show import boundary, draw, poster, resources, session, sidebar, steps, switching
+from nvib.show.components.browsing import browsing
 from nvib.show.session import key
 
 ASSETS = assets.ROOT / "assets"
@@ -93,6 +94,11 @@ def view(title: str, early: bool = True, text: bool = True) -> View:
     if opened:  # what the model made of the link, as with the kind that a short one does not name
         st.session_state["made"] = (scenario, st.session_state["made"][1])
     session.remember(scenario)
+    steps.note(scenario)
+    with st.sidebar:
+        steps.buttons()
+    if told := switching.told(scenario):
+        draw.drawn().notes.info(verbatim(told))
     _links()
     for sentence in (shape.experimental, shape.unshown):
         if sentence:
@@ -106,7 +112,8 @@ def _framed(title: str) -> list[str]:
     draw.fresh(title)
     with st.sidebar:
         st.logo(str(ASSETS / ("wordmark-dark.svg" if theme() == "dark" else "wordmark.svg")), size="large")
-        draw.drawn().menu = st.container(gap=None)
+        draw.drawn().menu = st.container(gap=None, key="menu")
+        browsing()
     for sentence in boundary.untold():
         draw.drawn().notes.error(verbatim(sentence), icon=":material/info:")
     return session.seed(title)

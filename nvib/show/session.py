@@ -10,10 +10,12 @@ from functools import partial
 from typing import Any
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from nvib.lab.examples import EXAMPLES
 from nvib.lab.scenario import Scenario
 from nvib.lab.share import link
+from nvib.lab.uploads import Upload, naming, needed, uploaded
 from nvib.memory import Memory
 from nvib.show.boundary import choice
 
@@ -127,7 +129,7 @@ def seed(page: str) -> list[str]:
 
     Links that this session wrote itself are no news: the browser may hand back an older one of them while a
     control moves, and that must not move the control back. Nor is the link of the run before. What `opening` made is
-    news, once.
+    news, once; what the browser went back or forward to is, each time.
     """
     _set_undrawn()
     _take_prior()
@@ -135,6 +137,7 @@ def seed(page: str) -> list[str]:
     written, taken = state.setdefault("links_written", []), state.setdefault("offers_taken", [])
     offer, last = query.pop(OPENS, ""), state.get("link_read")
     known = offer in taken if offer else not query or query == last or query in written
+    known &= not navigated()
     moved = state.get("page") != page
     state["page"], state["link_read"] = page, query
     if "scenario" in state and known:
@@ -148,7 +151,10 @@ def seed(page: str) -> list[str]:
             ignored = [FORGOTTEN]
     if not query:
         scenario = EXAMPLES["smollm2"]
-    show(scenario, made)
+    if navigated() and "scenario" in state:
+        restore(scenario)
+    else:
+        show(scenario, made)
     if offer:
         taken.append(offer)
         del taken[:-LINKS_KEPT]
@@ -163,9 +169,21 @@ def show(scenario: Scenario, made: link.Made) -> None:
     st.session_state["made"] = (scenario, made)
 
 
+def restore(scenario: Scenario) -> None:
+    """Set the page back to a view that this session had; call it before the controls are drawn, or in a callback."""
+    put(scenario)
+    st.session_state["scenario"] = scenario
+
+
+def navigated() -> bool:
+    """Whether the browser went back or forward to the link of this run."""
+    context = get_script_run_ctx()
+    return bool(context and context.is_history_navigation)
+
+
 def address(scenario: Scenario) -> dict[str, str]:
     """The parameters of the address bar: the link, or where it cannot hold the view, the name this server gives it."""
-    query = link.encode(scenario)
+    query = link.encode(needed(scenario))
     if query is None:
         name = hashlib.sha256(repr(scenario).encode()).hexdigest()[:16]
         _long.get(name, lambda: scenario)
@@ -186,8 +204,17 @@ def link_opened() -> bool:
 def _take_prior() -> None:
     """Make the prior that the last run finished the scenario's; a control is only set before it is drawn."""
     if "prior_taken" in st.session_state:
+        prior_id, file = st.session_state.pop("prior_taken")
         place("prior", "own")
-        place("prior_id", st.session_state.pop("prior_taken"))
+        place("prior_id", prior_id)
+        name_file("prior", file)
+
+
+def name_file(use: str, file: Upload | None) -> None:
+    """Name a file of the visitor's in the scenario from now on, or none; use: as in the field `uploads`."""
+    files = uploaded(Scenario(uploads=st.session_state[key("uploads")]))
+    files.pop(use, None)
+    place("uploads", naming(files | ({use: file} if file else {})))
 
 
 def give_up_prior_text() -> None:

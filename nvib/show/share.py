@@ -14,7 +14,8 @@ from nvib.lab.share import link
 from nvib.lab.share.fingerprint import differences, fingerprint
 from nvib.lab.share.record import record
 from nvib.lab.share.script import script
-from nvib.show import draw, session
+from nvib.lab.uploads import needed
+from nvib.show import draw, qr, session
 from nvib.show.boundary import choice
 from nvib.show.components.copy_link import copy_link
 from nvib.show.components.save import save_figures
@@ -33,9 +34,11 @@ def toolbar(
     made = link.Made(fingerprint(seen) if seen else "", shape.revision, __version__)
     if seen is not None:
         _check(scenario, seen, made)
+    scenario = needed(scenario)
     with draw.drawn().bar:
         query = urlencode(link.encode(scenario, made) or {})
         copy_link(query, urlencode(session.address(scenario)))
+        qr.popover(query)
         with st.popover("Export", key="export", on_change="rerun") as opened:
             if opened.open:
                 source = about(page, shape, scenario, made) if words is None else in_export(shape, words, made)

@@ -9,13 +9,13 @@ from dataclasses import replace
 import streamlit as st
 
 from nvib.errors import NVError
-from nvib.lab import EXAMPLES, Scenario
+from nvib.lab import Scenario
 from nvib.lab.examples import EXAMPLE_TEXTS
 from nvib.lab.fields import layer_range
 from nvib.lab.model.shape import Shape
 from nvib.lab.scenario import FIELDS, bounds, options
 from nvib.models.catalogue import CATALOGUE, resolve
-from nvib.show import session
+from nvib.show import session, switching
 from nvib.show.boundary import choice
 from nvib.show.pick import forget_cell, head_name
 from nvib.show.session import boxes, control, fit, key, place
@@ -57,13 +57,10 @@ def model_and_text(before: Scenario, text: bool) -> None:
 
 @choice
 def _switch_model() -> None:
-    """Open the new model on its example, with the visitor's own text where they wrote one."""
-    chosen = resolve(st.session_state[key("model")] or "")
-    text = st.session_state[key("text")]
-    example = EXAMPLES.get(chosen, Scenario(model=chosen or st.session_state["scenario"].model, text=text))
-    offered = {text for texts in EXAMPLE_TEXTS.values() for text in texts.values()}
-    kept = example.text if not text.strip() or text in offered else text
-    session.put(replace(example, text=kept))
+    """Leave one model for another."""
+    before = st.session_state["scenario"]
+    left = replace(session.current(before), model=before.model)
+    switching.switch(left, resolve(st.session_state[key("model")] or ""))
 
 
 @choice

@@ -26,6 +26,7 @@ def test_every_field_survives_the_link():
         encoder_layers="0-3", cross_layers="1-1", decoder_layers="2-29", prior_id="0123456789ab", across="max",
         merge=True, level=0.5, seed=7, other_text="q\nr", path=True, target="ɐ", length=3, sampled=True, listing="a\tb",
         task="own", grid="mu=1,0.9", search="adaptive", trials=7, examples=64, measured="bits per byte",
+        uploads="inside 120 0123456789ab my texts.txt\nprior 0 ba9876543210 é.safetensors",
     )  # fmt: skip
     assert all(getattr(odd, f.name) != getattr(Scenario(), f.name) for f in fields(Scenario))
     assert link.decode(link.encode(odd)) == (odd, link.Made(), [])
@@ -42,7 +43,7 @@ def test_every_field_survives_the_link():
      {"mu": "2"}, {"head": "abc"}, {"nonsense": "1"}, {"v": "9"}, {"prior_variance_scale": "0"}, {"kind": "up"},
      {"cell": "x"}, {"scale": "cubic"}, {"special": "maybe"}, {"decoder_layers": "5-2"}, {"layer": "٣"},
      {"effect": "none"}, {"metric": "beauty"}, {"across": "some"}, {"merge": "1"}, {"path": "yes"},
-     {"prior_id": "../etc/passwd"}, {"prior_id": "0123456789AB"}],
+     {"prior_id": "../etc/passwd"}, {"prior_id": "0123456789AB"}, {"uploads": "corpus.txt"}],
 )  # fmt: skip
 def test_nonsense_in_a_link_is_ignored_with_a_sentence(query):
     scenario, _, ignored = link.decode({"v": "1", **query})
@@ -72,6 +73,11 @@ NUMBER = st.integers(0, 9999).map(str)
 LAYERS = st.just("") | st.tuples(st.integers(0, 99), st.integers(0, 99)).map(lambda p: f"{min(p)}-{max(p)}")
 
 
+UPLOADS = st.sampled_from(
+    ["", "inside 120 0123456789ab my texts.txt", "outside 1 0123456789ab é\nprior 0 ba9876543210 b"]
+)
+
+
 LEGAL = st.builds(
     Scenario,
     model=st.sampled_from(["smollm2", "minilm", "g2p", "owner/name"]) | LINE.filter(lambda m: m.lower() != "minilm-l6"),
@@ -90,6 +96,7 @@ LEGAL = st.builds(
     grid=st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n"), max_size=300),
     trials=st.integers(*bounds("trials")), examples=st.integers(*bounds("examples")),
     measured=st.sampled_from(["", "bits per byte", "ROUGE-L"]),
+    uploads=UPLOADS,
 )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from streamlit import config
+from streamlit import config, net_util
 from streamlit.web import bootstrap, cli
 
 from nvib import NVError, assets
@@ -107,6 +107,35 @@ def test_address_of_another_machine():
 @pytest.mark.parametrize("address", [None, "127.0.0.1", "localhost"])
 def test_port_that_is_free(address):
     serving.check_port(address, 0)
+
+
+@pytest.fixture
+def network(monkeypatch):
+    """A function: this machine's address in the local network."""
+    return lambda found: monkeypatch.setattr(net_util, "get_internal_ip", lambda: found)
+
+
+def test_for_others_in_the_network(served, network, capsys):
+    network("192.168.1.20")
+    assert served("--lan")["server_address"] == "192.168.1.20"
+    assert capsys.readouterr().out.startswith("Others in this network open http://")
+
+
+def test_for_this_machine_alone_unless_it_is_asked_for(served, capsys):
+    assert served()["server_address"] == "127.0.0.1"
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("found", [None, "127.0.0.1", "::1"])
+def test_without_a_network_there_is_no_address_for_others(network, found):
+    network(found)
+    with pytest.raises(NVError, match=r"^This machine has no address in a local network; connect it to one, or give"):
+        serving.lan_address()
+
+
+def test_two_addresses_are_one_too_many():
+    with pytest.raises(NVError, match=r"^Give --lan or --server\.address 0\.0\.0\.0, not both: --lan finds"):
+        serving.lan_address("0.0.0.0")
 
 
 def test_process_tells_and_ends(taken, tmp_path):

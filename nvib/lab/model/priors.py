@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 import torch
 
@@ -10,6 +11,7 @@ from nvib.assets import public_name
 from nvib.errors import NVError
 from nvib.estimation import estimate_prior
 from nvib.lab.scenario import DIGITS, Scenario, digest_of
+from nvib.lab.uploads import Upload, uploaded
 from nvib.memory import Memory
 from nvib.models.loading import Loaded
 from nvib.prior import Prior, standard_normal_prior
@@ -36,7 +38,7 @@ class Priors:
     def of(self, scenario: Scenario, progress: Callable[[int], None] | None = None) -> Prior:
         """The prior that a scenario names; estimated ones are kept. Raises NVError when there is none."""
         if scenario.prior == "own":
-            return self._kept(scenario.prior_id)
+            return self._kept(scenario.prior_id, uploaded(scenario).get("prior"))
         if scenario.prior == "normal":
             return self._made.get("normal", lambda: standard_normal_prior(self._loaded.model))
         if scenario.prior == "text":
@@ -74,12 +76,13 @@ class Priors:
             alike.pop(next(iter(alike)), None)
         return prior.identity
 
-    def _kept(self, name: str) -> Prior:
-        """A visitor's prior by its identity. By its numbers alone it is the one that has them, or of several none's:
+    def _kept(self, name: str, file: Upload | None) -> Prior:
+        """A visitor's prior by its identity; file: what it was made of, where that is known.
 
-        what one visitor's file says of itself is not told of another's.
+        By its numbers alone it is the one that has them, or of several none's: what one visitor's file says of itself
+        is not told of another's.
         """
-        alike = self._own.get(name[:DIGITS], _unknown)
+        alike = self._own.get(name[:DIGITS], partial(_unknown, file))
         if name in alike:
             return alike[name]
         first, *others = list(alike.values())
@@ -107,8 +110,8 @@ def _key(scenario: Scenario) -> tuple[str, str]:
     return "text", digest_of(scenario.prior_text)
 
 
-def _unknown() -> dict[str, Prior]:
+def _unknown(file: Upload | None) -> dict[str, Prior]:
     raise NVError(
-        "The prior that this view was made with is a file of its maker's, and this server does not have it: "
-        "upload it on the page Prior, or choose another source."
+        f"The prior that this view was made with is a file of its maker's{f', {file}' if file else ''}, and this "
+        "server does not have it: upload it on the page Prior, or choose another source."
     )

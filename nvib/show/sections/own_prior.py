@@ -6,7 +6,7 @@ import streamlit as st
 
 from nvib import Prior
 from nvib.lab import Bench
-from nvib.lab.uploads import ENDINGS, texts
+from nvib.lab.uploads import ENDINGS, Upload, texts
 from nvib.show import boundary, page
 from nvib.show.boundary import choice
 
@@ -27,7 +27,7 @@ def upload_panel(bench: Bench) -> None:
         spot = st.empty()
         spot.button("Cancel the estimate", on_click=_cancel)
         try:
-            prior = _made(bench, file.name, file.getvalue())
+            prior, count = _made(bench, file.name, file.getvalue())
             fingerprint = bench.priors.keep(prior)
         except Exception as error:
             page.refuse(boundary.sentence(error))
@@ -35,14 +35,17 @@ def upload_panel(bench: Bench) -> None:
         finally:
             spot.empty()
     st.session_state[WORKING] = False
-    st.session_state["prior_taken"] = fingerprint
+    st.session_state["prior_taken"] = fingerprint, Upload.of(file.name, file.getvalue(), count)
     st.rerun()
 
 
-def _made(bench: Bench, name: str, data: bytes) -> Prior:
-    """The prior of a file, with progress while it is estimated. Raises NVError or ValueError with one sentence."""
+def _made(bench: Bench, name: str, data: bytes) -> tuple[Prior, int]:
+    """The prior of a file, with progress while it is estimated, and the file's texts, 0 where it is a prior itself.
+
+    Raises NVError or ValueError with one sentence.
+    """
     if name.lower().endswith(".safetensors"):
-        return Prior.from_bytes(name, data)
+        return Prior.from_bytes(name, data), 0
     lines = texts(name, data)
     with st.status("Estimating the prior …") as status:
 
@@ -51,7 +54,7 @@ def _made(bench: Bench, name: str, data: bytes) -> Prior:
 
         prior = bench.priors.estimate(lines, f"the file {name}", tell)
         status.update(label="The prior is estimated", state="complete")
-    return prior
+    return prior, len(lines)
 
 
 @choice

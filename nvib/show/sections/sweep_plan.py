@@ -14,10 +14,10 @@ from nvib.lab.sweep.paper import PAPER
 from nvib.lab.sweep.run import Plan
 from nvib.lab.sweep.space import grids, require_kinds, space
 from nvib.lab.sweep.tasks import FEWEST, OFFERS, OWN, Task, own, task
-from nvib.lab.uploads import ENDINGS, pairs
 from nvib.memory import Memory
 from nvib.show import draw, page, session
 from nvib.show.boundary import choice
+from nvib.show.sections import own_texts
 from nvib.show.session import control, key, place
 
 SIZES = (32, 64, 96, 200, 400, 1000, 2000, 4000)  # texts of a set
@@ -124,7 +124,7 @@ def plan_of(bench: Bench, scenario: Scenario) -> Plan | None:
     name = scenario.task or first_task(bench)
     if name != "own" and 0 < scenario.examples < FEWEST:
         raise NVError(f"examples={scenario.examples} is too few texts of a set; give {FEWEST} or more.")
-    made = _own(bench) if name == "own" else _offered(name, scenario.examples or OFFERS[name].examples)
+    made = _own(bench, scenario) if name == "own" else _offered(name, scenario.examples or OFFERS[name].examples)
     swept = space(scenario.at_identity(), grid)
     require_kinds(swept, bench.shape)
     return Plan(made, swept, scenario.search, scenario.trials, scenario.seed) if made else None
@@ -135,20 +135,16 @@ def _offered(name: str, count: int) -> Task:
     return _tasks.get((name, count), lambda: task(name, count))
 
 
-def _own(bench: Bench) -> Task | None:
+def _own(bench: Bench, scenario: Scenario) -> Task | None:
     """A task of the visitor's own files; None while there is none."""
     st.caption(
         "Files with a text a line, .txt, or with a column “text” and, where the metric needs it, “target”, .csv and "
         ".jsonl. They stay in this session; the server keeps the numbers alone."
     )
-    files = {}
-    for column, (domain, name) in zip(st.columns(2), OWN.items(), strict=True):
-        file = column.file_uploader(f"{name.capitalize()} texts", type=ENDINGS, key=f"sweep_{domain}")
-        if file is not None:
-            try:
-                files[domain] = pairs(file.name, file.getvalue(), empty=True)
-            except NVError as error:
-                page.refuse(str(error))
+    for column, (use, name) in zip(st.columns(2), OWN.items(), strict=True):
+        with column:
+            own_texts.box(use, f"{name.capitalize()} texts")
+    files = own_texts.at_hand(scenario)
     if not files:
         return None
     made, skipped = own(bench.shape, files)

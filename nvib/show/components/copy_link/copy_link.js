@@ -1,11 +1,13 @@
 // A button that copies the page's address with the view's parameters.
+const HERE = /^(localhost|.+\.localhost|127(\.\d+){3}|0\.0\.0\.0|\[::1?\]|\[::ffff:7f\w\w:\w+\])$/;
+
 export default function ({ data, parentElement }) {
   const button = parentElement.querySelector('button');
   const status = parentElement.querySelector('[role=status]');
   const say = (sentence) => {
     status.textContent = sentence;
     clearTimeout(button.timer);
-    button.timer = setTimeout(() => { status.textContent = ''; }, 6000);
+    button.timer = setTimeout(() => { status.textContent = ''; }, 10000);
   };
   button.onclick = async () => {
     // While the page is at work the address bar is ahead of this button: then it is the link, without a fingerprint.
@@ -30,6 +32,8 @@ export default function ({ data, parentElement }) {
         return;
       }
     }
-    say('Link copied');
+    say(HERE.test(location.hostname)
+      ? 'Link copied. It opens on this machine alone: nvib serve --lan has an address for others.'
+      : 'Link copied');
   };
 }

@@ -5,8 +5,10 @@ const attached = new WeakSet();
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector('.strips');
+  const focused = [...root.querySelectorAll('button')].indexOf(root.getRootNode().activeElement);
   const strips = data.strips.map((strip) => draw(strip));
   root.replaceChildren(...strips.map((strip) => strip.element));
+  if (focused >= 0) root.querySelectorAll('button')[focused]?.focus({ preventScroll: true });
 
   const found = (key) => [...document.querySelectorAll(`.st-key-${key} .js-plotly-plot`)];
   const charts = () => data.maps.flatMap(found);
