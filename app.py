@@ -9,7 +9,7 @@ from nvib.lab.model.shape import Shape
 from nvib.show import draw, page, poster, resources, share, sidebar
 from nvib.show.components.painted import painted
 from nvib.show.figures import bars
-from nvib.show.sections import attention, output
+from nvib.show.sections import attention, flips, output
 from nvib.show.sections.verified import badge, whole_check
 from nvib.show.session import control
 
@@ -67,19 +67,22 @@ with page.guarded():
     except Exception:
         verdict.empty()
         raise
-    output.output_change(seen, scenario)
+    output.output_change(seen, scenario, view.shape)
+    flip = st.container()
     if view.loaded:
         output.head_answers(view.loaded, scenario, seen)
     pause()
     control("path", st.toggle, "Path from identity to this setting")
     path = st.container()
     if seen.change.size > 1:
-        attention.overview(seen, scenario)
+        attention.overview(seen, scenario, view.loaded)
+    else:
+        attention.changed_most(seen, scenario, view.loaded)
     attention.attention_maps(seen, scenario)
     if view.shape.sinks:
         st.caption(SINKS)
     pause()
-    attention.why(seen)
+    attention.why(seen, scenario, view.loaded)
     pseudo_counts(seen)
     provenance(view.shape, scenario, seen)
     if view.stored:
@@ -95,6 +98,8 @@ with page.guarded():
     if check.open:
         with check:
             whole_check(view.bench, scenario)
+    with flip:
+        flips.search(view.bench, scenario)
     if scenario.path:
         with path:
             output.path_from_identity(view.bench, scenario)

@@ -6,7 +6,7 @@ import streamlit as st
 from nvib.lab.view.comparison import compare
 from nvib.lab.view.outputs import NextToken, Similarity
 from nvib.show import draw, page, resources, share
-from nvib.show.sections import batch, comparison, output
+from nvib.show.sections import batch, comparison, flips, output
 
 with page.guarded():
     bench, scenario = page.begin("Compare")
@@ -19,11 +19,15 @@ with page.guarded():
 
     if isinstance(seen.output, Similarity):
         comparison.nearest(seen.output, seen)
+        flips.offers(seen.output, scenario, bench.shape)
+        flip = st.container()
         output.output_change(seen, scenario)
         output.head_answers(bench, scenario, seen)
     else:
         if isinstance(seen.output, NextToken):
             comparison.next_token_table(seen.output)
+        flips.offers(seen.output, scenario, bench.shape)
+        flip = st.container()
         st.header("Generated text")
         comparison.generation_controls(bench)
         with page.told():
@@ -36,5 +40,7 @@ with page.guarded():
                     draw.drawn().tables["Generated text"] = lambda: pd.DataFrame({"text": seen.rows, **both.outputs})
                 comparison.aligned(both)
                 comparison.forced_texts(both)
+    with flip:
+        flips.search(bench, scenario)
     batch.list_panel(bench, scenario, prior)
     share.toolbar("Compare", bench.shape, scenario, seen)

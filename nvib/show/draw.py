@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,18 +12,24 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from nvib.lab.model.labels import isolated
 from nvib.show import poster
+
+JOINER = "\u2060"  # no space and no shape: Streamlit takes what it stands in for no arrow, dash or address
+NO_NUMBER = "–"  # in a cell of a table: there is no such number
 
 
 @dataclass
 class OnPage:
     """What a run of a page has drawn, for its export: titles of figures by key, and tables, made when asked for.
 
+    sentences: what it concluded from its numbers, in words.
     bar, notes: the places beside and below the page's title; menu: the sidebar's, None once it is filled; chooses:
     whether the sidebar's choice of a model is drawn, where the page has one.
     """
 
     figures: dict[str, str] = field(default_factory=dict)
+    sentences: list[str] = field(default_factory=list)
     tables: dict[str, Callable[[], pd.DataFrame]] = field(default_factory=dict)
     bar: Any = None
     notes: Any = None
@@ -43,6 +50,12 @@ def drawn() -> OnPage:
     """What this run has drawn so far."""
     on_page: OnPage = st.session_state["drawn"]
     return on_page
+
+
+def say(sentence: str, place: Any = st) -> None:
+    """Conclude something from the page's numbers, in plain words; the export has it too."""
+    drawn().sentences.append(sentence)
+    place.markdown(verbatim(sentence))
 
 
 def chart(figure: go.Figure, key: str, place: Any = st, *, title: str, **events: Any) -> None:
@@ -73,12 +86,24 @@ def show_table(frame: pd.DataFrame, title: str = "", **options: Any) -> None:
         return
     real = frame.select_dtypes(include=[np.floating]).columns
     shown = {str(name): st.column_config.NumberColumn(format="%.4f") for name in real}
-    st.dataframe(frame, hide_index=True, column_config=shown, **options)
+    st.dataframe(frame, hide_index=True, column_config=shown, placeholder=NO_NUMBER, **options)
 
 
 def map_frame(values: np.ndarray, rows: Iterable[str], columns: Iterable[str], corner: str) -> pd.DataFrame:
     """A map [R, C] as a table; equal labels are told apart by their positions."""
-    names = [f"{n}: {label}" for n, label in enumerate(columns)]
+    names = numbered(columns)
     frame = pd.DataFrame(np.asarray(values, np.float32), columns=names)
-    frame.insert(0, corner, [f"{n}: {label}" for n, label in enumerate(rows)])
+    frame.insert(0, corner, numbered(rows))
     return frame
+
+
+def numbered(labels: Iterable[str]) -> list[str]:
+    """Labels with their positions before them, whichever way they are written."""
+    return [f"{n}: {isolated(label)}" for n, label in enumerate(labels)]
+
+
+def verbatim(text: str) -> str:
+    """A visitor's words as Markdown that shows them as they are: no image, link, formula, colour, arrow or dash."""
+    whole = re.sub(r"(?<!\S)(<->|->|<-|--|>=|<=|~=)(?!\S)", lambda sign: f"{sign[0][0]}{JOINER}{sign[0][1:]}", text)
+    whole = re.sub(r"(?<=\w)@(?=\w)|(?<=www)\.", lambda sign: f"{JOINER}{sign[0]}", whole)
+    return re.sub(r"([\\`*_\[\]$:!<>~#&|])", r"\\\1", whole)

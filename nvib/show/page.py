@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,8 +18,10 @@ from nvib.lab.share import gallery
 from nvib.lab.share import link as links
 from nvib.show import boundary, draw, poster, resources, session, sidebar, steps, switching
 from nvib.show.components.browsing import browsing
+from nvib.show.components.enter import enter_runs
 from nvib.show.session import key
 
+verbatim = draw.verbatim
 ASSETS = assets.ROOT / "assets"
 PAGES = {
     "app.py": "Explore",
@@ -113,7 +114,9 @@ def _framed(title: str) -> list[str]:
     with st.sidebar:
         st.logo(str(ASSETS / ("wordmark-dark.svg" if theme() == "dark" else "wordmark.svg")), size="large")
         draw.drawn().menu = st.container(gap=None, key="menu")
-        browsing()
+        with draw.drawn().menu:
+            browsing()
+            enter_runs()
     for sentence in boundary.untold():
         draw.drawn().notes.error(verbatim(sentence), icon=":material/info:")
     return session.seed(title)
@@ -214,11 +217,6 @@ def stop(sentence: str) -> NoReturn:
     """Say what is wrong in one sentence, and leave the controls for the visitor to mend it."""
     refuse(sentence)
     st.stop()
-
-
-def verbatim(text: str) -> str:
-    """A visitor's words as Markdown that shows them as they are: no image, link, formula or colour."""
-    return re.sub(r"([\\`*_\[\]$:!<>~#&|])", r"\\\1", text)
 
 
 def theme() -> str:

@@ -25,9 +25,7 @@ def act(seen: Observation) -> None:
     """
     picked, cell = st.session_state["tokens"].picked, seen.cell
     if picked["axis"] == "head":
-        place("layer", int(picked["y"]))
-        place("head", str(int(picked["x"])))
-        forget_cell()
+        open_head(int(picked["y"]), int(picked["x"]))
     elif picked["axis"] == "cell":
         token = _first(seen.key_group, int(picked["x"])) if picked["x"] >= 0 else -1
         _explain_there(_first(seen.query_group, int(picked["y"])), token)
@@ -35,6 +33,14 @@ def act(seen: Observation) -> None:
         _explain_there(cell.query, _first(seen.key_group, int(picked["at"])))
     else:
         _explain_there(_first(seen.query_group, int(picked["at"])), cell.key)
+
+
+@choice
+def open_head(layer: int, head: int) -> None:
+    """Show this head in the maps, and the weight of it that changed most."""
+    place("layer", layer)
+    place("head", str(head))
+    forget_cell()
 
 
 def explain(query: int, token: int) -> None:

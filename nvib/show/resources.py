@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Hashable
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import is_dataclass, replace
 from typing import Any
 
@@ -13,13 +13,14 @@ import streamlit as st
 
 from nvib.lab import Bench, IdentityProof, Observation, Scenario, observe, prove_identity
 from nvib.lab.scenario import PRIOR
-from nvib.lab.view import distance
+from nvib.lab.view import distance, words
 from nvib.lab.view.check import Finding, findings
 from nvib.lab.view.distance import TextDistance
 from nvib.lab.view.forwards import both_sides
 from nvib.lab.view.observation import OBSERVED
 from nvib.lab.view.samples import Draws, draw_row
 from nvib.lab.view.walk import Path, follow
+from nvib.lab.view.words import Row, Taken
 from nvib.memory import Memory
 from nvib.models import hub
 from nvib.models.catalogue import resolve
@@ -28,6 +29,8 @@ from nvib.show import session
 
 MODELS_KEPT = 3
 PROOFS_KEPT = 64
+SENTENCES_KEPT = 200  # what they are made of
+LONG = 256  # tokens of a text above which a page says that the model is at work
 BYTES_KEPT = 256 * 2**20  # of observations; as many of each of the other kinds
 
 
@@ -43,6 +46,8 @@ _benches: Memory[Bench] = Memory(MODELS_KEPT, release=Bench.close)
 _observations: Memory[Observation] = Memory(BYTES_KEPT, _bytes)
 _distances: Memory[TextDistance] = Memory(BYTES_KEPT, _bytes)
 _draws: Memory[Draws] = Memory(BYTES_KEPT, _bytes)
+_rows: Memory[Row] = Memory(SENTENCES_KEPT)
+_taken: Memory[Taken] = Memory(SENTENCES_KEPT)
 _proofs: Memory[IdentityProof] = Memory(PROOFS_KEPT)
 
 
@@ -90,7 +95,28 @@ def observation(model: Bench, scenario: Scenario) -> Observation:
     told = prior(model, scenario).provenance  # which is this visitor's, whoever else has the same numbers
     shown = replace(scenario, kind=scenario.kind or model.kinds[-1])
     key = (_key(model, shown, OBSERVED), tuple(sorted(told.items())))
-    return _observations.get(key, lambda: observe(model, scenario))
+    with nullcontext() if key in _observations else at_work(model, scenario):
+        return _observations.get(key, lambda: observe(model, scenario))
+
+
+def at_work(model: Bench, scenario: Scenario) -> AbstractContextManager[None]:
+    """What says, while it lasts, that the model runs on a long text; nothing for a short one, or one it cannot take."""
+    with suppress(Exception):
+        tokens = model.encode(model.rows(scenario.text))["input_ids"].numel()
+        if tokens > LONG:
+            return st.spinner(f"The model runs on {tokens:,} tokens …")
+    return nullcontext()
+
+
+def taken(model: Bench, scenario: Scenario, seen: Observation, layer: int, head: int) -> Taken:
+    """What took a head's attention; recent answers are kept."""
+    key = (_key(model, scenario, OBSERVED), layer, head)
+    return _taken.get(key, lambda: words.taken(model, scenario, seen, layer, head))
+
+
+def row(model: Bench, scenario: Scenario, seen: Observation) -> Row:
+    """The row of the weight that is explained; recent ones are kept."""
+    return _rows.get(_key(model, scenario, OBSERVED), lambda: words.row_of(model, scenario, seen))
 
 
 def run_ahead(model: Bench, scenario: Scenario) -> None:
@@ -99,7 +125,7 @@ def run_ahead(model: Bench, scenario: Scenario) -> None:
     What cannot be run is told where the page asks for it.
     """
     if scenario.prior != "text" or model.priors.has(scenario):
-        with suppress(Exception):
+        with suppress(Exception), at_work(model, scenario):
             both_sides(model, scenario)
 
 

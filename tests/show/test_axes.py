@@ -1,19 +1,40 @@
 """What the figures share: labels that fit, places for duplicate tokens, and room for the longest."""
 
+import re
+from html import unescape
+
 import pytest
 
-from nvib.show.figures.axes import MAX_TICKS, PRIOR_AT, figure, layers, outline, room, short, ticks
+from nvib.show.figures.axes import MAX_TICKS, PRIOR_AT, figure, layers, outline, plain, room, short, ticks
 
 
-@pytest.mark.parametrize(("label", "shown"), [("", ""), ("a" * 14, "a" * 14), ("a" * 15, "a" * 13 + "…")])
+@pytest.mark.parametrize(
+    ("label", "shown"), [("", ""), ("a" * 14, "a" * 14), ("a" * 7 + "bcdefghi", "a" * 7 + "…defghi")]
+)
 def test_a_long_label_is_cut(label, shown):
     assert short(label) == shown
+
+
+def test_a_label_is_cut_between_whole_characters_and_its_end_can_be_seen():
+    assert short("👨‍👩‍👧" * 3 + "x" * 10 + "e\u0301", 5) == "👨‍👩‍👧" * 2 + "…" + "x" + "e\u0301"
+    assert {len(short("a" * 50, most)) for most in (14, 15)} == {14, 15}
 
 
 def test_tokens_have_a_place_each_and_markup_stays_text():
     found = ticks(["a", "a", "<b>", "&"], prior=True)
     assert found["tickvals"] == [PRIOR_AT, 0, 1, 2, 3]
     assert found["ticktext"] == ["<b>prior</b>", "a", "a", "&lt;b&gt;", "&amp;"]
+
+
+ENTITIES = {"mu", "amp", "lt", "gt", "nbsp", "times", "plusmn", "deg"}  # the ones that plotly.js knows by name
+
+
+@pytest.mark.parametrize("label", ["it's", '“a” "b"', "&quot;", "&amp;lt;", "<b>&#39;</b>", "R&D", "&copy;"])
+def test_what_plotly_shows_is_the_label_itself(label):
+    found = plain(label)
+    assert "<" not in found
+    assert set(re.findall(r"&(#?\w+);", found)) <= ENTITIES
+    assert unescape(found) == label
 
 
 @pytest.mark.parametrize("count", [1, MAX_TICKS, MAX_TICKS + 1, 2 * MAX_TICKS, 1024])

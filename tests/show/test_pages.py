@@ -72,7 +72,7 @@ def test_moving_a_temperature_changes_the_picture_and_reset_brings_identity():
     before = charts(app)
     app.select_slider(key="scenario_encoder_sigma").set_value(0.9).run()
     assert charts(app) != before
-    app.button[0].click().run()
+    next(button for button in app.button if button.label == "Reset to identity").click().run()
     assert app.session_state["scenario"].regularisation().is_identity
     difference = charts(app)[6]["data"][0]["z"]  # after three similarities, the overview and two maps
     values = np.array(difference) if isinstance(difference, list) else _decoded(difference)

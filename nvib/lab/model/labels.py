@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
 import regex
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from nvib.characters import CLUSTER, UNSPACED
 from nvib.models.tokens import tokens_of
 
-PICTURES = {"\n": "⏎", "\t": "⇥", "\r": "␍", " ": "·", "\u00a0": "⍽"}
+CONTROLS = {chr(n): chr(0x2400 + n) for n in range(32)} | {"\x7f": "␡"}
+PICTURES = CONTROLS | {"\n": "⏎", "\t": "⇥", "\r": "␍", " ": "·", "\u00a0": "⍽"}
+MEANT = {picture: character for character, picture in PICTURES.items()}
+# Said by their code points: what would be taken for a picture, and what turns the direction of the text behind it.
+NAMED = {*MEANT, "⟨", "⟩", *"\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069", "\ufffd"}
+UNSEEN = regex.compile(r"[\p{C}\p{Z}\p{Default_Ignorable_Code_Point}]+")
+RIGHT_TO_LEFT = ("R", "AL", "AN")
+ISOLATE, ISOLATED = "\u2068", "\u2069"
+BYTE = re.compile(r"<0x([0-9A-F]{2})>")  # how SentencePiece writes a byte of a character that it does not know
+BYTES = {letter: byte for byte, letter in bytes_to_unicode().items()}  # how byte-level pieces write theirs
+MOST_NAMED = 12  # characters whose code points a hint has room for
 SPACES = ("Ġ", "▁")  # how pieces mark the space before them
 BROKEN = "\ufffd"  # what decodes from a part of a character
 CHARACTER = 8  # tokens that are looked at for the rest of a character, which has 4 bytes
@@ -27,15 +39,80 @@ def label(tokenizer: Any, ids: Sequence[int]) -> str:
     """The label of a token, or of several that stand together."""
     pieces = [p if p is not None else f"[{n}]" for n, p in zip(ids, tokenizer.convert_ids_to_tokens(ids), strict=True)]
     if pieces[0].startswith("##") and not any(number in tokenizer.all_special_ids for number in ids):
-        return "##" + "".join(piece.removeprefix("##") for piece in pieces)
+        return pictured("##" + "".join(piece.removeprefix("##") for piece in pieces))
     if any(number in tokenizer.all_special_ids for number in ids):
         return "".join(pieces)
     text = tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
     if pieces[0].startswith("▁") and not text.startswith(" "):
         text = " " + text  # SentencePiece drops the leading space of a piece decoded alone
     if not text or BROKEN in text:  # part of a character: only its bytes have a name
-        return "".join(pieces)
-    return "".join(PICTURES.get(c, c) for c in text)
+        text = _of_bytes(pieces) or "".join(pieces)
+    return pictured(text)
+
+
+def _of_bytes(pieces: Sequence[str]) -> str | None:
+    """The text of pieces that are bytes, with a lone surrogate, as of "surrogateescape", for each that is no text."""
+    if any(BYTE.fullmatch(piece) for piece in pieces):
+        parts = [BYTE.fullmatch(piece) or piece.replace("▁", " ") for piece in pieces]
+        found = b"".join(p.encode() if isinstance(p, str) else bytes.fromhex(p[1]) for p in parts)
+    elif all(letter in BYTES for piece in pieces for letter in piece):
+        found = bytes(BYTES[letter] for piece in pieces for letter in piece)
+    else:
+        return None
+    return found.decode("utf-8", "surrogateescape")
+
+
+def pictured(text: str) -> str:
+    """A text in which each character can be seen and told from every other: spaces and controls as pictures.
+
+    As ⟨F0 9F⟩ what is a part of a character, by its bytes; as ⟨200B⟩, by its code point, what would be taken for a
+    picture or turns the direction of a line, and characters without a shape that have no others beside them.
+    """
+    unseen = UNSEEN.fullmatch(text)
+
+    def shown(match: re.Match[str]) -> str:
+        found = match[0]
+        if "\udc80" <= found[0] <= "\udcff":
+            return f"⟨{' '.join(f'{ord(c) - 0xDC00:02X}' for c in found)}⟩"
+        if found in PICTURES:
+            return PICTURES[found]
+        return f"⟨{ord(found):04X}⟩" if found in NAMED or unseen else found
+
+    return re.sub("[\udc80-\udcff]+|(?s:.)", shown, text)
+
+
+def code_points(label: str) -> str:
+    """The characters of a label by code point, and by name where they are few: look-alikes told apart.
+
+    What `pictured` wrote by its bytes or code point is read back; of a long label the first characters.
+    """
+    found = [_code_point(match) for match in re.finditer("⟨([0-9A-F ]+)⟩|(?s:.)", label)]
+    if len(found) <= 2:
+        return ", ".join(f"{point} {name}".rstrip() for point, name in found)
+    return " ".join(point for point, _ in found[:MOST_NAMED]) + (" …" if len(found) > MOST_NAMED else "")
+
+
+def _code_point(match: re.Match[str]) -> tuple[str, str]:
+    """A character's code point and name; of bytes themselves, and that they are part of a character."""
+    if match[1] and len(match[1].split()[0]) == 2:
+        return f"⟨{match[1]}⟩", "part of a character, by its bytes"
+    character = chr(int(match[1], 16)) if match[1] else MEANT.get(match[0], match[0])
+    return f"U+{ord(character):04X}", unicodedata.name(character, "").lower()
+
+
+def shortened(text: str, most: int) -> str:
+    """A text of at most so many characters, cut in its middle where it has more; none of them is divided."""
+    characters = CLUSTER.findall(text)
+    if len(characters) <= most:
+        return text
+    first = most // 2
+    return "".join(characters[:first]) + "…" + "".join(characters[first + 1 - most :])
+
+
+def isolated(label: str) -> str:
+    """A label as it can stand between other words: one that is written from right to left does not turn these."""
+    turns = any(unicodedata.bidirectional(c) in RIGHT_TO_LEFT for c in label)
+    return f"{ISOLATE}{label}{ISOLATED}" if turns else label
 
 
 def words(tokenizer: Any, ids: Sequence[int]) -> list[int]:

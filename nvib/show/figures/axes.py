@@ -8,6 +8,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from nvib.lab.model.labels import shortened
+
 MONO = "Source Code Pro, DejaVu Sans Mono, monospace"
 MAX_TICKS = 40
 PRIOR_AT = -1.6  # where the prior stands, left of the tokens
@@ -31,7 +33,12 @@ def figure(traces: Sequence[Any], height: int, x: Layout, y: Layout, **layout: A
 
 def short(label: str, most: int = 14) -> str:
     """The label, cut where it is longer than an axis bears."""
-    return label if len(label) <= most else label[: most - 1] + "…"
+    return shortened(label, most)
+
+
+def plain(label: str) -> str:
+    """A label as plotly shows it as it is: no markup, and quotes, for which it knows no entity, themselves."""
+    return escape(label, quote=False)
 
 
 def ticks(labels: Sequence[str], prior: bool = False, most: int = MAX_TICKS) -> Layout:
@@ -41,7 +48,7 @@ def ticks(labels: Sequence[str], prior: bool = False, most: int = MAX_TICKS) -> 
     """
     step = -(-len(labels) // most)
     at: list[float] = list(range(0, len(labels), step))
-    text = [escape(short(labels[int(i)])) for i in at]
+    text = [plain(short(labels[int(i)])) for i in at]
     if prior:
         at, text = [PRIOR_AT, *at], ["<b>prior</b>", *text]
     return {"tickvals": at, "ticktext": text, "tickfont": {"family": MONO, "size": 11}}

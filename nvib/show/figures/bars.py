@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -43,12 +42,12 @@ def _pairs(names: Sequence[str], before: np.ndarray, after: np.ndarray, title: s
             text=[f"{value:{form}}" for value in values * scale],
             textposition="outside",
             cliponaxis=False,
-            customdata=[escape(token) for token in names],
+            customdata=[axes.plain(token) for token in names],
             hovertemplate="%{customdata}<br>" + name + (" %{x:.3f} %" if percent else " %{x:.5g}") + "<extra></extra>",
         )
         for name, values, colour, shift in sides
     ]
-    text = [escape(axes.short(token, 18)) for token in names]
+    text = [axes.plain(axes.short(token, 18)) for token in names]
     y = {"tickvals": at.tolist(), "ticktext": text, "autorange": "reversed", "tickfont": {"family": MONO, "size": 13}}
     low, top = (scale * float(each(before.min(), after.min(), before.max(), after.max(), 0.0)) for each in (min, max))
     room = 0.18 * (top - low)
@@ -66,7 +65,7 @@ def forced_text(text: Forced) -> tuple[go.Figure, go.Figure]:
     """
     at = np.arange(len(text.tokens))
     ticks = axes.ticks(text.tokens)
-    names = [escape(token) for token in text.tokens]
+    names = [axes.plain(token) for token in text.tokens]
     x = {**ticks, "tickangle": -90, "title": {"text": "token"}, "range": [-0.6, len(at) - 0.4]}
     margin = {"l": 8, "r": 8, "t": 12, "b": axes.room(ticks["ticktext"], 40)}
     layout: axes.Layout = {"margin": margin, "barmode": "overlay"}
@@ -190,7 +189,7 @@ def query_marginal(observation: Observation) -> go.Figure:
 
 def _bars(tokens: Sequence[str], values: np.ndarray, prior: float, name: str) -> list[go.Bar]:
     """The tokens' values as blue bars, and the prior's as an amber one where there is one."""
-    names = [escape(token) for token in tokens]
+    names = [axes.plain(token) for token in tokens]
     tip = "%{customdata}<br>" + name + " %{y:.4g}<extra></extra>"
     bars = [
         go.Bar(x=np.arange(len(names)), y=values, marker={"color": colours.NV}, customdata=names, hovertemplate=tip)
@@ -200,7 +199,7 @@ def _bars(tokens: Sequence[str], values: np.ndarray, prior: float, name: str) ->
 
 def _pair(tokens: Sequence[str], baseline: np.ndarray, regularised: np.ndarray, prior: float) -> list[go.Bar]:
     """Two values a token, baseline grey and NV blue, side by side."""
-    at, names = np.arange(len(tokens)), [escape(token) for token in tokens]
+    at, names = np.arange(len(tokens)), [axes.plain(token) for token in tokens]
     sides = (("baseline", baseline, colours.BASELINE, -0.2), ("NV", regularised, colours.NV, 0.2))
     bars = [
         go.Bar(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
+from nvib.lab.model.labels import isolated
 from nvib.lab.view.distance import TextDistance
 from nvib.lab.view.observation import Observation
 from nvib.lab.view.outputs import Similarity
@@ -179,7 +179,7 @@ def _names(rows: Sequence[str], columns: Sequence[str]) -> np.ndarray | None:
     """Escaped "row → column" for each cell, or None where there are too many."""
     if len(rows) * len(columns) > NAMED_CELLS:
         return None
-    r, c = ([escape(label) for label in labels] for labels in (rows, columns))
+    r, c = ([axes.plain(isolated(label)) for label in labels] for labels in (rows, columns))
     return np.array([[f"{a} → {b}" for b in c] for a in r], dtype=object)
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from nvib.lab import Observation, Scenario
+from nvib.lab import Bench, Observation, Scenario
+from nvib.lab.view import words
 from nvib.lab.view.outputs import Generated
-from nvib.show import draw, page, pick, sidebar
+from nvib.show import draw, page, pick, resources, sidebar
 from nvib.show.components.tokens import token_strip
 from nvib.show.figures import bars, maps
 from nvib.show.figures.axes import PRIOR_AT
@@ -24,14 +25,30 @@ MEANING = {
     "entropy": "Entropy of NV's attention minus the baseline's, nats: blue more spread, red more peaked.",
 }
 SCALES = {"linear": "linear colour", "sqrt": "colour grows with the square root", "log": "logarithmic from 0.0001"}
-UNSEEN = "The query does not see this key: its weight is 0 on both sides."
 MAPS = {"Baseline": "map-baseline", "NV": "map-nv", "NV − baseline": "map-difference"}
 OVERVIEW = "overview"
 
 
-def overview(seen: Observation, scenario: Scenario) -> None:
+def changed_most(seen: Observation, scenario: Scenario, bench: Bench | None) -> None:
+    """Which head changed most and what took its attention, and the five that did, to open; bench: once it is loaded."""
+    heads = words.most_changed(seen)
+    found = resources.taken(bench, scenario, seen, *heads[0]) if bench and heads else None
+    draw.say(words.heads_in_words(seen, found))
+    if seen.change.size < 2 or not heads:
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption("Most changed:", width="content")
+        for n, (layer, head) in enumerate(heads):
+            st.button(
+                f"Layer {layer}, head {head} · {seen.change[layer, head]:.2f}", key=f"changed-{n}",
+                on_click=pick.open_head, args=(layer, head), help="Open it in the maps; its change, 0 to 1.",
+            )  # fmt: skip
+
+
+def overview(seen: Observation, scenario: Scenario, bench: Bench | None) -> None:
     """All heads of all layers as one picture; a click opens a head."""
     st.header(f"Where it bites, {seen.kind} layers × heads")
+    changed_most(seen, scenario, bench)
     metric = scenario.metric
     control(
         "metric", st.segmented_control, "Show", METRICS, format_func=METRICS.__getitem__, required=True,
@@ -110,6 +127,8 @@ def _explained(seen: Observation, scenario: Scenario) -> str:
     sentences = [f"Rows are queries, columns are keys. {scale} {colours}"]
     if isinstance(seen.output, Generated) and seen.kind != "encoder":
         sentences.append("Rows are the baseline's own output, forced through both models.")
+    if not seen.head.isdecimal() or scenario.across != "layer":
+        sentences.append(f"The framed weight is explained below for layer {seen.layer}, head {seen.cell.head} alone.")
     if not scenario.with_prior:
         sentences.append("The prior is hidden: each NV row is divided by what its tokens got.")
     joined = len(seen.keys) < int((seen.key_group >= 0).sum())
@@ -160,17 +179,21 @@ def _one_map(seen: Observation, which: str) -> pd.DataFrame:
     return draw.map_frame(values, seen.queries, ["prior", *seen.keys], "query")
 
 
-def why(seen: Observation) -> None:
-    """One weight taken apart: its terms under both models, and what moved it."""
+def why(seen: Observation, scenario: Scenario, bench: Bench | None) -> None:
+    """One weight taken apart: what moved it, and its terms under both models; bench: once it is loaded."""
     cell = seen.cell
     before, after = cell.weights
     st.header(f"Why this weight? Layer {seen.layer}, head {cell.head}")
-    names = [f"{n}: {token}" for n, token in enumerate(seen.query_tokens)]
-    keys = ["prior", *(f"{n}: {token}" for n, token in enumerate(seen.tokens))]
+    names, keys = draw.numbered(seen.query_tokens), ["prior", *draw.numbered(seen.tokens)]
     query, key, _ = st.columns([2, 2, 3])
     ends = boxes("why", pick.explain, cell.query, cell.key)
     query.selectbox("Query", range(len(names)), cell.query, names.__getitem__, **ends[0])
     key.selectbox("Key", range(-1, len(seen.tokens)), cell.key + 1, lambda n: keys[n + 1], **ends[1])
+    draw.say(words.why(seen, resources.row(bench, scenario, seen) if bench else None))
+    if not seen.head.isdecimal() or scenario.across != "layer":
+        which = f"layer {seen.layer}, head {cell.head}"
+        whose = "" if seen.head.isdecimal() else ", the one that changed most there"
+        st.caption(f"The maps show {_place(seen, scenario)}; this weight is of {which} alone{whose}.")
     st.caption(
         "Click a cell of a map, or choose here. A weight is exp(score − normaliser); the score is the sum of the "
         "terms. What a whole row shares shifts its normaliser too, and cancels."
@@ -193,4 +216,5 @@ def why(seen: Observation) -> None:
             title=f"Why this weight, layer {seen.layer}, head {cell.head}",
         )
     else:
-        picture.info("The baseline has no such component: its weight there is 0." if cell.key < 0 else UNSEEN)
+        told = "The baseline has no such component: its weight there is 0."
+        picture.info(told if cell.key < 0 and np.isfinite(cell.regularised).all() else words.why(seen, None))

@@ -89,7 +89,7 @@ def _go_on(bench: Bench, scenario: Scenario, prior: Prior, listed: list[tuple[st
         bar.progress((len(rows) + 1) / len(listed), f"{len(rows) + 1} of {len(listed)} texts")  # ends a run that is old
         rows.append(row)
         if time.monotonic() - drawn > REDRAWN:
-            growing.dataframe(as_table(rows), hide_index=True)
+            growing.dataframe(as_table(rows), hide_index=True, placeholder=draw.NO_NUMBER)
             drawn = time.monotonic()
     done["running"] = False
     spot.empty()

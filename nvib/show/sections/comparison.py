@@ -13,6 +13,7 @@ from nvib.lab import Bench, Observation, Scenario
 from nvib.lab.metrics import SMOOTHED, against_references
 from nvib.lab.model.decoding import set_aside
 from nvib.lab.scenario import FIELDS, bounds
+from nvib.lab.view import words
 from nvib.lab.view.comparison import SIDES, Comparison, Forced, target_of
 from nvib.lab.view.generation import generate
 from nvib.lab.view.outputs import NextToken, Similarity, neighbours
@@ -20,10 +21,12 @@ from nvib.prior import Prior
 from nvib.show import draw, page
 from nvib.show.components.marked import Marked, draw_marked
 from nvib.show.figures import bars
+from nvib.show.sections import output as output_section
 from nvib.show.session import control
 
 STOPPED = "generation_stopped"
 PARTIAL = "generation_partial"
+BOTH = "in both"
 
 
 def generation_controls(bench: Bench) -> None:
@@ -57,7 +60,8 @@ def stream(bench: Bench, scenario: Scenario, prior: Prior) -> bool:
         state[PARTIAL] = {"at": at, **{side: [] for side in SIDES}}
         state[STOPPED] = False
     partial = state[PARTIAL]
-    columns = [column.container() for column in st.columns(2)]
+    whole = st.empty()
+    columns, texts = [column.container() for column in whole.columns(2)], []
     spots = []
     for column, side in zip(columns, SIDES, strict=True):
         column.markdown(f"**{side}**")
@@ -78,8 +82,13 @@ def stream(bench: Bench, scenario: Scenario, prior: Prior) -> bool:
             _partial(bench, spot, partial[side])
 
         ids = generate(bench, scenario, used, tell)
-        _show(spot, bench.loaded.target_tokenizer.batch_decode(ids, skip_special_tokens=True))
+        texts.append(bench.loaded.target_tokenizer.batch_decode(ids, skip_special_tokens=True))
+        _show(spot, texts[-1])
     cancel.empty()
+    if texts[0] == texts[1]:  # say it once
+        with whole.container():
+            st.markdown("**Both models**")
+            _show(st, texts[0])
     return True
 
 
@@ -107,7 +116,8 @@ def _go_on() -> None:
 def next_token_table(output: NextToken) -> None:
     """The next-token table: probability, rank, change."""
     st.header("Next token")
-    st.caption(f"KL(baseline ‖ NV) {output.kl:.4f} nats, Jensen–Shannon {output.js:.4f} nats.")
+    draw.say(words.answer(output))
+    st.caption(output_section.divergence(output), help=output_section.KL_HELP)
     columns = {
         "token": output.tokens, "probability, baseline": output.baseline, "probability, NV": output.regularised,
         "NV − baseline": output.regularised - output.baseline, "rank, baseline": output.baseline_rank,
@@ -119,11 +129,17 @@ def next_token_table(output: NextToken) -> None:
 def aligned(both: Comparison) -> None:
     """The two texts token by token, with what one has and the other has not."""
     where = both.first_divergence
+    if where is None:
+        draw.say("Both models generate the same tokens.")
+        draw.drawn().tables["Edits, token by token"] = lambda: _edits(both)
+        with st.expander("The tokens", key="same-tokens", on_change="rerun") as opened:
+            if opened.open:
+                tokens = both.tokens[SIDES[0]]
+                draw_marked("aligned", [Marked("", tokens, np.zeros(len(tokens)), [BOTH] * len(tokens))], page.theme())
+        return
     n = sum(max(b - a, d - c) for op, a, b, c, d in both.edits if op != "equal")
     st.caption(
-        "Both models generate the same tokens."
-        if where is None
-        else f"First divergence, framed in amber: token {where}, counted from 0. {n} edit operations on tokens. "
+        f"First divergence, framed in amber: token {where}, counted from 0. {n} edit operations on tokens. "
         "Red: only the baseline has it; blue: only NV."
     )
     draw.drawn().tables["Edits, token by token"] = lambda: _edits(both)
@@ -132,7 +148,7 @@ def aligned(both: Comparison) -> None:
         if op != "equal":
             gone[a:b], come[c:d] = -0.45, 0.45
     texts = [
-        Marked(side, both.tokens[side], values, ["only here" if v else "in both" for v in values], where)
+        Marked(side, both.tokens[side], values, ["only here" if v else BOTH for v in values], where)
         for side, values in zip(SIDES, (gone, come), strict=True)
     ]
     draw_marked("aligned", texts, page.theme())
@@ -152,19 +168,30 @@ def forced_texts(both: Comparison) -> None:
         "Each text is forced through both models: log p of each token given what stands before it, in nats. "
         "A model that would rather write the other's text gives it the higher log p."
     )
-    rows = [[f"{name}'s text" if name in SIDES else name, *text.totals, text.totals[1] - text.totals[0],
+    forced = both.forced if both.first_divergence is not None else _once(both.forced)
+    rows = [[_title(name), *text.totals, text.totals[1] - text.totals[0],
              text.kl.mean() if len(text.kl) else np.nan, text.js.mean() if len(text.js) else np.nan]
-            for name, text in both.forced.items()]  # fmt: skip
+            for name, text in forced.items()]  # fmt: skip
     columns = ["text", "log p, baseline", "log p, NV", "NV − baseline", "mean KL, nats", "mean Jensen–Shannon, nats"]
     draw.show_table(pd.DataFrame(rows, columns=columns), "What each model makes of each text")
-    for name, text in both.forced.items():
+    for name, text in forced.items():
         if len(text.tokens):
             _forced(name, text, both.first_divergence)
 
 
+def _once(forced: dict[str, Forced]) -> dict[str, Forced]:
+    """The texts with the one that both models write told once."""
+    return {BOTH if name == SIDES[0] else name: text for name, text in forced.items() if name != SIDES[1]}
+
+
+def _title(name: str) -> str:
+    """Whose text it is."""
+    return {BOTH: "Both models' text", "reference": "Reference"}.get(name, f"{name}'s text")
+
+
 def _forced(name: str, text: Forced, divergence: int | None) -> None:
     """One text under both models, token by token."""
-    title = f"{name}'s text" if name in SIDES else "Reference"
+    title = _title(name)
     st.subheader(title)
     reach = max(0.5, float(np.abs(text.change).max()))
     st.caption(
@@ -206,7 +233,12 @@ def outputs_table(bench: Bench, scenario: Scenario, both: Comparison, rows: list
             f"Against {len(given)} reference{'s' if len(given) > 1 else ''}. {'; '.join(scored)}.",
             help=SMOOTHED if "BLEU" in scores["NV"] else None,
         )
-    draw.show_table(pd.DataFrame(columns), "Outputs of every row")
+    frame = pd.DataFrame(columns)
+    if both.outputs[SIDES[0]] != both.outputs[SIDES[1]]:
+        draw.show_table(frame, "Outputs of every row")
+        return
+    draw.say(f"Both models write the same for {'all ' if len(rows) > 1 else ''}{len(rows)} row{'s' * (len(rows) > 1)}.")
+    draw.table_behind("outputs-of-rows", "Outputs of every row as a table", lambda: frame)
 
 
 def nearest(output: Similarity, seen: Observation) -> None:
@@ -216,6 +248,7 @@ def nearest(output: Similarity, seen: Observation) -> None:
         st.caption("One sentence has no neighbours; write more, one a line.")
         return
     before, after = neighbours(output.baseline), neighbours(output.regularised)
+    draw.say(words.answer(output))
     st.caption(f"By cosine of mean-pooled embeddings; {int((before != after).sum())} of {len(before)} change.")
     at = np.arange(len(before))
     columns = {
@@ -224,4 +257,8 @@ def nearest(output: Similarity, seen: Observation) -> None:
         "cosine, NV": output.regularised[at, after], "changed": ["yes" if c else "" for c in before != after],
         "cosine to the own baseline": output.moved,
     }  # fmt: skip
-    draw.show_table(pd.DataFrame(columns), "Nearest neighbours")
+    frame = pd.DataFrame(columns)
+    if (before != after).any():
+        draw.show_table(frame, "Nearest neighbours")
+    else:
+        draw.table_behind("neighbours", "Nearest neighbours as a table, the same on both sides", lambda: frame)

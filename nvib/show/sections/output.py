@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import pandas as pd
 import streamlit as st
 
 from nvib.lab import Bench, Observation, Scenario
-from nvib.lab.view import outputs
+from nvib.lab.model.shape import Shape
+from nvib.lab.view import outputs, words
 from nvib.lab.view.forwards import both_sides
 from nvib.lab.view.outputs import EACH, ONE_OF, SCORE, Generated, NextToken, Similarity
 from nvib.show import draw, page, pick, resources
 from nvib.show.figures import bars, maps
+from nvib.show.sections import flips
 
+KL_HELP = "In words: " + "; ".join(
+    f"{word} {f'below {bound:g} nats' if bound < math.inf else 'above'}" for bound, word in words.KL_SCALE.items()
+)
 HEADS = {ONE_OF: "Classes", EACH: "Labels, each by itself", SCORE: "Score"}
 
 
-def output_change(seen: Observation, scenario: Scenario) -> None:
-    """What the model gives under both settings, by the kind of its output."""
+def output_change(seen: Observation, scenario: Scenario, shape: Shape | None = None) -> None:
+    """What the model gives under both settings, by the kind of its output, in words too where the model's shape is given."""
     st.header("What changes in the output")
+    if shape is not None:
+        draw.say(words.answer(seen.output))
+        flips.offers(seen.output, scenario, shape)
     if scenario.effect == "local":
         st.caption("Local effect: each layer is measured on the baseline's own inputs, and the output stays its own.")
     if isinstance(seen.output, NextToken):
@@ -32,13 +41,17 @@ def output_change(seen: Observation, scenario: Scenario) -> None:
 
 def _next_token(output: NextToken) -> None:
     """The likeliest next tokens."""
-    st.caption(
-        f"Next token after the text: :gray[■] baseline, :blue[■] NV. "
-        f"KL(baseline ‖ NV) {output.kl:.4f} nats, Jensen–Shannon {output.js:.4f} nats."
-    )
+    st.caption(f"Next token after the text: :gray[■] baseline, :blue[■] NV. {divergence(output)}", help=KL_HELP)
     draw.chart(bars.next_token_shares(output), "next-token", title="Next token")
     columns = {"token": output.tokens, "probability, baseline": output.baseline, "probability, NV": output.regularised}
     draw.table_behind("next-token", "Next tokens as a table", lambda: pd.DataFrame(columns))
+
+
+def divergence(output: NextToken) -> str:
+    """How far NV's next token is from the baseline's, in numbers and in words."""
+    return (
+        f"KL(baseline ‖ NV) {output.kl:.4f} nats, {words.kl_in_words(output.kl)}. Jensen–Shannon {output.js:.4f} nats."
+    )
 
 
 def _generated(output: Generated) -> None:
@@ -48,7 +61,11 @@ def _generated(output: Generated) -> None:
         f"Greedy output of each row; {changed} of {len(output.sources)} changed. "
         "log p, in nats, is that of the baseline's output, forced through both models."
     )
-    draw.show_table(outputs_frame(output), "Outputs")
+    frame = outputs_frame(output)
+    if changed:
+        draw.show_table(frame, "Outputs")
+    else:
+        draw.table_behind("outputs", "Outputs as a table, the same on both sides", lambda: frame)
 
 
 def outputs_frame(output: Generated) -> pd.DataFrame:

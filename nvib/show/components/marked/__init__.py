@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 
+from nvib.lab.model.labels import code_points
 from nvib.show.components import part
 from nvib.show.figures import colours
 
@@ -31,6 +32,9 @@ def draw_marked(key: str, texts: Sequence[Marked], theme: str) -> None:
     """Draw the texts, one under the other."""
     data = []
     for text in texts:
-        content = {"name": text.name, "tokens": list(text.tokens), "words": list(text.words), "at": text.at}
+        content = {"name": text.name, "tokens": list(text.tokens), "at": text.at}
+        content["words"] = [
+            f"{said}, {code_points(token)}" for token, said in zip(text.tokens, text.words, strict=True)
+        ]
         data.append({**content, **colours.shades(text.values, theme)})
     _marked(key=key, data={"texts": data})

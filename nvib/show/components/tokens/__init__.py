@@ -8,8 +8,12 @@ import numpy as np
 import streamlit as st
 
 from nvib.lab import Observation
+from nvib.lab.model.labels import code_points, isolated
 from nvib.show.components import part
 from nvib.show.figures import colours
+from nvib.show.figures.axes import short
+
+LONGEST = 32  # characters of a token; a longer one is cut in its middle, and is whole when it is pointed at
 
 _strip = st.components.v2.component(
     "nvib_token_strip",
@@ -44,7 +48,10 @@ def _side(name: str, tokens: list[str], values: np.ndarray, what: str, theme: st
     reach = max(0.01, float(np.abs(values).max(initial=0.0)))
     return {
         "name": name,
-        "tokens": tokens,
-        "words": [f"{value:+.4f} {what}" if what else "query" for value in values],
+        "tokens": [short(token, LONGEST) for token in tokens],
+        "words": [
+            f"{isolated(token)}, {f'{value:+.4f} {what}' if what else 'query'}, {code_points(token)}"
+            for token, value in zip(tokens, values, strict=True)
+        ],
         **colours.shades(values / reach * 0.6, theme),
     }
