@@ -10,7 +10,7 @@ export default function () {
 }
 
 function install() {
-  const state = window.nvibBrowsing = { moving: 0, burst: 0, written: 0, pressed: '' };
+  const state = window.nvibBrowsing = { pause: PAUSE, last: -Infinity, burst: 0, written: 0, pressed: '' };
   entries(state);
   addEventListener('click', (event) => clicked(event, state), true);
   for (const kind of ['pointerdown', 'keydown']) addEventListener(kind, () => { state.pressed = ''; }, true);
@@ -26,10 +26,9 @@ function install() {
 // Streamlit makes an entry of the history of each address that it writes, so of each stop of a slider. Here one is
 // made for all that happens without a pause, and none for what a page writes by itself, as for a short link in full.
 function entries(state) {
-  const touched = () => {
-    if (!state.moving) state.burst += 1;
-    clearTimeout(state.moving);
-    state.moving = setTimeout(() => { state.moving = 0; }, PAUSE);
+  const touched = (event) => {
+    if (event.timeStamp - state.last > state.pause) state.burst += 1;
+    state.last = event.timeStamp;
   };
   for (const kind of ['pointerdown', 'pointerup', 'keydown', 'input']) addEventListener(kind, touched, true);
   addEventListener('popstate', () => { state.burst += 1; }, true);  // what was gone back to is not written over

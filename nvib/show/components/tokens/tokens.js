@@ -8,7 +8,6 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const focused = [...root.querySelectorAll('button')].indexOf(root.getRootNode().activeElement);
   const strips = data.strips.map((strip) => draw(strip));
   root.replaceChildren(...strips.map((strip) => strip.element));
-  if (focused >= 0) root.querySelectorAll('button')[focused]?.focus({ preventScroll: true });
 
   const found = (key) => [...document.querySelectorAll(`.st-key-${key} .js-plotly-plot`)];
   const charts = () => data.maps.flatMap(found);
@@ -97,6 +96,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     const { x, y } = event.detail;
     setTriggerValue('picked', { axis: charts().includes(event.target) ? 'cell' : 'head', x, y });
   };
+  if (focused >= 0) root.querySelectorAll('button')[focused]?.focus({ preventScroll: true });
   const events = { pointerover: arrive, 'nvib-hover': hovered, 'nvib-unhover': clear, 'nvib-click': clicked };
   for (const [name, react] of Object.entries(events)) document.addEventListener(name, react);
   return () => {
