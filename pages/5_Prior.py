@@ -9,7 +9,7 @@ from nvib.lab.examples import OTHER_TEXTS
 from nvib.lab.view.distance import TextDistance, prior_summary
 from nvib.show import draw, page, resources, share, sidebar
 from nvib.show.figures import bars, maps
-from nvib.show.sections import own_prior
+from nvib.show.sections import own_prior, without_prior
 from nvib.show.session import control
 
 
@@ -22,6 +22,8 @@ with page.guarded():
     bench, scenario = page.begin("Prior")
     name = page.verbatim(bench.shape.called)
     own_prior.upload_panel(bench)
+    if without_prior.asked_for(bench, scenario, upload=False):
+        st.stop()
     prior = resources.prior(bench, scenario)
     seen = resources.observation(bench, scenario)
     if told := bench.priors.told(prior):

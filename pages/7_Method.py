@@ -9,6 +9,7 @@ import streamlit as st
 from nvib import assets
 from nvib.lab import Observation
 from nvib.show import page, resources, share
+from nvib.show.sections import without_prior
 
 # Equations break into lines where they do not fit: a box that scrolls could not be reached from the keyboard.
 WRAPPED = """<style>
@@ -123,9 +124,10 @@ page.link("Sweep", "Try it on Sweep")
 
 st.header("One weight, worked out")
 with page.told():
-    seen = resources.observation(bench, scenario)
-    worked(seen, bench.shape.called)
-    share.toolbar("Method", bench.shape, scenario, seen)
+    if not without_prior.asked_for(bench, scenario):
+        seen = resources.observation(bench, scenario)
+        worked(seen, bench.shape.called)
+        share.toolbar("Method", bench.shape, scenario, seen)
 page.link("Explore", "Open this cell on Explore")
 
 st.header("Symbols, and where the app shows them")

@@ -34,7 +34,7 @@ def _next_token(output: NextToken) -> None:
     """The likeliest next tokens."""
     st.caption(
         f"Next token after the text: :gray[■] baseline, :blue[■] NV. "
-        f"KL(baseline ‖ NV) {output.kl:.4f} nats, Jensen–Shannon {output.js:.4f} nats."
+        f"KL(baseline ‖ NV) {output.kl:.4f} nats, Jensen–Shannon divergence {output.js:.4f} nats."
     )
     draw.chart(bars.next_token_shares(output), "next-token", title="Next token")
     columns = {"token": output.tokens, "probability, baseline": output.baseline, "probability, NV": output.regularised}
