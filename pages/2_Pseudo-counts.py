@@ -19,8 +19,8 @@ with page.guarded():
 
     row = f" Row {seen.row + 1}: {page.verbatim(seen.rows[seen.row][:120])}." if len(seen.rows) > 1 else ""
     st.caption(
-        f"{page.verbatim(bench.shape.called)}, {seen.kind} attention. A token's pseudo-count α says how much its "
-        f"component weighs in the layer's mixture of Gaussians; all heads of the layer share it.{row}"
+        f"{page.verbatim(bench.shape.called)}, {seen.kind} attention. The layer is read as a mixture of Gaussians, a "
+        f"component a token with a pseudo-count α; all heads of the layer share it.{row}"
     )
     left_alone = bool(np.isnan(seen.log_alpha[seen.layer]).all())
     if left_alone:

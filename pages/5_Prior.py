@@ -30,8 +30,8 @@ with page.guarded():
         st.warning(page.verbatim(told))
     kind = scenario.kind or bench.kinds[-1]
     st.caption(
-        f"The prior of {name} says what a hidden state looks like before any text is read: one Gaussian component "
-        f"with a pseudo-count for each layer. {sidebar.SOURCES[scenario.prior]}: "
+        f"The prior of {name}: one Gaussian component with a pseudo-count for each layer. "
+        f"{sidebar.SOURCES[scenario.prior]}: "
         + ", ".join(f"{field} {page.verbatim(value)}" for field, value in prior.provenance.items())
         + f". Fingerprint {prior.fingerprint}."
     )

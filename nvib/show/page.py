@@ -17,17 +17,18 @@ from nvib.lab.examples import EXAMPLES
 from nvib.lab.model.shape import Shape
 from nvib.lab.share import gallery
 from nvib.lab.share import link as links
-from nvib.show import boundary, draw, poster, resources, session, sidebar
+from nvib.show import boundary, draw, introduction, poster, resources, session, sidebar, story, terms, view_line
+from nvib.show.components.terms import explain_terms
 from nvib.show.session import key
 
 ASSETS = assets.ROOT / "assets"
 PAGES = {
     "app.py": "Explore",
+    "pages/6_Gallery.py": "Gallery",
     "pages/2_Pseudo-counts.py": "Pseudo-counts",
     "pages/3_Compare.py": "Compare",
     "pages/4_Sweep.py": "Sweep",
     "pages/5_Prior.py": "Prior",
-    "pages/6_Gallery.py": "Gallery",
     "pages/7_Method.py": "Method",
 }
 
@@ -72,6 +73,7 @@ def view(title: str, early: bool = True, text: bool = True) -> View:
     before = st.session_state["scenario"]
     kept = None if not early or resources.loaded(before.model) else _stored(session.current(before))
     if kept and poster.still():
+        _lead(title, before, kept.shape)
         return View(before, kept.shape, None, kept.seen)
     with st.sidebar:
         sidebar.model_and_text(before, text)
@@ -94,6 +96,7 @@ def view(title: str, early: bool = True, text: bool = True) -> View:
         st.session_state["made"] = (scenario, st.session_state["made"][1])
     session.remember(scenario)
     _links()
+    _lead(title, scenario, shape)
     for sentence in (shape.experimental, shape.unshown):
         if sentence:
             st.warning(sentence)
@@ -104,12 +107,22 @@ def _framed(title: str) -> list[str]:
     """The page's title and an empty menu; what the link ignored."""
     st.set_page_config(page_title=f"{title} · NVIB Explorer", page_icon=str(ASSETS / "favicon.png"), layout="wide")
     draw.fresh(title)
+    introduction.draw_first(title)
     with st.sidebar:
         st.logo(str(ASSETS / ("wordmark-dark.svg" if theme() == "dark" else "wordmark.svg")), size="large")
         draw.drawn().menu = st.container(gap=None)
     for sentence in boundary.untold():
         draw.drawn().notes.error(verbatim(sentence), icon=":material/info:")
     return session.seed(title)
+
+
+def _lead(title: str, scenario: Scenario, shape: Shape) -> None:
+    """Under the title: the view in one line, and on Explore what the gallery says of it."""
+    with draw.drawn().lead:
+        if title in view_line.LINED:
+            view_line.draw(scenario, shape.kinds)
+        if title == "Explore":
+            story.draw(scenario)
 
 
 @contextmanager
@@ -233,3 +246,5 @@ def _links() -> None:
     draw.drawn().menu = None
     for path, label in PAGES.items():
         menu.page_link(path, label=label, query_params=query, width="stretch")
+    with st.sidebar:
+        explain_terms(terms.forms())

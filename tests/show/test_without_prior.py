@@ -35,7 +35,7 @@ def test_explore_shows_the_baseline_of_a_model_that_has_no_prior(family, tmp_pat
     assert app.session_state["scenario"].prior == "text"
     assert not app.exception
     assert not app.error
-    assert told(app) == [f"{EMPTY} Until there is one, this page shows the untouched model alone."]
+    assert told(app) == [f"{EMPTY} Until there is a prior, this page shows the untouched model alone."]
     assert len(charts(app)) == CHARTS[family]
     assert "identity verified" in said(app)
     for chart in charts(app):  # one side alone, and no column of a prior
@@ -66,7 +66,7 @@ def test_a_prior_that_is_not_there_is_one_sentence_and_a_box(page, query, senten
     (found,) = told(app)
     assert sentence in found
     meanwhile = "this page shows" if page in ("Explore", "Compare") else "Explore and Compare show"
-    assert f"Until there is one, {meanwhile} the untouched model alone." in found
+    assert f"Until there is a prior, {meanwhile} the untouched model alone." in found
     app.text_area(key="prior_box").set_value("the mat sat on the cat\nthe cat")
     next(each for each in app.button if each.label == "Estimate the prior").click().run()
     assert not app.exception

@@ -22,8 +22,8 @@ from nvib.show.sections import comparison, own_prior
 from nvib.show.sections.output import HEADS
 
 BOX = "prior_box"
-ALONE = "Until there is one, this page shows the untouched model alone."
-ELSEWHERE = "Until there is one, Explore and Compare show the untouched model alone."
+ALONE = "Until there is a prior, this page shows the untouched model alone."
+ELSEWHERE = "Until there is a prior, Explore and Compare show the untouched model alone."
 CANCELLED = "The estimate of the prior was cancelled; press the button to begin it again."
 
 
