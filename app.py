@@ -1,16 +1,18 @@
 """Explore: what regularisation does to the output, then where it bites in the attention."""
 
+from typing import NoReturn
+
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from nvib.lab import Observation, Scenario
+from nvib.lab import Bench, Observation, Scenario
 from nvib.lab.model.shape import Shape
 from nvib.show import draw, page, poster, resources, share, sidebar
 from nvib.show.components.painted import painted
 from nvib.show.figures import bars
-from nvib.show.sections import attention, flips, output
-from nvib.show.sections.verified import badge, whole_check
+from nvib.show.sections import attention, flips, output, without_prior
+from nvib.show.sections.verified import badge, numbers, whole_check
 from nvib.show.session import control
 
 SINKS = (
@@ -46,6 +48,24 @@ def provenance(shape: Shape, scenario: Scenario, seen: Observation) -> None:
     )
 
 
+def untouched(bench: Bench, scenario: Scenario) -> NoReturn:
+    """The page without a prior: the untouched model, and the proof that needs none."""
+    without_prior.baseline_map(without_prior.alone(bench, scenario), scenario)
+    identity(bench, scenario)
+    without_prior.toolbar("Explore", bench, scenario)
+    st.stop()
+
+
+def identity(bench: Bench, scenario: Scenario, foreign: str = "") -> None:
+    """The verdict, and what stands behind it while it is open."""
+    proof, found = resources.proof(bench, scenario.text), resources.known(bench)
+    verdict.markdown(badge(proof, found, bool(foreign)))
+    if check.open:
+        with check:
+            st.caption(numbers(proof, found, bench.shape.mode.compared))
+            whole_check(bench, scenario)
+
+
 def pause() -> None:
     """On a page that is still, end the run right after its poster: the browser gets it at once, and then the rest."""
     if poster.waiting():
@@ -63,6 +83,8 @@ with page.guarded():
     )
     check = st.expander("Is this really my model?", icon=":material/fact_check:", key="check", on_change="rerun")
     try:
+        if not view.stored and without_prior.asked_for(view.bench, scenario, without_prior.ALONE):
+            untouched(view.bench, scenario)
         seen = view.stored or resources.observation(view.bench, scenario)
     except Exception:
         verdict.empty()
@@ -93,11 +115,7 @@ with page.guarded():
         st.rerun()  # now with the model: the link's fingerprint tells whether its numbers are the stored ones
     if foreign := view.bench.priors.told(resources.prior(view.bench, scenario)):
         st.warning(page.verbatim(foreign))
-    proof = resources.proof(view.bench, scenario.text)
-    verdict.markdown(badge(proof, resources.known(view.bench), view.shape.mode.compared, bool(foreign)))
-    if check.open:
-        with check:
-            whole_check(view.bench, scenario)
+    identity(view.bench, scenario, foreign)
     with flip:
         flips.search(view.bench, scenario)
     if scenario.path:

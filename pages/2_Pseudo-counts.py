@@ -8,22 +8,25 @@ from nvib.lab.scenario import bounds
 from nvib.lab.view import dirichlet
 from nvib.show import draw, page, resources, share, sidebar
 from nvib.show.figures import bars, maps
+from nvib.show.sections import without_prior
 from nvib.show.session import control
 
 with page.guarded():
     bench, scenario = page.begin("Pseudo-counts")
+    if without_prior.asked_for(bench, scenario):
+        st.stop()
     seen = resources.observation(bench, scenario)
 
     row = f" Row {seen.row + 1}: {page.verbatim(seen.rows[seen.row][:120])}." if len(seen.rows) > 1 else ""
     st.caption(
-        f"{page.verbatim(bench.shape.called)}, {seen.kind} attention. A token's pseudo-count α says how much its "
-        f"component weighs in the layer's mixture of Gaussians; all heads of the layer share it.{row}"
+        f"{page.verbatim(bench.shape.called)}, {seen.kind} attention. The layer is read as a mixture of Gaussians, a "
+        f"component a token with a pseudo-count α; all heads of the layer share it.{row}"
     )
     left_alone = bool(np.isnan(seen.log_alpha[seen.layer]).all())
     if left_alone:
         page.stop(f"Layer {seen.layer} is left alone; choose a layer that is regularised, or widen the range.")
-    without_prior = bool(np.isnan(seen.prior_log_alpha[seen.layer]))
-    if without_prior:
+    removed = bool(np.isnan(seen.prior_log_alpha[seen.layer]))
+    if removed:
         st.info("The prior component is removed: τα is at identity. Move the pseudo-count temperature to bring it in.")
 
     log_alpha = dirichlet.components(seen.log_alpha[seen.layer], seen.prior_log_alpha[seen.layer])
@@ -33,7 +36,7 @@ with page.guarded():
     facts = st.columns(4)
     facts[0].metric("Effective number of vectors", f"{dirichlet.effective_number(log_alpha):.2f} of {len(present)}")
     facts[1].metric("Total, log Σ α", f"{np.logaddexp.reduce(present):.2f} nats")
-    facts[2].metric("Prior's share", "removed" if without_prior else f"{weights[0]:.3%}")
+    facts[2].metric("Prior's share", "removed" if removed else f"{weights[0]:.3%}")
     facts[3].metric(f"Below α = {dirichlet.NEGLIGIBLE}", f"{len(negligible)} of {len(seen.tokens)} tokens")
     st.caption(
         f"{seen.kind} layer {seen.layer}. The effective number is the exponential of the entropy of E[π]. "
@@ -41,7 +44,7 @@ with page.guarded():
     )
 
     st.header("log α by layer and token")
-    beside = "" if without_prior else " The prior's own is the amber column."
+    beside = "" if removed else " The prior's own is the amber column."
     st.caption(f"In nats; each step of 1 multiplies the pseudo-count by e.{beside}")
     draw.chart(maps.log_alpha_by_layer(seen, page.theme()), "alpha-map", title="log α by layer and token")
     layers = [f"layer {n}" for n in range(len(seen.log_alpha))]

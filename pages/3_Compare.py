@@ -6,7 +6,7 @@ import streamlit as st
 from nvib.lab.view.comparison import compare
 from nvib.lab.view.outputs import NextToken, Similarity
 from nvib.show import draw, page, resources, share
-from nvib.show.sections import batch, comparison, flips, output
+from nvib.show.sections import batch, comparison, flips, output, without_prior
 
 with page.guarded():
     bench, scenario = page.begin("Compare")
@@ -14,6 +14,11 @@ with page.guarded():
         st.info(
             "A local effect leaves the output as it is, so both sides are equal: choose the total effect to compare."
         )
+    if without_prior.asked_for(bench, scenario, without_prior.ALONE):
+        without_prior.alone(bench, scenario)
+        without_prior.generated(bench, scenario)
+        without_prior.toolbar("Compare", bench, scenario)
+        st.stop()
     seen = resources.observation(bench, scenario)
     prior = resources.prior(bench, scenario)
 
@@ -30,6 +35,7 @@ with page.guarded():
         flip = st.container()
         st.header("Generated text")
         comparison.generation_controls(bench)
+        comparison.prompt(bench, scenario)
         with page.told():
             if comparison.stream(bench, scenario, prior):
                 both = compare(bench, scenario, prior)

@@ -30,10 +30,6 @@ def swept(bench: Bench, plan: Plan, scenario: Scenario) -> None:
 
 with page.guarded():
     bench, scenario = page.begin("Sweep", text=False)
-    st.markdown(
-        "Which temperatures help where the model was not at home? A sweep measures a task in the prior's domain and "
-        "outside of it at many settings, each against the untouched model on the same texts."
-    )
     scenario = sweep_plan.ask(bench, scenario)
     code, words = "", {}
     with page.told():

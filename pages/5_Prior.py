@@ -9,7 +9,7 @@ from nvib.lab.examples import OTHER_TEXTS
 from nvib.lab.view.distance import TextDistance, prior_summary
 from nvib.show import draw, page, resources, share, sidebar
 from nvib.show.figures import bars, maps
-from nvib.show.sections import own_prior
+from nvib.show.sections import own_prior, without_prior
 from nvib.show.session import control
 
 
@@ -22,14 +22,16 @@ with page.guarded():
     bench, scenario = page.begin("Prior")
     name = page.verbatim(bench.shape.called)
     own_prior.upload_panel(bench)
+    if without_prior.asked_for(bench, scenario, upload=False):
+        st.stop()
     prior = resources.prior(bench, scenario)
     seen = resources.observation(bench, scenario)
     if told := bench.priors.told(prior):
         st.warning(page.verbatim(told))
     kind = scenario.kind or bench.kinds[-1]
     st.caption(
-        f"The prior of {name} says what a hidden state looks like before any text is read: one Gaussian component "
-        f"with a pseudo-count for each layer. {sidebar.SOURCES[scenario.prior]}: "
+        f"The prior of {name}: one Gaussian component with a pseudo-count for each layer. "
+        f"{sidebar.SOURCES[scenario.prior]}: "
         + ", ".join(f"{field} {page.verbatim(value)}" for field, value in prior.provenance.items())
         + f". Fingerprint {prior.fingerprint}."
     )

@@ -50,10 +50,6 @@ def shown_as(entry: Entry, kept: Stored) -> str:
 
 with page.guarded():
     page.bare("Gallery")
-    st.markdown(
-        "Scenarios worth a look. Each opens Explore on exactly this view; its numbers were stored beforehand, and are "
-        "checked against your server's own as soon as the model is loaded."
-    )
     for n in range(0, len(gallery.ENTRIES), 2):
         for column, entry in zip(st.columns(2), gallery.ENTRIES[n : n + 2], strict=False):
             with column.container(border=True, height="stretch"):

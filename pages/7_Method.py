@@ -8,7 +8,8 @@ import streamlit as st
 
 from nvib import assets
 from nvib.lab import Observation
-from nvib.show import page, resources, share
+from nvib.show import introduction, page, resources, session, share, terms
+from nvib.show.sections import without_prior
 
 # Equations break into lines where they do not fit: a box that scrolls could not be reached from the keyboard.
 WRAPPED = """<style>
@@ -72,6 +73,7 @@ def worked(seen: Observation, name: str) -> None:
 with page.guarded():
     bench, scenario = page.begin("Method")
 st.html(WRAPPED)
+introduction.tour_again(session.address(scenario))
 st.markdown(
     "A query asks a noisy question about a mixture of Gaussians, one component a token and one for the **prior**; "
     "attention is the posterior over the components, and its value the expected answer. Read so, a pretrained layer "
@@ -123,9 +125,10 @@ page.link("Sweep", "Try it on Sweep")
 
 st.header("One weight, worked out")
 with page.told():
-    seen = resources.observation(bench, scenario)
-    worked(seen, bench.shape.called)
-    share.toolbar("Method", bench.shape, scenario, seen)
+    if not without_prior.asked_for(bench, scenario):
+        seen = resources.observation(bench, scenario)
+        worked(seen, bench.shape.called)
+        share.toolbar("Method", bench.shape, scenario, seen)
 page.link("Explore", "Open this cell on Explore")
 
 st.header("Symbols, and where the app shows them")
@@ -135,6 +138,8 @@ for title, table in symbols():
     else:
         st.markdown(title)
     st.markdown(table)
+with st.expander("Words, and what they mean", icon=":material/dictionary:"):
+    st.markdown("\n".join(f"- {terms.explained(term)}" for term in terms.SPELLED))
 st.caption("Rows of every map are queries, columns are keys. Logarithms are natural, and divergences in nats.")
 st.header("Limits")
 st.markdown(section("limits.md", "# Limits"))

@@ -18,10 +18,10 @@ LONGEST_GRID = 1000  # characters
 UPLOAD = rf"(inside|outside|prior) \d{{1,5}} [0-9a-f]{{12}} [^\x00-\x1f\x7f-\x9f\u2028\u2029{HALF}]{{1,60}}"
 DIGITS = 12  # of a prior's identity, those of its numbers
 ALPHA_HELP = (
-    "log αₙ = |xₙ|²/2r + τα·s: how many standard deviations above the prior a token's pseudo-count "
-    "starts. Smaller gives the prior more attention; identity removes the prior component."
+    "How many standard deviations above the prior a token's pseudo-count starts. Smaller gives the prior more "
+    "attention; identity removes the prior component. log αₙ = |xₙ|²/2r + τα·s."
 )
-SIGMA_HELP = "σₙ² = σₚ²·τσ²: each token's share of the prior's standard deviation. 0 is identity."
+SIGMA_HELP = "Each token's share of the prior's standard deviation. 0 is identity. σₙ² = σₚ²·τσ²."
 LAYERS_HELP = "The layers that are regularised; nothing for all."
 
 
@@ -42,8 +42,11 @@ class Scenario:
     decoder_alpha: float = declare("setting", math.inf, ALPHA, ALPHA_HELP)
     decoder_sigma: float = declare("setting", 0.0, SIGMA, SIGMA_HELP)
     mu: float = declare(
-        "setting", 1.0, Number(0, 1), "μₙ = τμ·xₙ + (1 − τμ)·μₚ: the share of the token that is kept. 1 is identity."
-    )
+        "setting",
+        1.0,
+        Number(0, 1),
+        "The share of the token that its mean keeps. 1 is identity. μₙ = τμ·xₙ + (1 − τμ)·μₚ.",
+    )  # fmt: skip
     encoder_layers: str = declare("setting", "", LAYERS, LAYERS_HELP)
     cross_layers: str = declare("setting", "", LAYERS, LAYERS_HELP)
     decoder_layers: str = declare("setting", "", LAYERS, LAYERS_HELP)

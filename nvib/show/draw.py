@@ -24,14 +24,15 @@ class OnPage:
     """What a run of a page has drawn, for its export: titles of figures by key, and tables, made when asked for.
 
     sentences: what it concluded from its numbers, in words.
-    bar, notes: the places beside and below the page's title; menu: the sidebar's, None once it is filled; chooses:
-    whether the sidebar's choice of a model is drawn, where the page has one.
+    bar, lead, notes: the places beside and below the page's title, its first words before its notes; menu: the
+    sidebar's, None once it is filled; chooses: whether the sidebar's choice of a model is drawn, of a page with one.
     """
 
     figures: dict[str, str] = field(default_factory=dict)
     sentences: list[str] = field(default_factory=list)
     tables: dict[str, Callable[[], pd.DataFrame]] = field(default_factory=dict)
     bar: Any = None
+    lead: Any = None
     notes: Any = None
     menu: Any = None
     chooses: bool = False
@@ -43,7 +44,7 @@ def fresh(title: str) -> None:
     head.title(title, width="content")
     bar = head.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", width="content")
     poster.take_down()
-    st.session_state["drawn"] = OnPage(bar=bar, notes=st.container())
+    st.session_state["drawn"] = OnPage(bar=bar, lead=st.container(gap="xsmall"), notes=st.container())
 
 
 def drawn() -> OnPage:

@@ -16,20 +16,34 @@ from nvib.lab.examples import EXAMPLES
 from nvib.lab.model.shape import Shape
 from nvib.lab.share import gallery
 from nvib.lab.share import link as links
-from nvib.show import boundary, draw, poster, resources, session, sidebar, steps, switching
+from nvib.show import (
+    boundary,
+    draw,
+    introduction,
+    poster,
+    resources,
+    session,
+    sidebar,
+    steps,
+    story,
+    switching,
+    terms,
+    view_line,
+)  # fmt: skip
 from nvib.show.components.browsing import browsing
 from nvib.show.components.enter import enter_runs
+from nvib.show.components.terms import explain_terms
 from nvib.show.session import key
 
 verbatim = draw.verbatim
 ASSETS = assets.ROOT / "assets"
 PAGES = {
     "app.py": "Explore",
+    "pages/6_Gallery.py": "Gallery",
     "pages/2_Pseudo-counts.py": "Pseudo-counts",
     "pages/3_Compare.py": "Compare",
     "pages/4_Sweep.py": "Sweep",
     "pages/5_Prior.py": "Prior",
-    "pages/6_Gallery.py": "Gallery",
     "pages/7_Method.py": "Method",
 }
 
@@ -74,6 +88,7 @@ def view(title: str, early: bool = True, text: bool = True) -> View:
     before = st.session_state["scenario"]
     kept = None if not early or resources.loaded(before.model) else _stored(session.current(before))
     if kept and poster.still():
+        _lead(title, before, kept.shape)
         return View(before, kept.shape, None, kept.seen)
     with st.sidebar:
         sidebar.model_and_text(before, text)
@@ -101,6 +116,7 @@ def view(title: str, early: bool = True, text: bool = True) -> View:
     if told := switching.told(scenario):
         draw.drawn().notes.info(verbatim(told))
     _links()
+    _lead(title, scenario, shape)
     for sentence in (shape.experimental, shape.unshown):
         if sentence:
             st.warning(sentence)
@@ -111,6 +127,7 @@ def _framed(title: str) -> list[str]:
     """The page's title and an empty menu; what the link ignored."""
     st.set_page_config(page_title=f"{title} · NVIB Explorer", page_icon=str(ASSETS / "favicon.png"), layout="wide")
     draw.fresh(title)
+    introduction.draw_first(title)
     with st.sidebar:
         st.logo(str(ASSETS / ("wordmark-dark.svg" if theme() == "dark" else "wordmark.svg")), size="large")
         draw.drawn().menu = st.container(gap=None, key="menu")
@@ -120,6 +137,15 @@ def _framed(title: str) -> list[str]:
     for sentence in boundary.untold():
         draw.drawn().notes.error(verbatim(sentence), icon=":material/info:")
     return session.seed(title)
+
+
+def _lead(title: str, scenario: Scenario, shape: Shape) -> None:
+    """Under the title: the view in one line, and on Explore what the gallery says of it."""
+    with draw.drawn().lead:
+        if title in view_line.LINED:
+            view_line.draw(scenario, shape.kinds)
+        if title == "Explore":
+            story.draw(scenario)
 
 
 @contextmanager
@@ -238,3 +264,5 @@ def _links() -> None:
     draw.drawn().menu = None
     for path, label in PAGES.items():
         menu.page_link(path, label=label, query_params=query, width="stretch")
+    with st.sidebar:
+        explain_terms(terms.forms())

@@ -24,6 +24,7 @@ LONG_KEPT = 200
 FORGOTTEN = "The view of this link is too long for a link and this server no longer has it; open its .json scenario."
 PREFIX = "scenario_"
 OPENS = "open"  # the parameter of a link that opens a scenario: what it names is one offer of it, taken once
+GIVEN_UP = "prior_given_up"  # the text whose estimate was cancelled
 UNDRAWN, WISHED = "undrawn", "wished"  # of controls, by field: see `place` and `fit`
 _long: Memory[Scenario] = Memory(LONG_KEPT)  # views too long for a link, so that reloading a page keeps them
 
@@ -218,8 +219,21 @@ def name_file(use: str, file: Upload | None) -> None:
 
 
 def give_up_prior_text() -> None:
-    """Go back to the source that needs no estimate."""
+    """Go back to the source that needs no estimate; a model without one keeps its text, and is not asked again."""
+    st.session_state[GIVEN_UP] = st.session_state[key("prior_text")]
     place("prior", Scenario().prior)
+
+
+def gave_up(scenario: Scenario) -> bool:
+    """Whether the estimate of a scenario's prior was cancelled, and nobody asked for it since."""
+    return scenario.prior == "text" and st.session_state.get(GIVEN_UP) == scenario.prior_text
+
+
+def take_up_prior_text(text: str) -> None:
+    """Have the prior estimated from a text; call it in a callback."""
+    st.session_state.pop(GIVEN_UP, None)
+    place("prior", "text")
+    place("prior_text", text)
 
 
 def put(scenario: Scenario, missing_only: bool = False) -> None:

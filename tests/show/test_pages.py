@@ -50,7 +50,6 @@ def test_identity_badge_is_green():
         ({"v": "1", "model": "g2p", "text": "many words " * 600}, "words"),
         ({"v": "1", "model": "nonsense", "text": "x"}, "nonsense"),
         ({"v": "1", "model": "openai-community/gpt2", "text": "x"}, "gpt2"),
-        ({"v": "1", "model": "smollm2", "text": "x", "prior": "text"}, "prior's text is empty"),
     ],
 )
 def test_bad_input_is_one_sentence_and_the_page_lives_on(page, query, sentence):

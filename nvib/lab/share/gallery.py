@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass
 
 from nvib import assets
+from nvib.errors import NVError
 from nvib.lab.examples import EXAMPLE_TEXTS
 from nvib.lab.model.shape import Shape
 from nvib.lab.scenario import FIELDS, Scenario
@@ -154,6 +155,14 @@ def _poster(entry: Entry, theme: str) -> str | None:
 def stored(entry: Entry) -> Stored:
     """An entry's stored observation. Raises NVError when it cannot be read."""
     return _read.get(entry.name, lambda: _stored(entry))
+
+
+def made(entry: Entry) -> link.Made | None:
+    """How an entry's numbers were made, or None where they are missing."""
+    try:
+        return stored(entry).made
+    except (NVError, OSError):
+        return None
 
 
 def _stored(entry: Entry) -> Stored:

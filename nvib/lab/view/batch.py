@@ -94,7 +94,7 @@ def _next_token(bench: Bench, scenario: Scenario, prior: Prior) -> Row:
         "next, baseline": found.tokens[int(found.baseline.argmax())],
         "next, NV": found.tokens[int(found.regularised.argmax())],
         "KL, nats": found.kl,
-        "Jensen–Shannon, nats": found.js,
+        "Jensen–Shannon divergence, nats": found.js,
     }
     columns["changed"] = "yes" if columns["next, baseline"] != columns["next, NV"] else ""
     whole = forced_of(bench, before, after, batch["input_ids"][0, 1:])

@@ -96,7 +96,7 @@ def observe(bench: Bench, scenario: Scenario, progress: Callable[[int], None] | 
     progress: called with the tokens seen while a prior is estimated. Raises NVError or ValueError with one
     sentence when the scenario cannot be run. Two visitors may call this on one bench at the same time.
     """
-    kind, layer = _place(bench, scenario)
+    kind, layer = placed(bench, scenario)
     rows = bench.rows(scenario.text)
     row = min(scenario.row, len(rows) - 1)
     prior = bench.priors.of(scenario, progress)
@@ -150,7 +150,8 @@ def observe(bench: Bench, scenario: Scenario, progress: Callable[[int], None] | 
     )
 
 
-def _place(bench: Bench, scenario: Scenario) -> tuple[str, int]:
+def placed(bench: Bench, scenario: Scenario) -> tuple[str, int]:
+    """Kind and layer of a view. Raises NVError for what the model does not have, a head too."""
     kind = scenario.kind or bench.kinds[-1]
     if kind not in bench.kinds:
         raise NVError(f"{bench.shape.called} has no {kind} attention; choose {' or '.join(bench.kinds)}.")

@@ -22,16 +22,21 @@ DASHED = {"dash": "dash", "width": 1.5}
 # Output
 
 
-def next_token_shares(output: NextToken) -> go.Figure:
-    """Probabilities of the likeliest next tokens, percent: baseline grey, NV blue."""
-    return _pairs(output.tokens, output.baseline, output.regularised, "probability of the next token, %")
+def next_token_shares(output: NextToken, alone: bool = False) -> go.Figure:
+    """Probabilities of the likeliest next tokens, percent: baseline grey, NV blue; alone: the baseline's only."""
+    after = None if alone else output.regularised
+    return _pairs(output.tokens, output.baseline, after, "probability of the next token, %")
 
 
-def _pairs(names: Sequence[str], before: np.ndarray, after: np.ndarray, title: str, percent: bool = True) -> go.Figure:
-    """Two horizontal bars for each name: shares as percent, or numbers of any sign."""
+def _pairs(
+    names: Sequence[str], before: np.ndarray, after: np.ndarray | None, title: str, percent: bool = True
+) -> go.Figure:
+    """Two horizontal bars for each name, or one: shares as percent, or numbers of any sign."""
     scale, form = (100, ".1f") if percent else (1, ".4g")
     at = np.arange(len(names))
-    sides = (("baseline", before, colours.BASELINE, -0.2), ("NV", after, colours.NV, 0.2))
+    shown = [before] if after is None else [before, after]
+    looks = (("baseline", colours.BASELINE, -0.2 * (len(shown) - 1)), ("NV", colours.NV, 0.2))
+    sides = [(name, values, colour, shift) for values, (name, colour, shift) in zip(shown, looks, strict=False)]
     bars = [
         go.Bar(
             y=at + shift,
@@ -49,7 +54,7 @@ def _pairs(names: Sequence[str], before: np.ndarray, after: np.ndarray, title: s
     ]
     text = [axes.plain(axes.short(token, 18)) for token in names]
     y = {"tickvals": at.tolist(), "ticktext": text, "autorange": "reversed", "tickfont": {"family": MONO, "size": 13}}
-    low, top = (scale * float(each(before.min(), after.min(), before.max(), after.max(), 0.0)) for each in (min, max))
+    low, top = (scale * float(each(0.0, *np.ravel(shown))) for each in (min, max))
     room = 0.18 * (top - low)
     reach = [0, min(118, top + room)] if percent else [low - room * (low < 0), top + room * (top > 0)]
     x = {"title": {"text": title}, "range": reach, "zeroline": not percent}
@@ -81,7 +86,10 @@ def forced_text(text: Forced) -> tuple[go.Figure, go.Figure]:
 
     likely = [bars(text.baseline, "log p, baseline", colours.BASELINE, -0.2),
               bars(text.regularised, "log p, NV", colours.NV, 0.2)]  # fmt: skip
-    apart = [bars(text.kl, "KL(baseline ‖ NV)", colours.NV, -0.2), bars(text.js, "Jensen–Shannon", colours.OTHER, 0.2)]
+    apart = [
+        bars(text.kl, "KL(baseline ‖ NV)", colours.NV, -0.2),
+        bars(text.js, "Jensen–Shannon divergence", colours.OTHER, 0.2),
+    ]
     height = 220 + margin["b"]
     return (
         axes.figure(likely, height, x, {"title": {"text": "log p, nats"}}, **layout),
@@ -89,11 +97,12 @@ def forced_text(text: Forced) -> tuple[go.Figure, go.Figure]:
     )
 
 
-def answers(output: HeadOutput) -> go.Figure:
-    """What an encoder's head gives its answers: probabilities as percent, scores as they are."""
+def answers(output: HeadOutput, alone: bool = False) -> go.Figure:
+    """What an encoder's head gives its answers: probabilities as percent, scores as they are; alone: the baseline's."""
+    after = None if alone else output.regularised
     if output.measure == SCORE:
-        return _pairs(output.answers, output.baseline, output.regularised, output.measure, percent=False)
-    return _pairs(output.answers, output.baseline, output.regularised, f"{output.measure}, %")
+        return _pairs(output.answers, output.baseline, after, output.measure, percent=False)
+    return _pairs(output.answers, output.baseline, after, f"{output.measure}, %")
 
 
 def path_curves(walked: Path) -> list[go.Figure]:

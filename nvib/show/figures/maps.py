@@ -18,7 +18,9 @@ from nvib.show.figures.axes import PRIOR_AT
 CELL = 22  # pixels
 MAX_COLUMNS = 24  # key labels under which they stay readable in a third of the page
 NAMED_CELLS = 64 * 65  # cells up to which each has a name on hover
-METRIC_NAMES = {"change": "distance to the baseline", "prior mass": "prior mass", "entropy": "entropy, NV − baseline"}
+METRIC_NAMES = {
+    "change": "Jensen–Shannon distance", "prior mass": "prior mass", "entropy": "entropy, NV − baseline",
+}  # fmt: skip
 Cell = tuple[int, float] | None
 
 

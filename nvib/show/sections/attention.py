@@ -20,7 +20,7 @@ from nvib.show.session import boxes, control
 
 METRICS = {"change": "Change", "prior mass": "Prior mass", "entropy": "Entropy"}
 MEANING = {
-    "change": "Jensen–Shannon distance between the baseline's and NV's attention: 0 equal, 1 disjoint.",
+    "change": "Jensen–Shannon distance between the baseline's and NV's attention, without unit: 0 equal, 1 disjoint.",
     "prior mass": "Share of attention that the prior gets.",
     "entropy": "Entropy of NV's attention minus the baseline's, nats: blue more spread, red more peaked.",
 }
@@ -66,11 +66,11 @@ def _heads_table(seen: Observation) -> pd.DataFrame:
     """A head a row, the most changed first."""
     layers, heads = np.divmod(np.arange(seen.change.size), seen.change.shape[1])
     columns = {
-        "layer": layers, "head": heads, "distance to the baseline": seen.change, "prior mass": seen.prior_mass,
+        "layer": layers, "head": heads, "Jensen–Shannon distance, 0 to 1": seen.change, "prior mass": seen.prior_mass,
         "entropy, baseline": seen.baseline_entropy, "entropy, NV": seen.entropy,
     }  # fmt: skip
     table = pd.DataFrame({name: np.ravel(values) for name, values in columns.items()})
-    return table.sort_values("distance to the baseline", ascending=False)
+    return table.sort_values("Jensen–Shannon distance, 0 to 1", ascending=False)
 
 
 def attention_maps(seen: Observation, scenario: Scenario) -> None:

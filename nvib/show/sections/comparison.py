@@ -52,6 +52,13 @@ def generation_controls(bench: Bench) -> None:
     )  # fmt: skip
 
 
+def prompt(bench: Bench, scenario: Scenario) -> None:
+    """The text that a model goes on with, before what it writes; one that answers in rows has them in its table."""
+    if bench.mode.continues:
+        st.markdown("**The text**")
+        st.code(scenario.text, language=None, wrap_lines=True)
+
+
 def stream(bench: Bench, scenario: Scenario, prior: Prior) -> bool:
     """Generate with both models and show the text as it comes; whether both came to their end."""
     state = st.session_state
@@ -172,7 +179,14 @@ def forced_texts(both: Comparison) -> None:
     rows = [[_title(name), *text.totals, text.totals[1] - text.totals[0],
              text.kl.mean() if len(text.kl) else np.nan, text.js.mean() if len(text.js) else np.nan]
             for name, text in forced.items()]  # fmt: skip
-    columns = ["text", "log p, baseline", "log p, NV", "NV − baseline", "mean KL, nats", "mean Jensen–Shannon, nats"]
+    columns = [
+        "text",
+        "log p, baseline",
+        "log p, NV",
+        "NV − baseline",
+        "mean KL, nats",
+        "mean Jensen–Shannon divergence, nats",
+    ]
     draw.show_table(pd.DataFrame(rows, columns=columns), "What each model makes of each text")
     for name, text in forced.items():
         if len(text.tokens):
@@ -196,7 +210,7 @@ def _forced(name: str, text: Forced, divergence: int | None) -> None:
     reach = max(0.5, float(np.abs(text.change).max()))
     st.caption(
         f"Background: log p under NV minus baseline, blue likelier under NV, red less, full at {reach:.2f} nats. "
-        "Bars: baseline grey, NV blue; KL blue, Jensen–Shannon green."
+        "Bars: baseline grey, NV blue; KL blue, Jensen–Shannon divergence green."
         + (" The dashed line is where the generated part begins." if text.start else "")
     )
     words = [f"log p {a:.3f} baseline, {b:.3f} NV" for a, b in zip(text.baseline, text.regularised, strict=True)]
@@ -208,7 +222,7 @@ def _forced(name: str, text: Forced, divergence: int | None) -> None:
     columns = {
         "token": text.tokens, "part": ["text" if n < text.start else "generated" for n in range(len(text.tokens))],
         "log p, baseline": text.baseline, "log p, NV": text.regularised, "NV − baseline": text.change,
-        "KL, nats": text.kl, "Jensen–Shannon, nats": text.js,
+        "KL, nats": text.kl, "Jensen–Shannon divergence, nats": text.js,
     }  # fmt: skip
     draw.table_behind(f"forced-{name}", f"{title} as a table", lambda: pd.DataFrame(columns))
 

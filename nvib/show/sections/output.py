@@ -24,7 +24,7 @@ HEADS = {ONE_OF: "Classes", EACH: "Labels, each by itself", SCORE: "Score"}
 
 
 def output_change(seen: Observation, scenario: Scenario, shape: Shape | None = None) -> None:
-    """What the model gives under both settings, by the kind of its output, in words too where the model's shape is given."""
+    """What the model gives under both settings, by the kind of its output; in words too where its shape is given."""
     st.header("What changes in the output")
     if shape is not None:
         draw.say(words.answer(seen.output))
@@ -49,9 +49,7 @@ def _next_token(output: NextToken) -> None:
 
 def divergence(output: NextToken) -> str:
     """How far NV's next token is from the baseline's, in numbers and in words."""
-    return (
-        f"KL(baseline ‖ NV) {output.kl:.4f} nats, {words.kl_in_words(output.kl)}. Jensen–Shannon {output.js:.4f} nats."
-    )
+    return f"KL(baseline ‖ NV) {output.kl:.4f} nats, {words.kl_in_words(output.kl)}. Jensen–Shannon divergence {output.js:.4f} nats."
 
 
 def _generated(output: Generated) -> None:

@@ -13,28 +13,35 @@ PRESSED = "check pressed"
 VERDICTS = {True: "✓ holds", False: "✗ fails", None: "– not for this model"}
 
 
-def badge(proof: IdentityProof, found: list[Finding], compared: str, foreign: bool = False) -> str:
-    """The verdict in colour, and its numbers beside it.
+def badge(proof: IdentityProof, found: list[Finding], foreign: bool = False) -> str:
+    """The verdict in words and colour; its numbers are `numbers`.
 
-    found: what of the check is known; compared: what the proof compares; foreign: whether the prior is another's.
+    found: what of the check is known, of which each line that fails is named; foreign: whether the prior is another's.
     """
-    numbers = [f"max |Δ {compared}| {proof.max_delta:.1g}, {proof.relative:.1g} of its range"]
-    if proof.top1 is not None:
-        numbers.append(f"top-1 agreement {proof.top1:.0%}")
-    if proof.same_text is not None:
-        numbers.append(f"greedy text {'equal' if proof.same_text else 'DIFFERS'}")
-    numbers.append(f"prior mass {proof.prior_mass:.1g}")
-    verdict = ":green-badge[✓ identity verified]" if proof.holds else ":red-badge[✗ identity does not hold]"
+    verdict = (
+        ":green-badge[✓ identity verified: at identity this is exactly your model]"
+        if proof.holds
+        else ":red-badge[✗ identity does not hold: at identity this is not your model]"
+    )
     for line in found:
         if line.holds is False:
             verdict += f" :red-badge[✗ {line.name}: {page.verbatim(line.told)}]"
-    if foreign:
-        verdict += " :orange-badge[prior of another model]"
+    return verdict + (" :orange-badge[prior of another model]" if foreign else "")
+
+
+def numbers(proof: IdentityProof, found: list[Finding], compared: str) -> str:
+    """What the verdict is made of. compared: what the proof compares."""
+    parts = [f"max |Δ {compared}| {proof.max_delta:.1g}, {proof.relative:.1g} of its range"]
+    if proof.top1 is not None:
+        parts.append(f"top-1 agreement {proof.top1:.0%}")
+    if proof.same_text is not None:
+        parts.append(f"greedy text {'equal' if proof.same_text else 'DIFFERS'}")
+    parts.append(f"prior mass {proof.prior_mass:.1g}")
     held, known = sum(line.holds is True for line in found), sum(line.holds is not None for line in found)
     so_far = "" if len(found) == len(LINES) else " so far, the others below"
     return (
-        f"{verdict} :gray[at identity, against the untouched model: {', '.join(numbers)}; "
-        f"{held} of {known} lines of the check hold{so_far}]"
+        f"At identity, against the untouched model on this text: {', '.join(parts)}; "
+        f"{held} of {known} lines of the check hold{so_far}."
     )
 
 
