@@ -49,7 +49,8 @@ def _next_token(output: NextToken) -> None:
 
 def divergence(output: NextToken) -> str:
     """How far NV's next token is from the baseline's, in numbers and in words."""
-    return f"KL(baseline ‖ NV) {output.kl:.4f} nats, {words.kl_in_words(output.kl)}. Jensen–Shannon divergence {output.js:.4f} nats."
+    js = f"Jensen–Shannon divergence {output.js:.4f} nats"
+    return f"KL(baseline ‖ NV) {output.kl:.4f} nats, {words.kl_in_words(output.kl)}. {js}."
 
 
 def _generated(output: Generated) -> None:
