@@ -24,7 +24,7 @@ HEADS = {ONE_OF: "Classes", EACH: "Labels, each by itself", SCORE: "Score"}
 
 
 def output_change(seen: Observation, scenario: Scenario, shape: Shape | None = None) -> None:
-    """What the model gives under both settings, by the kind of its output, in words too where the model's shape is given."""
+    """What the model gives under both settings, by the kind of its output, in words too where a shape is given."""
     st.header("What changes in the output")
     if shape is not None:
         draw.say(words.answer(seen.output))
