@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -31,6 +31,7 @@ th, td {{ border: 1px solid #D0D7DE; padding: .15rem .4rem; text-align: left; }}
 </style></head><body>
 <h1>{title}</h1>
 <dl>{about}</dl>
+{sentences}
 <!-- figures -->
 {tables}
 </body></html>
@@ -96,12 +97,18 @@ def dumped(content: Mapping[str, Any]) -> bytes:
     return json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
 
 
-def document(page: str, about: Mapping[str, str], tables: Mapping[str, Callable[[], pd.DataFrame]]) -> str:
-    """The page as one HTML document with a place for its figures; big tables are cut, and say so."""
+def document(
+    page: str, about: Mapping[str, str], tables: Mapping[str, Callable[[], pd.DataFrame]], sentences: Sequence[str] = ()
+) -> str:
+    """The page as one HTML document with a place for its figures; big tables are cut, and say so.
+
+    sentences: what the page concludes from its numbers, above the figures.
+    """
     entries = "".join(f"<dt><b>{escape(name)}</b></dt><dd>{escape(value)}</dd>" for name, value in about.items())
     return REPORT.format(
         title=escape(f"NVIB Explorer, {page}"),
         about=entries,
+        sentences="".join(f"<p>{escape(sentence)}</p>" for sentence in sentences),
         tables="\n".join(_table(title, make()) for title, make in tables.items()),
     )
 

@@ -81,7 +81,7 @@ def _export(
     drawn = draw.drawn()
     name = f"nvib-{page.lower()}-{scenario.model if scenario.model.isalnum() else 'model'}"
     said = caption(source)
-    save_figures(drawn.figures, said, name, document(page, source, drawn.tables))
+    save_figures(drawn.figures, said, name, document(page, source, drawn.tables, drawn.sentences))
     if drawn.tables:
         title = st.selectbox("Table", drawn.tables, key="export-table")
         left, right = st.columns(2)

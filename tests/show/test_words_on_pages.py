@@ -6,7 +6,7 @@ import pytest
 
 from nvib.lab import EXAMPLES, observe
 from nvib.lab.view import words
-from nvib.show import draw, page, resources
+from nvib.show import draw, page, report, resources
 from tests.support.pages import opened
 
 SAME = {"v": "2", "model": "smollm2", "text": "The treaty was not", "kind": "decoder", "decoder_sigma": "0.05"}
@@ -153,3 +153,9 @@ def test_a_long_text_says_that_the_model_is_at_work(words_of_text, told, monkeyp
     monkeypatch.setattr(st, "spinner", lambda text, **given: (spun.append(text), spinner(text, **given))[1])
     opened("Explore", v="2", model="minilm", text=f"{'the ' * words_of_text}{words_of_text}", encoder_sigma="0.1")
     assert any(text.startswith("The model runs on 3") for text in spun) == told
+
+
+def test_the_report_has_the_sentences_as_text():
+    html = report.document("Explore", {}, {}, ["“<b>” & more", "two"])
+    assert "<p>“&lt;b&gt;” &amp; more</p><p>two</p>" in html
+    assert html.index("<p>two</p>") < html.index("<!-- figures -->")

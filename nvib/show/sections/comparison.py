@@ -68,6 +68,9 @@ def stream(bench: Bench, scenario: Scenario, prior: Prior) -> bool:
         state[STOPPED] = False
     partial = state[PARTIAL]
     whole = st.empty()
+    if partial.get("same"):  # known to be: nothing is drawn twice that is said once
+        _both(bench, whole, generate(bench, scenario, prior))
+        return True
     columns, texts = [column.container() for column in whole.columns(2)], []
     spots = []
     for column, side in zip(columns, SIDES, strict=True):
@@ -92,11 +95,17 @@ def stream(bench: Bench, scenario: Scenario, prior: Prior) -> bool:
         texts.append(bench.loaded.target_tokenizer.batch_decode(ids, skip_special_tokens=True))
         _show(spot, texts[-1])
     cancel.empty()
-    if texts[0] == texts[1]:  # say it once
-        with whole.container():
-            st.markdown("**Both models**")
-            _show(st, texts[0])
+    partial["same"] = texts[0] == texts[1]
+    if partial["same"]:
+        _both(bench, whole, ids)
     return True
+
+
+def _both(bench: Bench, place: Any, ids: torch.Tensor) -> None:
+    """The text that both models write, once."""
+    with place.container():
+        st.markdown("**Both models**")
+        _show(st, bench.loaded.target_tokenizer.batch_decode(ids, skip_special_tokens=True))
 
 
 def _partial(bench: Bench, spot: Any, steps: list[torch.Tensor]) -> None:
