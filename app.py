@@ -73,9 +73,7 @@ with page.guarded():
     pause()
     control("path", st.toggle, "Path from identity to this setting")
     path = st.container()
-    if seen.change.size > 1:
-        attention.overview(seen, scenario)
-    attention.attention_maps(seen, scenario)
+    attention.where(seen, scenario)
     if view.shape.sinks:
         st.caption(SINKS)
     pause()

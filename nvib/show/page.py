@@ -18,6 +18,8 @@ from nvib.lab.model.shape import Shape
 from nvib.lab.share import gallery
 from nvib.lab.share import link as links
 from nvib.show import boundary, draw, poster, resources, session, sidebar
+from nvib.show.components.fit import keep_fitted
+from nvib.show.draw import theme
 from nvib.show.session import key
 
 ASSETS = assets.ROOT / "assets"
@@ -104,6 +106,7 @@ def _framed(title: str) -> list[str]:
     """The page's title and an empty menu; what the link ignored."""
     st.set_page_config(page_title=f"{title} · NVIB Explorer", page_icon=str(ASSETS / "favicon.png"), layout="wide")
     draw.fresh(title)
+    keep_fitted(theme())
     with st.sidebar:
         st.logo(str(ASSETS / ("wordmark-dark.svg" if theme() == "dark" else "wordmark.svg")), size="large")
         draw.drawn().menu = st.container(gap=None)
@@ -212,11 +215,6 @@ def stop(sentence: str) -> NoReturn:
 def verbatim(text: str) -> str:
     """A visitor's words as Markdown that shows them as they are: no image, link, formula or colour."""
     return re.sub(r"([\\`*_\[\]$:!<>~#&|])", r"\\\1", text)
-
-
-def theme() -> str:
-    """ "light" or "dark", as the visitor's browser shows the app."""
-    return "dark" if st.context.theme.type == "dark" else "light"
 
 
 def link(page: str, label: str = "") -> None:
