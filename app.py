@@ -96,11 +96,7 @@ with page.guarded():
     pause()
     control("path", st.toggle, "Path from identity to this setting")
     path = st.container()
-    if seen.change.size > 1:
-        attention.overview(seen, scenario, view.loaded)
-    else:
-        attention.changed_most(seen, scenario, view.loaded)
-    attention.attention_maps(seen, scenario)
+    attention.where(seen, scenario, view.loaded)
     if view.shape.sinks:
         st.caption(SINKS)
     pause()

@@ -18,14 +18,15 @@ def picture(entry: Entry, kept: Stored) -> None:
     """The figure that stands for an entry; of generated text, a table."""
     seen, theme, key = kept.seen, page.theme(), f"gallery-{entry.name}"
     tokens = (seen.queries, seen.keys, theme, entry.scenario.scale)
+    top, most = attention.tops(seen, entry.scenario)
     if entry.shows == "overview":
         values = seen.prior_mass if entry.scenario.metric == "prior mass" else seen.change
         figure = maps.mosaic(values, entry.scenario.metric, (seen.layer, None), theme)
     elif entry.shows == "map":
         present = np.isfinite(seen.prior_log_alpha).any()
-        figure = maps.attention(seen.regularised[:, 1:], *tokens, seen.regularised[:, 0] if present else None)
+        figure = maps.attention(seen.regularised[:, 1:], *tokens, seen.regularised[:, 0] if present else None, top=top)
     elif entry.shows == "difference":
-        figure = maps.difference(seen.difference, *tokens)
+        figure = maps.difference(seen.difference, *tokens, top=most)
     elif isinstance(seen.output, NextToken):
         figure = bars.next_token_shares(seen.output)
     elif isinstance(seen.output, Similarity):

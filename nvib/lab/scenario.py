@@ -108,6 +108,10 @@ class Scenario:
         "view", "change", Choice(("change", "prior mass", "entropy")), "What the overview of all heads shows."
     )
     scale: str = declare("view", "sqrt", Choice(("linear", "sqrt", "log")), "How the colours of the maps grow.")
+    colour_range: str = declare(
+        "view", "fitted", Choice(("fitted", "fixed")),
+        "Where the colours of the maps end: fitted to what is shown, or fixed at 0 to 1 and −1 to 1 in every view.",
+    )  # fmt: skip
     special: bool = declare("view", True, Flag(), "Off: their rows and columns are left out of the maps.")
     merge: bool = declare(
         "view", False, Flag(),

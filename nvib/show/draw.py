@@ -14,6 +14,7 @@ import streamlit as st
 
 from nvib.lab.model.labels import isolated
 from nvib.show import poster
+from nvib.show.figures import axes
 
 JOINER = "\u2060"  # no space and no shape: Streamlit takes what it stands in for no arrow, dash or address
 NO_NUMBER = "–"  # in a cell of a table: there is no such number
@@ -65,9 +66,20 @@ def chart(figure: go.Figure, key: str, place: Any = st, *, title: str, **events:
     On a page that is still its poster stands in for it, or a blank of its height.
     """
     drawn().figures[key] = title
-    slot = place.container(key=f"slot-{key}", gap=None)
-    if not poster.stands_in(slot, key, figure.layout.height, title):
-        slot.plotly_chart(figure, key=key, config={"displaylogo": False}, **events)
+    slot, square = place.container(key=f"slot-{key}", gap=None), figure.layout.meta.get("square")
+    if poster.stands_in(slot, key, figure.layout.height, title):
+        return
+    if square:
+        st.html(f"<style>{axes.fitted(f'.st-key-slot-{key}', f'.st-key-{key}', figure)}</style>")
+    slot.plotly_chart(
+        axes.inked(figure, theme()), key=key, height="stretch" if square else "content",
+        config={"displayModeBar": False}, alt=f"{title}. {figure.layout.meta['says']}", **events,
+    )  # fmt: skip
+
+
+def theme() -> str:
+    """ "light" or "dark", as the visitor's browser shows the app."""
+    return "dark" if st.context.theme.type == "dark" else "light"
 
 
 def table_behind(key: str, label: str, make: Callable[[], pd.DataFrame], listed: bool = True) -> None:

@@ -29,10 +29,12 @@ from nvib.show import (
     switching,
     terms,
     view_line,
-)  # fmt: skip
+)
 from nvib.show.components.browsing import browsing
 from nvib.show.components.enter import enter_runs
+from nvib.show.components.fit import keep_fitted
 from nvib.show.components.terms import explain_terms
+from nvib.show.draw import theme
 from nvib.show.session import key
 
 verbatim = draw.verbatim
@@ -127,6 +129,7 @@ def _framed(title: str) -> list[str]:
     """The page's title and an empty menu; what the link ignored."""
     st.set_page_config(page_title=f"{title} · NVIB Explorer", page_icon=str(ASSETS / "favicon.png"), layout="wide")
     draw.fresh(title)
+    keep_fitted(theme())
     introduction.draw_first(title)
     with st.sidebar:
         st.logo(str(ASSETS / ("wordmark-dark.svg" if theme() == "dark" else "wordmark.svg")), size="large")
@@ -243,11 +246,6 @@ def stop(sentence: str) -> NoReturn:
     """Say what is wrong in one sentence, and leave the controls for the visitor to mend it."""
     refuse(sentence)
     st.stop()
-
-
-def theme() -> str:
-    """ "light" or "dark", as the visitor's browser shows the app."""
-    return "dark" if st.context.theme.type == "dark" else "light"
 
 
 def link(page: str, label: str = "") -> None:

@@ -43,6 +43,23 @@ def open_head(layer: int, head: int) -> None:
     forget_cell()
 
 
+def heads(count: int) -> list[str]:
+    """What the maps can show of so many heads, in the order of the controls."""
+    return ["mean", "max", *(str(n) for n in range(count))]
+
+
+@choice
+def step(seen: Observation) -> None:
+    """Show the layer or head before or behind the one that is shown, as the bar above the maps asks; the ends stay."""
+    asked = st.session_state["map-bar"].stepped
+    layers, count = seen.change.shape
+    choices: list[str] | range = heads(count) if asked["field"] == "head" else range(layers)
+    at = choices.index(seen.head if asked["field"] == "head" else seen.layer) + (1 if asked["by"] > 0 else -1)
+    if 0 <= at < len(choices):
+        place("head" if asked["field"] == "head" else "layer", choices[at])
+        forget_cell()
+
+
 def explain(query: int, token: int) -> None:
     """Take this weight apart from now on; token: the key's position, -1 for the prior."""
     place("cell", f"{query},{'prior' if token < 0 else token}")

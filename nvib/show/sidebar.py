@@ -15,7 +15,7 @@ from nvib.lab.fields import layer_range
 from nvib.lab.model.shape import Shape
 from nvib.lab.scenario import FIELDS, bounds, options
 from nvib.models.catalogue import CATALOGUE, resolve
-from nvib.show import session, switching
+from nvib.show import pick, session, switching
 from nvib.show.boundary import choice
 from nvib.show.pick import forget_cell, head_name
 from nvib.show.session import boxes, control, fit, key, place
@@ -182,13 +182,15 @@ def _view(shape: Shape) -> None:
     fit("layer", lambda layer: layer < layers, layers - 1)
     if layers > 1:
         control("layer", st.select_slider, "Layer", range(layers))
-    heads = ["mean", "max", *(str(n) for n in range(shape.heads))]
+    heads = pick.heads(shape.heads)
     fit("head", heads.__contains__, "mean")
     control("head", st.selectbox, "Head", heads, format_func=head_name)
     if layers > 1:
         control("across", st.selectbox, "Layers in the maps", ACROSS, format_func=ACROSS.__getitem__)
     scales = {"linear": "linear", "sqrt": "square root", "log": "log"}
     control("scale", st.segmented_control, "Colour scale", scales, format_func=scales.__getitem__, required=True)
+    control("colour_range", st.segmented_control, "Colour range", options("colour_range"), required=True,
+            help=FIELDS["colour_range"].help)  # fmt: skip
     toggles = {"special": "Special tokens", "merge": "Join word pieces", "with_prior": "Prior column"}
     for field, label in toggles.items():
         control(field, st.toggle, label, help=FIELDS[field].help)

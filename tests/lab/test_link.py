@@ -26,7 +26,7 @@ def test_every_field_survives_the_link():
         encoder_layers="0-3", cross_layers="1-1", decoder_layers="2-29", prior_id="0123456789ab", across="max",
         merge=True, level=0.5, seed=7, other_text="q\nr", path=True, target="ɐ", length=3, sampled=True, listing="a\tb",
         task="own", grid="mu=1,0.9", search="adaptive", trials=7, examples=64, measured="bits per byte",
-        uploads="inside 120 0123456789ab my texts.txt\nprior 0 ba9876543210 é.safetensors",
+        uploads="inside 120 0123456789ab my texts.txt\nprior 0 ba9876543210 é.safetensors", colour_range="fixed",
     )  # fmt: skip
     assert all(getattr(odd, f.name) != getattr(Scenario(), f.name) for f in fields(Scenario))
     assert link.decode(link.encode(odd)) == (odd, link.Made(), [])
@@ -89,7 +89,8 @@ LEGAL = st.builds(
     pseudo_count_shift=st.floats(-1000, 1000), kind=st.sampled_from(["", "encoder", "cross", "decoder"]),
     layer=st.integers(0, 999), head=st.sampled_from(["mean", "max"]) | NUMBER, across=one_of("across"),
     row=st.integers(0, 999), cell=st.just("") | st.tuples(NUMBER, NUMBER | st.just("prior")).map(",".join),
-    metric=one_of("metric"), scale=one_of("scale"), special=st.booleans(), merge=st.booleans(),
+    metric=one_of("metric"), scale=one_of("scale"), colour_range=one_of("colour_range"),
+    special=st.booleans(), merge=st.booleans(),
     with_prior=st.booleans(), level=st.floats(0, 1, exclude_min=True, exclude_max=True),
     seed=st.integers(0, 999_999), other_text=TEXT, path=st.booleans(), target=TEXT, length=st.integers(1, 200),
     sampled=st.booleans(), listing=TEXT, task=one_of("task"), search=one_of("search"),

@@ -5,7 +5,7 @@ from html import unescape
 
 import pytest
 
-from nvib.show.figures.axes import MAX_TICKS, PRIOR_AT, figure, layers, outline, plain, room, short, ticks
+from nvib.show.figures.axes import MAX_TICKS, figure, layers, outline, plain, prior_ends, room, short, ticks
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def test_a_label_is_cut_between_whole_characters_and_its_end_can_be_seen():
 
 def test_tokens_have_a_place_each_and_markup_stays_text():
     found = ticks(["a", "a", "<b>", "&"], prior=True)
-    assert found["tickvals"] == [PRIOR_AT, 0, 1, 2, 3]
+    assert found["tickvals"] == [-1.6, 0, 1, 2, 3]
     assert found["ticktext"] == ["<b>prior</b>", "a", "a", "&lt;b&gt;", "&amp;"]
 
 
@@ -49,6 +49,16 @@ def test_as_many_labels_as_can_be_read(count):
 def test_room_is_counted_in_what_is_seen():
     assert room(["<b>prior</b>", "&lt;s&gt;"], 10) == 10 + 7 * len("prior")
     assert room([], 10) == 10
+
+
+@pytest.mark.parametrize("rows", [1, 12, 300, 512])
+@pytest.mark.parametrize("columns", [1, 12, 64, 300, 512])
+def test_the_prior_has_six_pixels_where_a_map_is_smallest(columns, rows):
+    left, right = prior_ends(columns, rows)
+    cell = min(140 / (columns - 0.5 - left), 560 / rows)  # pixels, at the least width or the greatest height
+    assert (right - left) * cell >= 6 - 1e-9 or (right - left == 1.0 and cell >= 6)
+    assert (-0.5 - right) * cell >= 3 - 1e-9
+    assert right - left >= 1
 
 
 @pytest.mark.parametrize(("count", "step"), [(1, 1), (16, 1), (17, 5)])

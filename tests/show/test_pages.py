@@ -92,7 +92,7 @@ def test_a_link_sets_every_control_zeros_included():
         "pseudo_count_shift": "-4.0", "kind": "cross", "head": "max", "row": "1", "cell": "1,prior",
         "metric": "entropy", "scale": "log", "special": "False", "with_prior": "False", "level": "0.8", "seed": "7",
         "effect": "local", "cross_layers": "0-0", "across": "mean", "merge": "True", "path": "True",
-        "other_text": "another word",
+        "other_text": "another word", "colour_range": "fixed",
     }  # fmt: skip
     app = opened("Explore", **values)
     assert not app.exception

@@ -12,14 +12,24 @@ from nvib.lab.model.labels import shortened
 
 MONO = "Source Code Pro, DejaVu Sans Mono, monospace"
 MAX_TICKS = 40
-PRIOR_AT = -1.6  # where the prior stands, left of the tokens
+LEAST, TALLEST, LARGEST = 140, 560, 34  # pixels: a map is this wide at least, this high and a cell this large at most
+PRIOR = "<b>prior</b>"
+PRIOR_WIDE, PRIOR_APART = 6, 3  # pixels that the prior's column has at least, and that part it from the tokens
+INKS = {"light": "#57606A", "dark": "#A3ACB8"}  # of the words of a figure: 4.5 to 1 and more on the page's ground
 Layout = dict[str, Any]
 
 
-def figure(traces: Sequence[Any], height: int, x: Layout, y: Layout, **layout: Any) -> go.Figure:
-    """A figure in the house's frame; nothing in it zooms or moves."""
+def figure(
+    traces: Sequence[Any], height: int, x: Layout, y: Layout, says: str = "", fit: Layout | None = None, **layout: Any
+) -> go.Figure:
+    """A figure in the house's frame; nothing in it zooms or moves.
+
+    says: a sentence on what it shows, for who does not see it; fit: what the browser fits to the page's width, which
+    may hold `x` and `y` of `thinned`, and `square`, its columns and rows.
+    """
     common = {
         "height": height,
+        "meta": {"says": says, **(fit or {})},
         "margin": {"l": 8, "r": 8, "t": 12, "b": 8},
         "dragmode": False,
         "showlegend": False,
@@ -29,6 +39,47 @@ def figure(traces: Sequence[Any], height: int, x: Layout, y: Layout, **layout: A
         "yaxis": {"fixedrange": True, **y},
     }
     return go.Figure(list(traces), {**common, **layout})
+
+
+def inked(figure: go.Figure, theme: str) -> go.Figure:
+    """The figure with the words of its axes and legends in a colour that reads on the page's ground."""
+    ink = {"color": INKS[theme]}
+    figure.update_layout(font=ink, legend={"font": ink})
+    for each in (figure.update_xaxes, figure.update_yaxes):
+        each(tickfont=ink, title={"font": ink})
+    return figure
+
+
+def prior_ends(columns: int, rows: int = 1) -> tuple[float, float]:
+    """Left and right end of the prior's column, left of so many columns and rows of square cells.
+
+    It is a cell wide, or more where that is less than six pixels in the smallest map.
+    """
+    pixel = max(columns / (LEAST - PRIOR_WIDE - PRIOR_APART), rows / TALLEST)  # in cells
+    right = -0.5 - max(0.6, PRIOR_APART * pixel)
+    return right - max(1.0, PRIOR_WIDE * pixel), right
+
+
+def prior_at(columns: int, rows: int = 1) -> float:
+    """The middle of the prior's column."""
+    return sum(prior_ends(columns, rows)) / 2
+
+
+def fitted(slot: str, chart: str, figure: go.Figure) -> str:
+    """Style sheet of a figure with square cells: as wide as its slot and as high as its cells then are.
+
+    slot, chart: what CSS finds them by. The cells are never larger than the figure's own bound, nor the map higher
+    than `TALLEST`.
+    """
+    square, margin = figure.layout.meta["square"], figure.layout.margin
+    columns, rows = square["columns"], square["rows"]
+    widest = min(square["largest"] * columns, TALLEST * columns / rows)
+    beside, above = margin.l + margin.r, margin.t + margin.b
+    across = f"min(100cqw - {beside}px, {widest:.2f}px)"
+    return (
+        f"{slot} {{ container-type: inline-size; }} "
+        f"{chart} {{ max-width: {beside + widest:.2f}px; height: calc({above}px + {across} * {rows / columns:.6f}); }}"
+    )
 
 
 def short(label: str, most: int = 14) -> str:
@@ -41,8 +92,10 @@ def plain(label: str) -> str:
     return escape(label, quote=False)
 
 
-def ticks(labels: Sequence[str], prior: bool = False, most: int = MAX_TICKS) -> Layout:
+def ticks(labels: Sequence[str], prior: bool = False, most: int = MAX_TICKS, rows: int = 1) -> Layout:
     """Positions and escaped labels of tokens, each k-th where there are too many to read, the prior before them.
+
+    rows: of the map that the prior is a column of. The browser thins them further where they would meet: `thinned`.
 
     Positions, not names, are the axis: duplicate tokens keep a place each, and markup-like ones stay text.
     """
@@ -50,8 +103,13 @@ def ticks(labels: Sequence[str], prior: bool = False, most: int = MAX_TICKS) -> 
     at: list[float] = list(range(0, len(labels), step))
     text = [plain(short(labels[int(i)])) for i in at]
     if prior:
-        at, text = [PRIOR_AT, *at], ["<b>prior</b>", *text]
+        at, text = [prior_at(len(labels), rows), *at], [PRIOR, *text]
     return {"tickvals": at, "ticktext": text, "tickfont": {"family": MONO, "size": 11}}
+
+
+def thinned(names: Sequence[str], prior: float | None = None, apart: int = 14) -> Layout:
+    """What the browser needs to thin an axis of names: all of them, the prior's place, and pixels between two."""
+    return {"names": [escape(short(name)) for name in names], "prior": prior, "apart": apart}
 
 
 def room(text: Sequence[str], title: int) -> int:
@@ -65,8 +123,9 @@ def layers(count: int) -> Layout:
     return {"title": {"text": "layer"}, "dtick": 1 if count <= 16 else 5, "range": [-0.6, count - 0.4]}
 
 
-def outline(row: float, column: float, theme: str) -> Layout:
-    """A frame around one cell of a map."""
+def outline(row: float, column: float | tuple[float, float], theme: str) -> Layout:
+    """A frame around one cell of a map; column: its middle, or its ends."""
     colour = {"light": "#1B1F24", "dark": "#E6EAEF"}[theme]
-    place = {"x0": column - 0.5, "x1": column + 0.5, "y0": row - 0.5, "y1": row + 0.5}
+    left, right = column if isinstance(column, tuple) else (column - 0.5, column + 0.5)
+    place = {"x0": left, "x1": right, "y0": row - 0.5, "y1": row + 0.5}
     return {"type": "rect", "line": {"color": colour, "width": 2}, **place}

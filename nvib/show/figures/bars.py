@@ -14,7 +14,7 @@ from nvib.lab.view.observation import Observation
 from nvib.lab.view.outputs import SCORE, HeadOutput, NextToken
 from nvib.lab.view.walk import Path
 from nvib.show.figures import axes, colours
-from nvib.show.figures.axes import MONO, PRIOR_AT
+from nvib.show.figures.axes import MONO
 
 PRIOR_PARTS = {"Mean": "mean", "Standard deviation": "deviation", "Pseudo-count": "log_alpha"}
 DASHED = {"dash": "dash", "width": 1.5}
@@ -60,7 +60,12 @@ def _pairs(
     x = {"title": {"text": title}, "range": reach, "zeroline": not percent}
     left = 12 + 8 * max(len(axes.short(token, 18)) for token in names)
     margin = {"l": left, "r": 8, "t": 12, "b": 48}
-    return axes.figure(bars, 60 + 38 * len(at), x, {**y, "zeroline": False}, margin=margin)
+    top = int(np.argmax(after))
+    says = (
+        f"Two bars for each of {len(at)} answers, baseline grey and NV blue: {title}. NV's first is {names[top]}, "
+        f"{before[top] * scale:{form}} under the baseline and {after[top] * scale:{form}} under NV."
+    )
+    return axes.figure(bars, 60 + 38 * len(at), x, {**y, "zeroline": False}, says, margin=margin)
 
 
 def forced_text(text: Forced) -> tuple[go.Figure, go.Figure]:
@@ -91,9 +96,15 @@ def forced_text(text: Forced) -> tuple[go.Figure, go.Figure]:
         bars(text.js, "Jensen–Shannon divergence", colours.OTHER, 0.2),
     ]
     height = 220 + margin["b"]
+    fit = {"x": axes.thinned(text.tokens)}
+    says = (
+        f"log p of each of {len(at)} tokens in nats, baseline grey and NV blue.",
+        f"How far apart the two models are at each of {len(at)} tokens, in nats: KL blue, Jensen–Shannon green.",
+    )
+    y = {"title": {"text": "divergence, nats"}, "rangemode": "tozero"}
     return (
-        axes.figure(likely, height, x, {"title": {"text": "log p, nats"}}, **layout),
-        axes.figure(apart, height, x, {"title": {"text": "divergence, nats"}, "rangemode": "tozero"}, **layout),
+        axes.figure(likely, height, x, {"title": {"text": "log p, nats"}}, says[0], fit, **layout),
+        axes.figure(apart, height, x, y, says[1], fit, **layout),
     )
 
 
@@ -126,7 +137,8 @@ def path_curves(walked: Path) -> list[go.Figure]:
             x=walked.share, y=values, mode="lines+markers", line={"color": colour, "width": 2},
             hovertemplate="share %{x:.2f}<br>" + name + " %{y:.4g}<extra></extra>",
         )  # fmt: skip
-        drawn.append(axes.figure([trace], 280, x, {"title": {"text": name}, "rangemode": "tozero"}, **layout))
+        says = f"A curve of {name} from identity, 0, to the setting, 1; it ends at {values[-1]:.4g}."
+        drawn.append(axes.figure([trace], 280, x, {"title": {"text": name}, "rangemode": "tozero"}, says, **layout))
     return drawn
 
 
@@ -141,7 +153,12 @@ def terms(names: Sequence[str], values: np.ndarray) -> go.Figure:
     reach = max(1e-3, float(np.abs(values).max())) * 1.7
     x = {"title": {"text": "NV − baseline, nats"}, "range": [-reach, reach]}
     y = {"tickvals": at, "ticktext": list(names), "autorange": "reversed", "automargin": True}
-    return axes.figure([bar], 70 + 30 * len(at), x, y)
+    most = int(np.abs(values).argmax())
+    says = (
+        f"A bar for each of {len(at)} terms, what it adds to the log weight in nats. The largest is {names[most]}, "
+        f"{_signed(float(values[most]))}."
+    )
+    return axes.figure([bar], 70 + 30 * len(at), x, y, says)
 
 
 def _signed(value: float) -> str:
@@ -155,7 +172,10 @@ def _signed(value: float) -> str:
 def log_alpha(observation: Observation, layer: int) -> go.Figure:
     """log alpha of one layer by token, in nats, the prior in amber."""
     values, prior = observation.log_alpha[layer], float(observation.prior_log_alpha[layer])
-    return _tokens(_bars(observation.tokens, values, prior, "log α"), observation.tokens, prior, "log α, nats")
+    return _tokens(
+        _bars(observation.tokens, values, prior, "log α"), observation.tokens, prior, "log α, nats",
+        f"A bar for log α of each of {len(values)} tokens in layer {layer}, blue{_amber(prior)}.",
+    )  # fmt: skip
 
 
 def dirichlet_weights(observation: Observation, weights: np.ndarray, ends: tuple[np.ndarray, np.ndarray]) -> go.Figure:
@@ -164,21 +184,26 @@ def dirichlet_weights(observation: Observation, weights: np.ndarray, ends: tuple
     bars = _bars(observation.tokens, weights[1:], prior, "E[π]")
     for bar, part in zip(bars, (slice(1, None), slice(0, 1)), strict=False):
         bar.error_y = _whiskers(ends[0][part], weights[part], ends[1][part])
-    return _tokens(bars, observation.tokens, prior, "mean weight E[π]")
+    says = f"A bar for the mean weight of each of {len(weights) - 1} tokens, blue{_amber(prior)}, with its interval."
+    return _tokens(bars, observation.tokens, prior, "mean weight E[π]", says)
 
 
 def row_of_draws(observation: Observation, mean: np.ndarray, draws: np.ndarray, level: float) -> go.Figure:
     """One query's attention [N + 1], the prior first, and the central band of its draws [draws, N + 1]."""
     prior = float(mean[0]) if np.isfinite(observation.prior_log_alpha[observation.layer]) else float("nan")
     shown = slice(0 if np.isfinite(prior) else 1, None)
-    x = np.array([PRIOR_AT, *range(len(mean) - 1)])[shown]
+    x = np.array([axes.prior_at(len(mean) - 1), *range(len(mean) - 1)])[shown]
     low, middle, high = np.quantile(draws[:, shown], [(1 - level) / 2, 0.5, (1 + level) / 2], axis=0)
     band = go.Scatter(
         x=x, y=middle, mode="markers", marker={"color": colours.BASELINE, "size": 6, "symbol": "line-ew-open"},
         error_y=_whiskers(low, middle, high), hovertemplate="median of the draws %{y:.4f}<extra></extra>",
     )  # fmt: skip
     bars = _bars(observation.tokens, mean[1:], prior, "weight")
-    return _tokens([*bars, band], observation.tokens, prior, "attention weight")
+    says = (
+        f"A bar for the weight of each of {len(mean) - 1} tokens under NV, blue{_amber(prior)}, with the central "
+        f"{level:.0%} of {len(draws)} draws."
+    )
+    return _tokens([*bars, band], observation.tokens, prior, "attention weight", says)
 
 
 def key_marginal(observation: Observation) -> go.Figure:
@@ -186,14 +211,16 @@ def key_marginal(observation: Observation) -> go.Figure:
     before, after = observation.received
     prior = float(after[0]) if np.isfinite(observation.prior_log_alpha).any() else np.nan
     bars = _pair(observation.keys, before[1:], after[1:], prior)
-    return _tokens(bars, observation.keys, prior, "attention received")
+    says = f"Two bars for the attention that each of {len(before) - 1} keys receives, baseline grey and NV blue."
+    return _tokens(bars, observation.keys, prior, "attention received", says)
 
 
 def query_marginal(observation: Observation) -> go.Figure:
     """Attention that each query gives to the tokens shown: baseline grey, NV blue."""
     none = float("nan")
     bars = _pair(observation.queries, *observation.given, none)
-    return _tokens(bars, observation.queries, none, "attention given")
+    says = f"Two bars for the attention that each of {len(observation.queries)} queries gives, baseline grey, NV blue."
+    return _tokens(bars, observation.queries, none, "attention given", says)
 
 
 def _bars(tokens: Sequence[str], values: np.ndarray, prior: float, name: str) -> list[go.Bar]:
@@ -203,7 +230,7 @@ def _bars(tokens: Sequence[str], values: np.ndarray, prior: float, name: str) ->
     bars = [
         go.Bar(x=np.arange(len(names)), y=values, marker={"color": colours.NV}, customdata=names, hovertemplate=tip)
     ]
-    return bars + _prior_bar(prior, name)
+    return bars + _prior_bar(prior, name, len(names))
 
 
 def _pair(tokens: Sequence[str], baseline: np.ndarray, regularised: np.ndarray, prior: float) -> list[go.Bar]:
@@ -221,23 +248,31 @@ def _pair(tokens: Sequence[str], baseline: np.ndarray, regularised: np.ndarray, 
         )
         for name, values, colour, shift in sides
     ]
-    return bars + _prior_bar(prior, "NV")
+    return bars + _prior_bar(prior, "NV", len(tokens))
 
 
-def _prior_bar(prior: float, name: str) -> list[go.Bar]:
-    """The prior's bar, where there is a prior."""
+def _amber(prior: float) -> str:
+    """Where a prior is drawn, the words for that."""
+    return " and the prior's amber" if np.isfinite(prior) else ""
+
+
+def _prior_bar(prior: float, name: str, tokens: int) -> list[go.Bar]:
+    """The prior's bar beside those of the tokens, where there is a prior."""
     if not np.isfinite(prior):
         return []
     tip = f"prior<br>{name} %{{y:.4g}}<extra></extra>"
-    return [go.Bar(x=[PRIOR_AT], y=[prior], width=0.8, marker={"color": colours.PRIOR}, hovertemplate=tip)]
+    left, right = axes.prior_ends(tokens)
+    at, width = (left + right) / 2, 0.8 * (right - left)
+    return [go.Bar(x=[at], y=[prior], width=width, marker={"color": colours.PRIOR}, hovertemplate=tip)]
 
 
-def _tokens(traces: Sequence[Any], tokens: Sequence[str], prior: float, title: str) -> go.Figure:
+def _tokens(traces: Sequence[Any], tokens: Sequence[str], prior: float, title: str, says: str) -> go.Figure:
     """Bars over tokens, the prior left of them."""
     x = {**axes.ticks(tokens, bool(np.isfinite(prior))), "tickangle": -60, "zeroline": False}
     margin = {"l": 56, "r": 8, "t": 12, "b": 8 + int(0.87 * axes.room([*x["ticktext"], "prior"], 14))}
     y = {"title": {"text": title}, "zeroline": True}
-    return axes.figure(traces, 210 + margin["b"], x, y, bargap=0.25, margin=margin)
+    fit = {"x": axes.thinned(tokens, axes.prior_at(len(tokens)) if np.isfinite(prior) else None, apart=16)}
+    return axes.figure(traces, 210 + margin["b"], x, y, says, fit, bargap=0.25, margin=margin)
 
 
 def _whiskers(low: np.ndarray, middle: np.ndarray, high: np.ndarray) -> dict[str, Any]:
@@ -255,7 +290,8 @@ def by_layer(values: np.ndarray, axis: str, name: str, colour: str = colours.NV,
         x=list(range(len(values))), y=np.where(np.isfinite(values), values, np.nan), marker={"color": colour},
         hovertemplate="layer %{x}<br>" + name + " %{y:.5g}<extra></extra>", **style,
     )  # fmt: skip
-    return axes.figure([bar], 260, axes.layers(len(values)), {"title": {"text": axis}, "rangemode": "tozero"})
+    says = f"A bar for {name} in each of {len(values)} layers: {axis}."
+    return axes.figure([bar], 260, axes.layers(len(values)), {"title": {"text": axis}, "rangemode": "tozero"}, says)
 
 
 def prior_mass(observation: Observation) -> go.Figure:
@@ -273,7 +309,12 @@ def prior_mass(observation: Observation) -> go.Figure:
         hovertemplate="layer %{x} head %{customdata}<br>%{y:.3f} %<extra></extra>",
     )  # fmt: skip
     y = {"title": {"text": "attention on the prior, %"}, "rangemode": "tozero"}
-    return axes.figure([bar, points], 300, axes.layers(count), y)
+    most = int(mass.mean(1).argmax())
+    says = (
+        f"A bar for the mean attention on the prior in each of {count} layers, and a point for each head. The largest "
+        f"mean is {mass[most].mean():.2f} % in layer {most}."
+    )
+    return axes.figure([bar, points], 300, axes.layers(count), y, says)
 
 
 def prior_by_layer(summary: PriorSummary, part: str) -> go.Figure:
@@ -308,4 +349,7 @@ def distance_by_layer(distances: Mapping[str, np.ndarray]) -> go.Figure:
         "annotations": [{**note, "xanchor": "right", "yanchor": "bottom"}],
     }
     y = {"title": {"text": "standard deviations, rms"}}
-    return axes.figure(curves, 300, axes.layers(len(next(iter(distances.values())))), y, **layout)
+    says = "A curve of the distance to the prior by layer for each text: " + "; ".join(
+        f"{title}, {values.min():.2f} to {values.max():.2f} standard deviations" for title, values in distances.items()
+    )
+    return axes.figure(curves, 300, axes.layers(len(next(iter(distances.values())))), y, f"{says}.", **layout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,6 @@ from nvib.lab.view.distance import TextDistance
 from nvib.lab.view.observation import Observation
 from nvib.lab.view.outputs import Similarity
 from nvib.show.figures import axes, colours
-from nvib.show.figures.axes import PRIOR_AT
 
 CELL = 22  # pixels
 MAX_COLUMNS = 24  # key labels under which they stay readable in a third of the page
@@ -21,7 +21,17 @@ NAMED_CELLS = 64 * 65  # cells up to which each has a name on hover
 METRIC_NAMES = {
     "change": "Jensen–Shannon distance", "prior mass": "prior mass", "entropy": "entropy, NV − baseline",
 }  # fmt: skip
-Cell = tuple[int, float] | None
+WEIGHTS_LEAST, CHANGES_LEAST = 0.01, 0.001  # ends of fitted colours: what is smaller shows no pattern of its own
+STEPS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)  # rounded ends, in tens of any power
+Cell = tuple[int, float] | None  # row and column, the latter below 0 for the prior
+
+
+def reach(values: Sequence[np.ndarray], least: float) -> float:
+    """Where colours end that are fitted to values from -1 to 1: the largest of them, rounded up to 1 at most."""
+    most = max((float(np.nanmax(np.abs(each), initial=0.0)) for each in values), default=0.0)
+    power = 10.0 ** math.floor(math.log10(max(most, least)))
+    step = next(step for step in (*STEPS, 15.0) if max(most, least) <= step * power * (1 + 1e-6))
+    return min(1.0, float(f"{step * power:.2g}"))
 
 
 def mosaic(values: np.ndarray, metric: str, at: tuple[int, int | None], theme: str) -> go.Figure:
@@ -42,7 +52,13 @@ def mosaic(values: np.ndarray, metric: str, at: tuple[int, int | None], theme: s
     step = 1 if layers <= 12 else 5
     y = {"title": {"text": "layer"}, "tickvals": list(range(0, layers, step)), "range": [layers - 0.5, -0.5], **plain}
     shapes = [] if at[1] is None else [axes.outline(at[0], at[1], theme)]
-    return axes.figure([trace], 90 + max(14 * layers, 60), x, y, shapes=shapes)
+    layer, head = np.unravel_index(int(np.abs(values).argmax()), values.shape)
+    says = (
+        f"A map of {layers} layers, the rows, by {heads} heads, the columns. The largest {METRIC_NAMES[metric]} is "
+        f"{values[layer, head]:.3f}, in layer {layer}, head {head}."
+    )
+    fit = {"x": axes.thinned([str(n) for n in range(heads)], apart=20)}
+    return axes.figure([trace], 90 + max(14 * layers, 60), x, y, says, fit, shapes=shapes)
 
 
 def attention(
@@ -53,29 +69,51 @@ def attention(
     scale: str,
     prior: np.ndarray | None = None,
     cell: Cell = None,
+    top: float = 1.0,
+    beside: bool = False,
 ) -> go.Figure:
-    """One attention map [Q, K] on a fixed range from 0 to 1; scale: how the colour grows, linear, sqrt or log.
+    """One attention map [Q, K] in colours from 0 to `top`; scale: how the colour grows, linear, sqrt or log.
 
     prior: [Q], drawn in amber as a column of its own, left of the tokens. cell: the row and column that are framed.
+    beside: whether the prior's place is kept free, as beside a map that has it.
     """
-    fixed = {"zmin": 0.0, "zmax": 1.0, "colorbar": _legend({"tickvals": [0, 0.1, 0.5, 1]})}
+    fixed = {"zmin": 0.0, "zmax": top, "colorbar": _legend((0.0, top / 2, top))}
     blue = {"colorscale": colours.ramp("attention", theme, scale), "showscale": prior is None}
     traces = [_heat(weights, range(len(keys)), _names(queries, keys), "weight", {**blue, **fixed})]
     if prior is not None:
         amber = colours.ramp("prior", theme, scale)
         names = _names(queries, ["prior"])
-        traces.append(_heat(prior[:, None], [PRIOR_AT], names, "weight", {"colorscale": amber, **fixed}))
-    return _map(traces, queries, keys, prior is not None, theme, cell)
+        ends = axes.prior_ends(len(keys), len(queries))
+        traces.append(_heat(prior[:, None], ends, names, "weight", {"colorscale": amber, **fixed}))
+    row, column = np.unravel_index(int(weights.argmax()), weights.shape)
+    says = (
+        f"A map of attention weights from {len(queries)} queries, the rows, to {len(keys)} keys, the columns. The "
+        f"largest is {weights[row, column]:.3f}, from {queries[row]} to {keys[column]}."
+        + ("" if prior is None else f" The prior, in amber, gets {prior.mean():.1%} on average.")
+    )
+    return _map(traces, queries, keys, prior is not None, beside, theme, cell, says)
 
 
 def difference(
-    values: np.ndarray, queries: Sequence[str], keys: Sequence[str], theme: str, scale: str, cell: Cell = None
+    values: np.ndarray,
+    queries: Sequence[str],
+    keys: Sequence[str],
+    theme: str,
+    scale: str,
+    cell: Cell = None,
+    top: float = 1.0,
+    beside: bool = False,
 ) -> go.Figure:
-    """NV minus baseline [Q, K] on a fixed range from -1 to 1: blue where NV attends more, red where less."""
-    bar = _legend({"tickformat": "+.1f", "tickvals": [-1, -0.5, 0, 0.5, 1]})
-    style = {"zmin": -1.0, "zmax": 1.0, "colorscale": colours.diverging(theme, scale), "colorbar": bar}
+    """NV minus baseline [Q, K] in colours from -top to top: blue where NV attends more, red where less."""
+    style = {"zmin": -top, "zmax": top, "colorscale": colours.diverging(theme, scale)}
+    style["colorbar"] = _legend((-top, 0.0, top), "+g")
     trace = _heat(values, range(len(keys)), _names(queries, keys), "NV − baseline", style)
-    return _map([trace], queries, keys, False, theme, cell)
+    row, column = np.unravel_index(int(np.abs(values).argmax()), values.shape)
+    says = (
+        f"A map of NV minus baseline from {len(queries)} queries, the rows, to {len(keys)} keys, the columns. The "
+        f"largest change is {_signed(float(values[row, column]), '+.4f')}, from {queries[row]} to {keys[column]}."
+    )
+    return _map([trace], queries, keys, False, beside, theme, cell, says)
 
 
 def log_alpha_by_layer(observation: Observation, theme: str) -> go.Figure:
@@ -90,8 +128,13 @@ def log_alpha_by_layer(observation: Observation, theme: str) -> go.Figure:
     prior = bool(np.isfinite(own).any())
     if prior:
         amber = {"colorscale": colours.ramp("prior", theme), "showscale": False}
-        traces.append(_heat(own[:, None], [PRIOR_AT], _names(names, ["prior"]), "log α", {**amber, **shared}))
-    return _by_layer(traces, tokens, prior)
+        ends = axes.prior_ends(len(tokens), len(names))
+        traces.append(_heat(own[:, None], ends, _names(names, ["prior"]), "log α", {**amber, **shared}))
+    says = (
+        f"log α of {len(tokens)} tokens, the columns, in {len(names)} layers, the rows: "
+        f"from {low:.4g} to {high:.4g} nats."
+    )
+    return _by_layer(traces, tokens, prior, says)
 
 
 def distance_to_prior(text: TextDistance, most: float, theme: str) -> go.Figure:
@@ -99,7 +142,12 @@ def distance_to_prior(text: TextDistance, most: float, theme: str) -> go.Figure:
     names = _names([f"layer {n}" for n in range(len(text.distance))], text.tokens)
     style = {"zmin": 0.0, "zmax": most, "colorscale": colours.ramp("attention", theme), "colorbar": _bar("std. dev.")}
     trace = _heat(text.distance, range(len(text.tokens)), names, "distance", style)
-    return _by_layer([trace], text.tokens, False)
+    layer, token = np.unravel_index(int(text.distance.argmax()), text.distance.shape)
+    says = (
+        f"Distance to the prior of {len(text.tokens)} tokens, the columns, in {len(text.distance)} layers, the rows. "
+        f"The farthest is {text.tokens[token]} in layer {layer}, {text.distance[layer, token]:.1f} standard deviations."
+    )
+    return _by_layer([trace], text.tokens, False, says)
 
 
 def similarities(output: Similarity, theme: str) -> tuple[go.Figure, go.Figure, go.Figure]:
@@ -107,11 +155,15 @@ def similarities(output: Similarity, theme: str) -> tuple[go.Figure, go.Figure, 
     size = len(output.baseline)
     numbers = [str(i + 1) for i in range(size)]
     axis = {"tickvals": list(range(size)), "ticktext": numbers, "title": {"text": "sentence"}}
+    axis |= {"constrain": "domain", "automargin": False}
+    numbered = axes.thinned(numbers, apart=20)
+    fit = {"x": numbered, "y": numbered, "square": {"columns": size, "rows": size, "largest": 60}}
+    margin = {"l": 46, "r": 8, "t": 12, "b": 46}
     drawn = []
-    for values, form in (
-        (output.baseline, ".2f"),
-        (output.regularised, ".2f"),
-        (output.regularised - output.baseline, "+.3f"),
+    for values, form, what in (
+        (output.baseline, ".2f", "under the baseline"),
+        (output.regularised, ".2f", "under NV"),
+        (output.regularised - output.baseline, "+.3f", "NV minus baseline"),
     ):
         reach = 1.0 if form == ".2f" else max(0.01, float(np.abs(values).max()))
         shown = values if form == ".2f" else np.where(np.abs(values) < 5e-4, 0.0, values)  # no "−0.000"
@@ -120,24 +172,41 @@ def similarities(output: Similarity, theme: str) -> tuple[go.Figure, go.Figure, 
             showscale=False, xgap=1, ygap=1, zmin=-reach, zmax=reach, colorscale=colours.diverging(theme),
             hovertemplate=f"sentences %{{text}}<br>cosine %{{z:{form}}}<extra></extra>",
         )  # fmt: skip
-        drawn.append(axes.figure([trace], 90 + 34 * max(4, size), axis, {**axis, "autorange": "reversed"}))
+        y = {**axis, "autorange": "reversed", "scaleanchor": "x"}
+        says = f"Cosine similarities of {size} sentences, {what}, from {shown.min():{form}} to {shown.max():{form}}."
+        drawn.append(axes.figure([trace], 90 + 34 * max(4, size), axis, y, says, fit, margin=margin))
     return drawn[0], drawn[1], drawn[2]
 
 
 def _map(
-    traces: Sequence[go.Heatmap], queries: Sequence[str], keys: Sequence[str], prior: bool, theme: str, cell: Cell
+    traces: Sequence[go.Heatmap],
+    queries: Sequence[str],
+    keys: Sequence[str],
+    prior: bool,
+    beside: bool,
+    theme: str,
+    cell: Cell,
+    says: str,
 ) -> go.Figure:
-    """Heatmaps of queries and keys, one cell framed where they show it."""
+    """Heatmaps of queries and keys in square cells, one framed where they show it."""
     title = {"font": {"size": 12}}
-    shapes = [axes.outline(*cell, theme)] if cell is not None and (cell[1] >= 0 or prior) else []
-    return _tokens(traces, queries, keys, prior, {"text": "key (attended to)", **title},
-                   {"text": "query (attends)", **title}, shapes)  # fmt: skip
+    shapes = []
+    if cell is not None and (cell[1] >= 0 or prior):
+        column = cell[1] if cell[1] >= 0 else axes.prior_ends(len(keys), len(queries))
+        shapes = [axes.outline(cell[0], column, theme)]
+    made = _tokens(traces, queries, keys, prior, {"text": "key (attended to)", **title},
+                   {"text": "query (attends)", **title}, shapes, says, prior or beside)  # fmt: skip
+    start, end = made.layout.xaxis.range
+    made.layout.meta["square"] = {"columns": end - start, "rows": len(queries), "largest": axes.LARGEST}
+    made.layout.xaxis.constrain = "domain"
+    made.layout.yaxis.update(scaleanchor="x", constrain="domain", constraintoward="top")
+    return made
 
 
-def _by_layer(traces: Sequence[go.Heatmap], tokens: Sequence[str], prior: bool) -> go.Figure:
+def _by_layer(traces: Sequence[go.Heatmap], tokens: Sequence[str], prior: bool, says: str) -> go.Figure:
     """Heatmaps of layers and tokens."""
     names = [str(n) for n in range(traces[0].z.shape[0])]
-    return _tokens(traces, names, tokens, prior, {"text": "token"}, {"text": "layer"}, [])
+    return _tokens(traces, names, tokens, prior, {"text": "token"}, {"text": "layer"}, [], says, prior)
 
 
 def _tokens(
@@ -148,18 +217,24 @@ def _tokens(
     x_title: axes.Layout,
     y_title: axes.Layout,
     shapes: list[Any],
+    says: str,
+    room: bool,
 ) -> go.Figure:
-    """Heatmaps whose rows and columns are named, columns on top."""
+    """Heatmaps whose rows and columns are named, columns on top; room: whether there is a place for the prior."""
     plain = {"showgrid": False, "zeroline": False, "automargin": False}
-    x = axes.ticks(columns, prior, MAX_COLUMNS)
+    x = axes.ticks(columns, prior, MAX_COLUMNS, len(rows))
     y = axes.ticks(rows)
     left, top = axes.room(y["ticktext"], 38), axes.room([*x["ticktext"], "prior"], 46)  # the same for maps of a text
-    start = PRIOR_AT - 0.6 if prior else -0.5
+    start = axes.prior_ends(len(columns), len(rows))[0] if room else -0.5
+    middle = axes.prior_at(len(columns), len(rows)) if prior else None
+    fit = {"x": axes.thinned(columns, middle), "y": axes.thinned(rows)}
     return axes.figure(
         traces,
         top + 56 + min(30, max(6, len(rows))) * CELL,
         {**x, **plain, "side": "top", "tickangle": -90, "title": x_title, "range": [start, len(columns) - 0.5]},
         {**y, **plain, "title": y_title, "range": [len(rows) - 0.5, -0.5]},
+        says,
+        fit,
         margin={"l": left, "r": 6, "t": top, "b": 50},
         shapes=shapes,
     )
@@ -185,8 +260,14 @@ def _names(rows: Sequence[str], columns: Sequence[str]) -> np.ndarray | None:
     return np.array([[f"{a} → {b}" for b in c] for a in r], dtype=object)
 
 
-def _legend(style: axes.Layout) -> axes.Layout:
-    """A colour bar under its map, so that maps side by side keep one size."""
+def _signed(value: float, form: str) -> str:
+    """A number with a minus for a hyphen."""
+    return f"{value:{form}}".replace("-", "−")
+
+
+def _legend(at: Sequence[float], form: str = "g") -> axes.Layout:
+    """A colour bar under its map, so that maps side by side keep one size; at: the values that it names, in a form."""
+    style = {"tickvals": list(at), "ticktext": [_signed(value, form if value else "g") for value in at]}
     place = {"orientation": "h", "x": 0.5, "xanchor": "center", "y": 0, "yanchor": "top", "len": 0.9}
     return {"thickness": 8, "outlinewidth": 0, "ypad": 8, "tickfont": {"size": 11}, "tickangle": 0, **place, **style}
 

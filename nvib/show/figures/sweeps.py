@@ -80,7 +80,8 @@ def curve(results: Results, axis: Varied, sets: Sequence[str], inside: Sequence[
     x: dict[str, Any] = {"title": {"text": f"{control_name(axis.name)}{_direction(axis)}"}, "zeroline": False}
     if axis.values:
         x |= {"tickvals": list(range(len(axis.values))), "ticktext": [value_name(axis.name, v) for v in axis.values]}
-    return _framed(traces, 420, x, {"title": {"text": _change_title(metric)}, "zeroline": False}, horizontal=True)
+    says = f"A curve of the {_change_title(metric)}, over {control_name(axis.name)} for each of {len(sets)} sets."
+    return _framed(traces, 420, x, {"title": {"text": _change_title(metric)}, "zeroline": False}, says, True)
 
 
 def neutral(point: Scenario) -> bool:
@@ -146,7 +147,11 @@ def map_of_two(
             shapes.append(mark | {"line": mark["line"] | {"dash": "dot"}})
     left = axes.room([value_name(up.name, v) for v in up.values], 34)
     margin = {"l": left, "r": 8, "t": 12, "b": 56}
-    return axes.figure([map_, clicks], 90 + 44 * len(up.values), x, y, shapes=shapes, margin=margin)
+    says = (
+        f"A map of the {_change_title(metric)}, on {set_name}, over {control_name(across.name)}, the columns, and "
+        f"{control_name(up.name)}, the rows."
+    )
+    return axes.figure([map_, clicks], 90 + 44 * len(up.values), x, y, says, shapes=shapes, margin=margin)
 
 
 def ranked(
@@ -167,7 +172,8 @@ def ranked(
          "tickfont": {"size": 11}}  # fmt: skip
     x = {"title": {"text": _change_title(metric).replace(", ", ",<br>")}, "zeroline": False}
     lines = max((label.count("<br>") + 1 for label in labels), default=1)
-    return _framed(traces, 140 + (14 + 16 * lines) * len(points), x, y, horizontal=False)
+    says = f"The {len(points)} best points, a row each, by the {_change_title(metric)}, with intervals."
+    return _framed(traces, 140 + (14 + 16 * lines) * len(points), x, y, says, False)
 
 
 def _wrapped(text: str, most: int = 2) -> str:
@@ -211,7 +217,9 @@ def _whiskered(
     )  # fmt: skip
 
 
-def _framed(traces: list[go.Scatter], height: int, x: dict[str, Any], y: dict[str, Any], horizontal: bool) -> go.Figure:
+def _framed(
+    traces: list[go.Scatter], height: int, x: dict[str, Any], y: dict[str, Any], says: str, horizontal: bool
+) -> go.Figure:
     """Changes with their legend, and a dashed line at 0, the untouched model."""
     ends = {"xref": "paper", "x0": 0, "x1": 1, "y0": 0, "y1": 0} if horizontal else {"yref": "paper", "y0": 0, "y1": 1,
                                                                                        "x0": 0, "x1": 0}  # fmt: skip
@@ -220,7 +228,7 @@ def _framed(traces: list[go.Scatter], height: int, x: dict[str, Any], y: dict[st
     lines = [part for label in y.get("ticktext", []) for part in label.split("<br>")]
     left = 64 if horizontal else 10 + 6 * max(map(len, lines), default=0)
     margin = {"l": left, "r": 8, "t": 48, "b": 56 if horizontal else 68}
-    return axes.figure(traces, height, x, y, showlegend=True, legend=legend, shapes=[line], margin=margin)
+    return axes.figure(traces, height, x, y, says, showlegend=True, legend=legend, shapes=[line], margin=margin)
 
 
 def _change_title(metric: Metric) -> str:

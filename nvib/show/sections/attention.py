@@ -13,9 +13,9 @@ from nvib.lab import Bench, Observation, Scenario
 from nvib.lab.view import words
 from nvib.lab.view.outputs import Generated
 from nvib.show import draw, page, pick, resources, sidebar
+from nvib.show.components.map_bar import map_bar
 from nvib.show.components.tokens import token_strip
 from nvib.show.figures import bars, maps
-from nvib.show.figures.axes import PRIOR_AT
 from nvib.show.session import boxes, control
 
 METRICS = {"change": "Change", "prior mass": "Prior mass", "entropy": "Entropy"}
@@ -24,9 +24,26 @@ MEANING = {
     "prior mass": "Share of attention that the prior gets.",
     "entropy": "Entropy of NV's attention minus the baseline's, nats: blue more spread, red more peaked.",
 }
-SCALES = {"linear": "linear colour", "sqrt": "colour grows with the square root", "log": "logarithmic from 0.0001"}
+SCALES = {
+    "linear": "linear colour",
+    "sqrt": "colour grows with the square root",
+    "log": "logarithmic from a ten-thousandth of that",
+}
 MAPS = {"Baseline": "map-baseline", "NV": "map-nv", "NV − baseline": "map-difference"}
 OVERVIEW = "overview"
+PRIOR_COLUMN = -2.0  # as a cell of the maps; -1 is a key that they do not show
+
+
+def where(seen: Observation, scenario: Scenario, bench: Bench | None) -> None:
+    """The overview of all heads and the maps of one, side by side where the screen is wide enough."""
+    with st.container(key="where"):
+        if seen.change.size > 1:
+            with st.container(key="where-overview"):
+                overview(seen, scenario, bench)
+        else:
+            changed_most(seen, scenario, bench)
+        with st.container(key="where-maps"):
+            attention_maps(seen, scenario)
 
 
 def changed_most(seen: Observation, scenario: Scenario, bench: Bench | None) -> None:
@@ -86,9 +103,13 @@ def attention_maps(seen: Observation, scenario: Scenario) -> None:
         if seen.kind != "cross"
         else "Background: attention received under NV minus baseline, blue more, red less. Press a token to explain it."
     )
-    for column, (title, figure) in zip(st.columns(3), _drawn(seen, scenario, cell).items(), strict=True):
-        column.markdown(f"**{title}**")
-        draw.chart(figure, MAPS[title.split(",")[0]], column, title=f"{title}: {seen.kind} {_place(seen, scenario)}")
+    map_bar(seen, MAPS, OVERVIEW, _steps(seen, scenario), lambda: pick.step(seen))
+    cards = st.container(key="cards-maps")
+    for title, figure in _drawn(seen, scenario, cell).items():
+        key = MAPS[title.split(",")[0]]
+        card = cards.container(key=f"card-{key}")
+        card.markdown(f"**{title}**")
+        draw.chart(figure, key, card, title=f"{title}: {seen.kind} {_place(seen, scenario)}")
     mass = seen.prior_mass[seen.layer]
     st.caption(
         f"Attention on the prior in layer {seen.layer}: mean of its heads {mass.mean():.2%}, largest {mass.max():.2%}. "
@@ -103,15 +124,35 @@ def attention_maps(seen: Observation, scenario: Scenario) -> None:
 def _drawn(seen: Observation, scenario: Scenario, cell: tuple[int, float] | None) -> dict[str, Any]:
     """The three maps by title."""
     tokens = (seen.queries, seen.keys, page.theme(), scenario.scale)
-    present = scenario.with_prior and np.isfinite(seen.prior_log_alpha).any()
+    present = bool(scenario.with_prior and np.isfinite(seen.prior_log_alpha).any())
     prior = seen.regularised[:, 0] if present else None
+    top, most = tops(seen, scenario)
     return {
-        "Baseline": maps.attention(seen.baseline, *tokens, cell=cell),
+        "Baseline": maps.attention(seen.baseline, *tokens, None, cell, top, present),
         "NV" + (", the prior in amber" if present else ""): maps.attention(
-            seen.regularised[:, 1:], *tokens, prior, cell
+            seen.regularised[:, 1:], *tokens, prior, cell, top
         ),
-        "NV − baseline": maps.difference(seen.difference, *tokens, cell),
+        "NV − baseline": maps.difference(seen.difference, *tokens, cell, most, present),
     }
+
+
+def tops(seen: Observation, scenario: Scenario) -> tuple[float, float]:
+    """Where the colours of the weights and of their difference end: at what is shown, rounded, or at 1."""
+    if scenario.colour_range == "fixed":
+        return 1.0, 1.0
+    shown = seen.regularised if scenario.with_prior else seen.regularised[:, 1:]
+    return (maps.reach([seen.baseline, shown], maps.WEIGHTS_LEAST), maps.reach([seen.difference], maps.CHANGES_LEAST))
+
+
+def _steps(seen: Observation, scenario: Scenario) -> dict[str, tuple[str, bool, bool]]:
+    """What layer and head are shown, and whether there is one before and behind each."""
+    layers, heads = seen.change.shape
+    steps = {}
+    if layers > 1 and scenario.across == "layer":
+        steps["layer"] = (f"layer {seen.layer}", seen.layer > 0, seen.layer < layers - 1)
+    names = pick.heads(heads)
+    at = names.index(seen.head)
+    return steps | {"head": (pick.head_name(seen.head), at > 0, at < len(names) - 1)}
 
 
 def _place(seen: Observation, scenario: Scenario) -> str:
@@ -122,7 +163,11 @@ def _place(seen: Observation, scenario: Scenario) -> str:
 
 def _explained(seen: Observation, scenario: Scenario) -> str:
     """What the maps show, and what they leave out or join."""
-    scale = f"Every map has one fixed scale, 0 to 1 or −1 to 1, in every layer ({SCALES[scenario.scale]})."
+    top, most = tops(seen, scenario)
+    ends = f"0 to {top:g}, and of the difference −{most:g} to {most:g}"
+    fixed = scenario.colour_range == "fixed"
+    scale = f"Colours of the weights go from {ends}, " + ("in every view" if fixed else "fitted to this one")
+    scale += f" ({SCALES[scenario.scale]})."
     colours = "Difference: blue where NV attends more, red where less."
     sentences = [f"Rows are queries, columns are keys. {scale} {colours}"]
     if isinstance(seen.output, Generated) and seen.kind != "encoder":
@@ -141,7 +186,7 @@ def _explained(seen: Observation, scenario: Scenario) -> str:
 def _picked(seen: Observation) -> tuple[int, float] | None:
     """Row and column of the explained cell in the maps, if they show it."""
     row = int(seen.query_group[seen.cell.query])
-    column = PRIOR_AT if seen.cell.key < 0 else float(seen.key_group[seen.cell.key])
+    column = float(seen.key_group[seen.cell.key]) if seen.cell.key >= 0 else PRIOR_COLUMN
     return None if row < 0 or column == -1 else (row, column)
 
 

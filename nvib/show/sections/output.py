@@ -87,7 +87,9 @@ def _similarity(output: Similarity, seen: Observation) -> None:
         return
     titles = {"baseline": "Baseline", "nv": "NV", "difference": "NV − baseline"}
     drawn = maps.similarities(output, page.theme())
-    for column, (key, title), figure in zip(st.columns(3), titles.items(), drawn, strict=True):
+    cards = st.container(key="cards-similarity")
+    for (key, title), figure in zip(titles.items(), drawn, strict=True):
+        column = cards.container(key=f"card-similarity-{key}")
         column.markdown(f"**{title}**")
         draw.chart(figure, f"similarity-{key}", column, title=f"Cosine similarity, {title}")
     st.caption(" · ".join(f"{i + 1}: {page.verbatim(row[:120])}" for i, row in enumerate(seen.rows)))
