@@ -39,7 +39,7 @@ FORMULA = re.compile(r"[\s\x00']*[=+\-@＝＋－＠\t\r\n]")  # how a cell begin
 
 @dataclass(frozen=True)
 class Texts:
-    """What a file holds. pairs: texts, each with its target or ""; text, target: the columns that they are of, or ""."""
+    """What a file holds. pairs: texts, each with its target or ""; text, target: their columns' names, or ""."""
 
     pairs: list[tuple[str, str]]
     text: str = ""
