@@ -16,13 +16,15 @@ from nvib.show import poster
 
 @dataclass
 class OnPage:
-    """What a run of a page has drawn, for its export: titles of figures by key, and tables, made when asked for.
+    """What a run of a page has drawn, for its export: titles of figures by key, how to read them, and tables,
+    made when asked for.
 
     bar, notes: the places beside and below the page's title; menu: the sidebar's, None once it is filled; chooses:
     whether the sidebar's choice of a model is drawn, where the page has one.
     """
 
     figures: dict[str, str] = field(default_factory=dict)
+    says: dict[str, str] = field(default_factory=dict)
     tables: dict[str, Callable[[], pd.DataFrame]] = field(default_factory=dict)
     bar: Any = None
     notes: Any = None
@@ -45,12 +47,14 @@ def drawn() -> OnPage:
     return on_page
 
 
-def chart(figure: go.Figure, key: str, place: Any = st, *, title: str, **events: Any) -> None:
-    """Draw a figure where `place` is; title: its name in an export.
+def chart(figure: go.Figure, key: str, place: Any = st, *, title: str, says: str = "", **events: Any) -> None:
+    """Draw a figure where `place` is; title: its name in an export; says: how to read it,
+    which stands there too.
 
     On a page that is still its poster stands in for it, or a blank of its height.
     """
     drawn().figures[key] = title
+    drawn().says[key] = says
     slot = place.container(key=f"slot-{key}", gap=None)
     if not poster.stands_in(slot, key, figure.layout.height, title):
         slot.plotly_chart(figure, key=key, config={"displaylogo": False}, **events)

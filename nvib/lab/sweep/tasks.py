@@ -163,7 +163,8 @@ def own(shape: Shape, files: Mapping[str, Sequence[tuple[str, str]]]) -> tuple[T
 
     files: texts and their targets by "inside" and "outside", at least one of them. The metric is what fits the model:
     perplexity of the texts, or log-probability of their targets where every file has some; phoneme error rate or ROUGE
-    of what it makes of them against the targets; or the rank of a text's target among all. Raises NVError where too few rows are left.
+    of what it makes of them against the targets; or the rank of a text's target among all. Raises NVError where too few
+    rows are left.
     """
     measure = PHONEMES if shape.symbols == "phonemes" else OWN_MEASURES[shape.mode.name]
     sets, told = {}, []

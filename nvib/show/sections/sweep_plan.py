@@ -14,10 +14,11 @@ from nvib.lab.sweep.paper import PAPER
 from nvib.lab.sweep.run import Plan
 from nvib.lab.sweep.space import grids, require_kinds, space
 from nvib.lab.sweep.tasks import FEWEST, OFFERS, OWN, Task, own, task
-from nvib.lab.uploads import ENDINGS, pairs
+from nvib.lab.uploads import ENDINGS, read
 from nvib.memory import Memory
 from nvib.show import draw, page, session
 from nvib.show.boundary import choice
+from nvib.show.sections.sweep_grid import make_grid
 from nvib.show.session import control, key, place
 
 SIZES = (32, 64, 96, 200, 400, 1000, 2000, 4000)  # texts of a set
@@ -63,6 +64,7 @@ def ask(bench: Bench, before: Scenario) -> Scenario:
         "Example grids", list(known), index=None, key="example_grid", placeholder="Choose a grid",
         on_change=_use_grid, args=(known,),
     )  # fmt: skip
+    make_grid(bench.shape)
     if state[key("search")] != "grid":
         left, right, _ = st.columns([2, 2, 4])
         control("trials", left.number_input, "Points", *bounds("trials"))
@@ -138,15 +140,19 @@ def _offered(name: str, count: int) -> Task:
 def _own(bench: Bench) -> Task | None:
     """A task of the visitor's own files; None while there is none."""
     st.caption(
-        "Files with a text a line, .txt, or with a column “text” and, where the metric needs it, “target”, .csv and "
-        ".jsonl. They stay in this session; the server keeps the numbers alone."
+        "Files with a text a line, .txt, or with a column “text” and, where there are targets, “target”: .csv, .jsonl "
+        "and .xlsx. A decoder's targets are measured given their texts. Files stay in this session; the server keeps "
+        "the numbers alone."
     )
     files = {}
     for column, (domain, name) in zip(st.columns(2), OWN.items(), strict=True):
         file = column.file_uploader(f"{name.capitalize()} texts", type=ENDINGS, key=f"sweep_{domain}")
         if file is not None:
             try:
-                files[domain] = pairs(file.name, file.getvalue(), empty=True)
+                found = read(file.name, file.getvalue(), empty=True)
+                files[domain] = found.pairs
+                if found.told:
+                    column.caption(f"Read: {page.verbatim(found.told)}.")
             except NVError as error:
                 page.refuse(str(error))
     if not files:
