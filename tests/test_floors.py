@@ -10,8 +10,8 @@ from tests.support.folders import ROOT
 # Lower floors and rooms first; each imports from itself and from what stands before it.
 FLOORS = ("core", "lab", "show")
 LAB = ("fields", "scenario", "examples", "workbook", "uploads", "metrics", "model", "view", "sweep", "share", "cli")
-SHOW = ("boundary", "figures", "components", "session", "resources", "poster", "pick", "report", "draw", "sidebar",
-        "page", "share", "sections", "server", "__main__")  # fmt: skip
+SHOW = ("boundary", "figures", "components", "session", "resources", "poster", "pick", "report", "reading", "draw",
+        "sidebar", "page", "share", "sections", "server", "__main__")  # fmt: skip
 FACADES = ("nvib", "nvib.lab")  # they name what others hold, and import it when it is asked for
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path

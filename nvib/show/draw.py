@@ -11,7 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from nvib.show import poster
+from nvib.show import poster, reading
 
 
 @dataclass
@@ -54,7 +54,7 @@ def chart(figure: go.Figure, key: str, place: Any = st, *, title: str, says: str
     On a page that is still its poster stands in for it, or a blank of its height.
     """
     drawn().figures[key] = title
-    drawn().says[key] = says
+    drawn().says[key] = says or reading.words(key)
     slot = place.container(key=f"slot-{key}", gap=None)
     if not poster.stands_in(slot, key, figure.layout.height, title):
         slot.plotly_chart(figure, key=key, config={"displaylogo": False}, **events)
