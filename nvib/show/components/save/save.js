@@ -35,7 +35,7 @@ export default function ({ data, parentElement }) {
     const chart = document.querySelector(`.st-key-${CSS.escape(key)} .js-plotly-plot`);
     if (!chart || !window.Plotly) throw new Error('it is not on the page now; open it first.');
     const { width, height, _size: size } = chart._fullLayout;
-    const most = Math.floor((width - 16) / LETTER);
+    const most = Math.max(20, Math.floor((width - 16) / LETTER));
     const lines = [...(says ? wrapped(says, most) : []), ...wrapped(data.caption, most)];
     const ground = getComputedStyle(parentElement.querySelector('.save')).getPropertyValue('--st-background-color');
     const layout = structuredClone(chart.layout);
