@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import streamlit as st
 
@@ -53,7 +53,8 @@ def _whole(query: str) -> str:
     """The page's whole link, for a file that is read elsewhere."""
     if not query:
         return "the view is too long for one; its scenario's .json file opens it"
-    return f"{st.context.url or ''}?{query}"
+    address = st.context.url or ""
+    return f"{address}{'' if urlsplit(address).path else '/'}?{query}"
 
 
 def _check(scenario: Scenario, seen: Observation, made: link.Made) -> None:
