@@ -9,10 +9,10 @@ from tests.support.folders import ROOT
 
 # Lower floors and rooms first; each imports from itself and from what stands before it.
 FLOORS = ("core", "lab", "show")
-LAB = ("fields", "scenario", "examples", "uploads", "metrics", "model", "view", "sweep", "share", "cli")
+LAB = ("fields", "scenario", "examples", "workbook", "uploads", "metrics", "model", "view", "sweep", "share", "cli")
 SHOW = ("boundary", "figures", "components", "session", "steps", "switching", "resources", "poster", "pick", "report",
-        "qr", "draw", "sidebar", "terms", "introduction", "view_line", "story", "page", "share", "sections", "server",
-        "__main__")  # fmt: skip
+        "reading", "qr", "draw", "sidebar", "terms", "introduction", "view_line", "story", "page", "share", "sections",
+        "server", "__main__")  # fmt: skip
 FACADES = ("nvib", "nvib.lab")  # they name what others hold, and import it when it is asked for
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path

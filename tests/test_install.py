@@ -16,6 +16,9 @@ import pytest
 from playwright.sync_api import expect
 
 import nvib
+from nvib.lab import EXAMPLES
+from nvib.lab.model.shape import Shape
+from nvib.lab.share.script import script
 from tools.serve import chromium
 
 ROOT = Path(__file__).parent.parent
@@ -154,6 +157,16 @@ def test_library(installed, elsewhere, env):
     place, *rest = run(installed / "python", "-c", script, cwd=elsewhere, env=env).splitlines()
     assert Path(place).is_relative_to(installed.parent)
     assert rest == [nvib.__version__, "True", "True"]
+
+
+def test_code(installed, elsewhere, env):
+    """What the button Code prints runs beside an installed package, as its first lines say, with nothing set."""
+    code = script(
+        EXAMPLES["minilm"], Shape("minilm", "x", ("encoder",), {"encoder": 6}, 12, True, "", "cpu", "float32")
+    )
+    (elsewhere / "view.py").write_text(code, "utf-8")
+    assert code.splitlines()[3].removeprefix("#     ").split() == ["python", "view.py"]
+    assert "attention on the prior" in run(installed / "python", "view.py", cwd=elsewhere, env=env)
 
 
 def test_command(installed, elsewhere, env):

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from nvib.lab.model.labels import isolated
-from nvib.show import poster
+from nvib.show import poster, reading
 from nvib.show.figures import axes
 
 JOINER = "\u2060"  # no space and no shape: Streamlit takes what it stands in for no arrow, dash or address
@@ -22,7 +22,8 @@ NO_NUMBER = "–"  # in a cell of a table: there is no such number
 
 @dataclass
 class OnPage:
-    """What a run of a page has drawn, for its export: titles of figures by key, and tables, made when asked for.
+    """What a run of a page has drawn, for its export: titles of figures by key, how to read them, and tables,
+    made when asked for.
 
     sentences: what it concluded from its numbers, in words.
     bar, lead, notes: the places beside and below the page's title, its first words before its notes; menu: the
@@ -31,6 +32,7 @@ class OnPage:
 
     figures: dict[str, str] = field(default_factory=dict)
     sentences: list[str] = field(default_factory=list)
+    says: dict[str, str] = field(default_factory=dict)
     tables: dict[str, Callable[[], pd.DataFrame]] = field(default_factory=dict)
     bar: Any = None
     lead: Any = None
@@ -60,12 +62,13 @@ def say(sentence: str, place: Any = st) -> None:
     place.markdown(verbatim(sentence))
 
 
-def chart(figure: go.Figure, key: str, place: Any = st, *, title: str, **events: Any) -> None:
-    """Draw a figure where `place` is; title: its name in an export.
+def chart(figure: go.Figure, key: str, place: Any = st, *, title: str, says: str = "", **events: Any) -> None:
+    """Draw a figure where `place` is; title: its name in an export; says: how to read it, which stands there too.
 
     On a page that is still its poster stands in for it, or a blank of its height.
     """
     drawn().figures[key] = title
+    drawn().says[key] = says or reading.words(key)
     slot, square = place.container(key=f"slot-{key}", gap=None), figure.layout.meta.get("square")
     if poster.stands_in(slot, key, figure.layout.height, title):
         return

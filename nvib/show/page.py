@@ -34,10 +34,9 @@ from nvib.show.components.browsing import browsing
 from nvib.show.components.enter import enter_runs
 from nvib.show.components.fit import keep_fitted
 from nvib.show.components.terms import explain_terms
-from nvib.show.draw import theme
 from nvib.show.session import key
 
-verbatim = draw.verbatim
+theme, verbatim = draw.theme, draw.verbatim
 ASSETS = assets.ROOT / "assets"
 PAGES = {
     "app.py": "Explore",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from nvib.lab import Scenario
+from nvib.lab import Observation, Scenario
 from nvib.lab.model.shape import Shape
 from nvib.lab.scenario import SCALES_OF_SETTING
 from nvib.lab.share import link
@@ -18,7 +20,8 @@ from nvib.lab.share.record import jsonable
 from nvib.lab.uploads import SOURCE, guarded
 from nvib.settings import KINDS
 
-ROWS, COLUMNS = 100, 40  # of a table in the report; the whole is in its own file
+CELLS = 50_000  # of a table in the report; a larger one is whole in its own file
+TEXT = 200  # characters of the text in a caption
 REPORT = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{title}</title>
@@ -55,7 +58,7 @@ def about(page: str, shape: Shape, scenario: Scenario, made: link.Made) -> dict[
         "view": f"{kind} layer {scenario.layer}, head {scenario.head}, row {scenario.row + 1}",
         **({"generation": way} if page == "Compare" and shape.mode.writes else {}),
         "seed": str(scenario.seed),
-        "text": " ".join(scenario.text.split())[:200],
+        "text": " ".join(scenario.text.split()),
     }
     return in_export(shape, words, made)
 
@@ -65,9 +68,29 @@ def in_export(shape: Shape, words: Mapping[str, str], made: link.Made) -> dict[s
     return {"model": shape.called, "revision": shape.revision, **words, "app": f"{link.APP} {made.app}"}
 
 
+def found(seen: Observation) -> dict[str, str]:
+    """What an observation says first, by name: how the output changed, and how far the layer is from its prior."""
+    output = "; ".join(f"{name} {value:.6g}" for name, value in seen.output.numbers.items())
+    gaussian, counts = seen.kl_gaussian[seen.layer], seen.kl_dirichlet[seen.layer]
+    parts = [(name, value) for name, value in (("Gaussian", gaussian), ("Dirichlet", counts)) if value == value]
+    to_prior = ", ".join(
+        f"{name} part {'infinite' if value == float('inf') else f'{value:.6g}'}" for name, value in parts
+    )
+    words = {"output": output, f"KL to the prior of layer {seen.layer}, nats": to_prior}
+    return {name: value for name, value in words.items() if value}
+
+
 def caption(source: Mapping[str, str]) -> str:
-    """Where numbers come from, in one line."""
+    """Where numbers come from, in one line; a long text is cut, and says so."""
+    text = source.get("text", "")
+    if len(text) > TEXT:
+        source = {**source, "text": f"{text[:TEXT]}… (the first {TEXT} of {len(text):,} characters)"}
     return " · ".join(f"{name}: {value}" for name, value in source.items())
+
+
+def file_part(title: str) -> str:
+    """A title as a part of a file's name: letters and digits of any script, and hyphens."""
+    return re.sub(r"[\W_]+", "-", title.lower()).strip("-")[:80].rstrip("-")
 
 
 def as_csv(table: pd.DataFrame, caption: str) -> bytes:
@@ -100,7 +123,7 @@ def dumped(content: Mapping[str, Any]) -> bytes:
 def document(
     page: str, about: Mapping[str, str], tables: Mapping[str, Callable[[], pd.DataFrame]], sentences: Sequence[str] = ()
 ) -> str:
-    """The page as one HTML document with a place for its figures; big tables are cut, and say so.
+    """The page as one HTML document with a place for its figures; a table that is cut says so.
 
     sentences: what the page concludes from its numbers, above the figures.
     """
@@ -114,9 +137,20 @@ def document(
 
 
 def _table(title: str, table: pd.DataFrame) -> str:
-    """A table under its title, cut where it is big."""
-    cut = table.iloc[:ROWS, :COLUMNS]
-    shown = f"<p>{cut.shape[0]} of {table.shape[0]} rows, {cut.shape[1]} of {table.shape[1]} columns.</p>"
-    html = cut.to_html(index=False, float_format="{:.6g}".format)
-    note = "" if cut.shape == table.shape else shown
-    return f'<h2>{escape(title)}</h2>{note}<div class="wide">{html}</div>'
+    """A table under its title, whole where it is not huge."""
+    count = min(len(table), max(1, CELLS // max(1, table.shape[1])))
+    names = "".join(f"<th>{escape(str(name))}</th>" for name in table.columns)
+    rows = "\n".join(
+        "<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row) + "</tr>"
+        for row in table.iloc[:count].itertuples(index=False, name=None)
+    )
+    cut = f"<p>The first {count:,} of {len(table):,} rows; the table's own file, CSV or JSON, has them all.</p>"
+    note = "" if count == len(table) else cut
+    whole = f"<table><thead><tr>{names}</tr></thead><tbody>{rows}</tbody></table>"
+    return f'<h2>{escape(title)}</h2>{note}<div class="wide">{whole}</div>'
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float | np.floating):
+        return "" if np.isnan(value) else f"{value:.6g}"
+    return escape(str(value))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import streamlit as st
 
@@ -20,7 +20,7 @@ from nvib.show.boundary import choice
 from nvib.show.components.copy_link import copy_link
 from nvib.show.components.save import save_figures
 from nvib.show.page import refuse, verbatim
-from nvib.show.report import about, as_csv, as_json, caption, document, dumped, in_export
+from nvib.show.report import about, as_csv, as_json, caption, document, dumped, file_part, found, in_export
 
 
 def toolbar(
@@ -42,6 +42,7 @@ def toolbar(
         with st.popover("Export", key="export", on_change="rerun") as opened:
             if opened.open:
                 source = about(page, shape, scenario, made) if words is None else in_export(shape, words, made)
+                source = source | (found(seen) if seen else {}) | {"link": _whole(query)}
                 _export(page, source, scenario, made, seen)
         if code == "":
             return
@@ -49,6 +50,14 @@ def toolbar(
             if opened.open:
                 st.caption("The Python that computes this view's numbers.")
                 st.code(script(scenario, shape, page) if code is None else code, language="python")
+
+
+def _whole(query: str) -> str:
+    """The page's whole link, for a file that is read elsewhere."""
+    if not query:
+        return "the view is too long for one; its scenario's .json file opens it"
+    address = st.context.url or ""
+    return f"{address}{'' if urlsplit(address).path else '/'}?{query}"
 
 
 def _check(scenario: Scenario, seen: Observation, made: link.Made) -> None:
@@ -81,16 +90,17 @@ def _export(
     drawn = draw.drawn()
     name = f"nvib-{page.lower()}-{scenario.model if scenario.model.isalnum() else 'model'}"
     said = caption(source)
-    save_figures(drawn.figures, said, name, document(page, source, drawn.tables, drawn.sentences))
+    figures = [(key, title, drawn.says[key], file_part(title)) for key, title in drawn.figures.items()]
+    save_figures(figures, said, name, document(page, source, drawn.tables, drawn.sentences))
     if drawn.tables:
         title = st.selectbox("Table", drawn.tables, key="export-table")
         left, right = st.columns(2)
-        make = drawn.tables[title]
-        left.download_button("CSV", lambda: as_csv(make(), said), f"{name}.csv", "text/csv", on_click="ignore",
+        make, table = drawn.tables[title], f"{name}-{file_part(title)}"
+        left.download_button("CSV", lambda: as_csv(make(), said), f"{table}.csv", "text/csv", on_click="ignore",
                              key="save-csv", width="stretch",
                              help="Its last column says where the numbers come from. A text that a spreadsheet would "
                              "take for a formula has ' before it.")  # fmt: skip
-        right.download_button("JSON", lambda: as_json(make(), source), f"{name}.json", "application/json",
+        right.download_button("JSON", lambda: as_json(make(), source), f"{table}.json", "application/json",
                               on_click="ignore", key="save-json", width="stretch")  # fmt: skip
     if seen is not None:
         st.download_button(

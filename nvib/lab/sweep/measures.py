@@ -19,6 +19,7 @@ from rapidfuzz.distance import Levenshtein
 from nvib.lab.metrics import UNSMOOTHED, bleus, composed, rouges
 from nvib.lab.model.bench import Bench
 from nvib.lab.view import outputs
+from nvib.lab.view.comparison import joined
 from nvib.models.tokens import tokens_of
 from nvib.precision import exact
 
@@ -51,7 +52,7 @@ class Metric:
 
     @property
     def change_unit(self) -> str:
-        return "%" if self.relative else "points"
+        return "%" if self.relative else self.unit.replace("%", "") or "points"
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,45 @@ PERPLEXITY = Metric("perplexity", "", False, True, lambda sums: np.exp(sums[...,
 BITS = Metric("bits per byte", "bits", False, True, lambda sums: sums[..., 0] / np.log(2) / sums[..., 2])
 LIKELIHOOD = Measure(likelihood, (PERPLEXITY, BITS))
 LIKELIHOOD_AFTER_START = Measure(partial(likelihood, start=True), (PERPLEXITY, BITS))
+
+
+@torch.inference_mode()
+def target_likelihood(bench: Bench, examples: Sequence[Example]) -> np.ndarray:
+    """log p, in nats, of each target given its text, forced, and the tokens that were scored: [examples, 2].
+
+    Of a target its first TOKENS, after as much of the end of its text as the model takes with them.
+    """
+    found, parts = np.zeros((len(examples), 2)), []
+    for example in examples:
+        _, before, target = joined(bench, example.text, example.target)
+        if not before:  # one token holds the end of the text and the beginning of the target
+            before, target = target[:1], target[1:]
+        target = target[: min(TOKENS, bench.longest - 1)]
+        parts.append((before[-(bench.longest - len(target)) :], target))
+    for places in batches([len(before) + len(target) for before, target in parts]):
+        length = sum(map(len, parts[places[0]]))
+        size = max(1, BATCH * TOKENS // length)  # no more logits at once than elsewhere
+        for chosen in (places[n : n + size] for n in range(0, len(places), size)):
+            ids = torch.tensor([[*parts[n][0], *parts[n][1]] for n in chosen], device=bench.model.device)
+            logits = bench.model(input_ids=ids, use_cache=False).logits[:, :-1].float()
+            loss = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
+            for row, n in enumerate(chosen):
+                count = len(parts[n][1])
+                found[n] = (-float(exact(loss[row, length - 1 - count :]).sum()), count)
+    return found
+
+
+TARGET_LOG_PROB = Metric(
+    "log-probability of the target", "nats per token", True, False, lambda sums: sums[..., 0] / sums[..., 1]
+)
+TARGET_PERPLEXITY = Metric(
+    "perplexity of the target", "", False, True, lambda sums: np.exp(-sums[..., 0] / sums[..., 1])
+)
+TARGETS = Measure(
+    target_likelihood, (TARGET_LOG_PROB, TARGET_PERPLEXITY), targets=True, counting=2,
+    told=f"Each target is forced after its text: its first {TOKENS} tokens, after as much of the end of the text as "
+    "the model takes with them.",
+)  # fmt: skip
 
 # Generated text
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from nvib.lab.sweep.bootstrap import Change, changed, paired, pooled
 from nvib.lab.sweep.measures import Metric
 from nvib.lab.sweep.space import Space
 from nvib.lab.sweep.store import Store, key_of, name_of
-from nvib.lab.sweep.tasks import TEST, VALIDATION, Task
+from nvib.lab.sweep.tasks import PARTS, TEST, VALIDATION, Task
 
 
 @dataclass(frozen=True)
@@ -71,13 +71,15 @@ class Findings:
 
     best: the point with the best mean change on validation outside of the domain, by the task's first metric, the
     earlier one of equals; the untouched model if none is better. outside: its mean change over the sets outside of the
-    domain, on test, None until it is measured. finished: whether nothing is left to measure.
+    domain, on test, None until it is measured. finished: whether nothing is left to measure. left: how many texts
+    are still to be run, once for each setting; of a search that is under way all its points count.
     """
 
     rows: list[Outcome]
     best: Scenario
     outside: Change | None
     finished: bool
+    left: int
 
 
 def baseline_point(task: Task) -> Scenario:
@@ -136,7 +138,7 @@ def read_findings(plan: Plan, path: str | Path, revision: str, metric: Metric | 
     """What the file has of a plan. metric: any of the task's, the first if none is given. No file is made."""
     metric, task = metric or plan.task.metric, plan.task
     if not named(path).exists():
-        return Findings([], baseline_point(task), None, False)
+        return Findings([], baseline_point(task), None, False, _left(plan, {}, None))
     with closing(Store(path, task, revision)) as store:
         tried, whole = _tried(store, plan)
         best, found = _best(task, tried), []
@@ -148,7 +150,33 @@ def read_findings(plan: Plan, path: str | Path, revision: str, metric: Metric | 
                     found.append(Outcome(point, name, part, name in task.inside, change))
         tested = sum(row.part == TEST for row in found) == len(task.sets)
         outside = pooled(metric, _pairs(store, task, best, TEST)) if tested else None
-        return Findings(found, best, outside, whole and tested)
+        left = 0 if whole and tested else _left(plan, tried, store)
+        return Findings(found, best, outside, whole and tested, left)
+
+
+def points_of(plan: Plan) -> Iterator[Scenario]:
+    """The plan's points, of a search those that it would propose if none were better than another."""
+    proposed = space.proposals(plan.space, plan.search, plan.trials, plan.seed)
+    point = next(proposed, None)
+    while point is not None:
+        yield point
+        point = _next(proposed, 0.0)
+
+
+def _left(plan: Plan, tried: dict[Scenario, float], store: Store | None) -> int:
+    """How many texts are still to be run; tried: the points that are measured; store: None where there is none."""
+    task, base = plan.task, key_of(baseline_point(plan.task))
+    count = {part: sum(len(task.part(name, part)) for name in task.sets) for part in PARTS}
+    wanted = {(base, name, part) for name in task.sets for part in PARTS}
+    unknown = 0 if plan.search == "grid" else count[VALIDATION] * (plan.points - len(tried))
+    if plan.search == "grid":
+        wanted |= {(key_of(point), name, VALIDATION) for point in points_of(plan) for name in task.sets}
+    if len(tried) < plan.points:
+        unknown += count[TEST]  # of the best one, which is not known
+    else:
+        wanted |= {(key_of(_best(task, tried)), name, TEST) for name in task.sets}
+    there = (place for place in wanted if store is None or place not in store)
+    return unknown + sum(len(task.part(name, part)) for _, name, part in there)
 
 
 def _pairs(store: Store, task: Task, point: Scenario, part: str) -> list[tuple[np.ndarray, np.ndarray]]:

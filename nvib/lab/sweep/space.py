@@ -11,6 +11,7 @@ from typing import Any
 import optuna
 
 from nvib.errors import NVError
+from nvib.lab.fields import Number, Whole
 from nvib.lab.model.shape import Shape
 from nvib.lab.scenario import FIELDS, SWEPT, VIEW, Scenario, options
 from nvib.settings import KINDS
@@ -18,6 +19,8 @@ from nvib.settings import KINDS
 MOST_POINTS = 10_000
 EMPTY = 'The grid is empty; write one such as "decoder_alpha=inf,1 decoder_sigma=0,0.2".'
 NUMBERS = tuple(name for name in SWEPT if isinstance(FIELDS[name].default, float))
+PLACES = 4  # decimal, of values at equal distances
+EDGE = 0.05  # of a range: what lies nearer to its end lies on it
 DIGITS = 3  # of a value that is drawn from a range
 Proposals = Generator[Scenario, float, None]
 
@@ -95,6 +98,27 @@ def _range(name: str, low: str, high: str) -> Varied:
     if not -math.inf < float(low) < float(high) < math.inf:
         raise NVError(f"The grid's {name}={low}:{high} is no range; write the lower number first.")
     return Varied(name, low=float(low), high=float(high))
+
+
+def evenly(name: str, first: float, last: float, steps: int, identity: bool = False) -> Varied:
+    """A control with so many values at equal distances, from the first to the last; identity: and its neutral one."""
+    neutral = [f"{FIELDS[name].default:g}"] if identity else []
+    values = [first + (last - first) * n / max(1, steps - 1) for n in range(steps)]
+    return Varied(name, tuple(dict.fromkeys([*neutral, *(f"{round(value, PLACES) + 0.0:.12g}" for value in values)])))
+
+
+def at_edge(space: Space, point: Scenario) -> list[str]:
+    """The controls of which a point has the least or the greatest value tried, though legal ones lie beyond."""
+    found = []
+    for axis in space.moving:
+        takes = FIELDS[axis.name].takes
+        if isinstance(takes, Number | Whole):
+            ends = [float(value) for value in axis.values] or [axis.low, axis.high]
+            low, high, value = min(ends), max(ends), float(getattr(point, axis.name))
+            near = 0.0 if axis.values else EDGE * (high - low)
+            if takes.low < low >= value - near or takes.high > high <= value + near:
+                found.append(axis.name)
+    return found
 
 
 def require_kinds(space: Space, shape: Shape) -> None:

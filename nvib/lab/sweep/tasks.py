@@ -18,6 +18,7 @@ from nvib.lab.sweep.measures import (
     PHONEMES,
     RETRIEVAL,
     SUMMARIES,
+    TARGETS,
     Example,
     Measure,
     Metric,
@@ -161,11 +162,17 @@ def own(shape: Shape, files: Mapping[str, Sequence[tuple[str, str]]]) -> tuple[T
     """A task of a visitor's own texts for a model, and one sentence for each kind of row that was skipped.
 
     files: texts and their targets by "inside" and "outside", at least one of them. The metric is what fits the model:
-    perplexity of the texts, phoneme error rate or ROUGE of what it makes of them against the targets, or the rank of a
-    text's target among all. Raises NVError where too few rows are left.
+    perplexity of the texts, or log-probability of their targets where every file has some; phoneme error rate or ROUGE
+    of what it makes of them against the targets; or the rank of a text's target among all. Raises NVError where too few
+    rows are left.
     """
     measure = PHONEMES if shape.symbols == "phonemes" else OWN_MEASURES[shape.mode.name]
     sets, told = {}, []
+    answered = [OWN[domain] for domain, pairs in files.items() if any(target for _, target in pairs)]
+    if measure is LIKELIHOOD and len(answered) == len(files):
+        measure = TARGETS
+    elif not measure.targets and answered:
+        told.append(f"The targets of the {answered[0]} texts are not used: the other file has none.")
     for domain, pairs in files.items():
         filled = [pair for pair in pairs if pair[0].strip()]
         fitting = [(text, target) for text, target in filled if len(text) + len(target) <= MOST_CHARACTERS]

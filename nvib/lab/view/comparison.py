@@ -201,13 +201,8 @@ def parted(bench: Bench, row: str, text: str) -> tuple[list[int] | None, list[in
     if bench.mode.answers:
         (found,), fits = bench.loaded.target_ids([text]), bench.longest_target
     else:
-        whole = f"{row} {text}" if meet_in_a_word(row, text) else row + text
-        spans = tokens_of(bench.loaded.tokenizer, [whole], return_offsets_mapping=True)["offset_mapping"][0]
-        (ids,), ends = bench.loaded.ids([whole]), [end for _, end in spans]
-        border = len(row) - bool(combining(whole[len(row) :][:1] or " "))  # an accent takes its letter along
-        first = next((n for n, end in enumerate(ends) if end > border), len(ids))
-        found = [number for number, end in zip(ids[first:], ends[first:], strict=True) if end]  # an end is no text
-        before, fits = ids[:first], bench.room(bench.encode([row]))
+        whole, before, found = joined(bench, row, text)
+        fits = bench.room(bench.encode([row]))
     if not found:
         raise NVError("The reference has no tokens for this model; type letters, or leave it empty.")
     if before is not None and not before:
@@ -217,6 +212,17 @@ def parted(bench: Bench, row: str, text: str) -> tuple[list[int] | None, list[in
     if before is not None:
         bench.encode([whole])  # whether it is not too long
     return before, found
+
+
+def joined(bench: Bench, row: str, text: str) -> tuple[str, list[int], list[int]]:
+    """A row and what follows it as one text for a decoder, and the tokens of each as `parted` splits them."""
+    whole = f"{row} {text}" if meet_in_a_word(row, text) else row + text
+    spans = tokens_of(bench.loaded.tokenizer, [whole], return_offsets_mapping=True)["offset_mapping"][0]
+    (ids,), ends = bench.loaded.ids([whole]), [end for _, end in spans]
+    border = len(row) - bool(combining(whole[len(row) :][:1] or " "))  # an accent takes its letter along
+    first = next((n for n, end in enumerate(ends) if end > border), len(ids))
+    found = [number for number, end in zip(ids[first:], ends[first:], strict=True) if end]  # an end is no text
+    return whole, ids[:first], found
 
 
 def _first_difference(a: Sequence[int], b: Sequence[int]) -> int | None:

@@ -341,7 +341,7 @@ def distance_by_layer(distances: Mapping[str, np.ndarray]) -> go.Figure:
     ]
     across = {"xref": "x domain", "yref": "y", "x0": 0, "x1": 1, "y0": 1, "y1": 1, "type": "line"}
     note = {"text": "the prior's own corpus", "xref": "x domain", "x": 1, "yref": "y", "y": 1, "showarrow": False}
-    layout = {
+    layout: dict[str, Any] = {
         "showlegend": True,
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         "margin": {"l": 8, "r": 8, "t": 30, "b": 8},

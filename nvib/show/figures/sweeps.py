@@ -19,6 +19,7 @@ from nvib.show.figures import axes, colours
 SETS = ("#009E73", "#D55E00", "#CC79A7", "#56B4E9")  # sets outside of the domain; the one inside is NV blue
 SYMBOLS = ("square", "diamond", "triangle-up", "cross")
 REACH = 10.0  # percent at which the colours of a map of relative changes are full, at most
+THICK = 4  # pixels of the frame of the point that was picked
 SHOWN = 14  # of the best points of a search
 SYMBOL = {"alpha": "τα", "sigma": "τσ", "layers": "layers"}
 Results = Mapping[Scenario, Mapping[str, Change]]  # by point, then by set
@@ -62,8 +63,11 @@ def _minus(text: str) -> str:
     return re.sub(r"(?<!\d)-(?=\d)", "−", text)
 
 
-def curve(results: Results, axis: Varied, sets: Sequence[str], inside: Sequence[str], metric: Metric) -> go.Figure:
-    """The change on each set over one control, with intervals; 0 is the untouched model."""
+def curve(
+    results: Results, axis: Varied, sets: Sequence[str], inside: Sequence[str], metric: Metric,
+    picked: Scenario | None = None, theme: str = "light",
+) -> go.Figure:  # fmt: skip
+    """The change on each set over one control, with intervals; 0 is the untouched model. picked: has a frame."""
     points = list(results)
     at = np.array([_place(axis, point) for point in points], float)
     order = np.argsort(at, kind="stable")
@@ -81,7 +85,12 @@ def curve(results: Results, axis: Varied, sets: Sequence[str], inside: Sequence[
     if axis.values:
         x |= {"tickvals": list(range(len(axis.values))), "ticktext": [value_name(axis.name, v) for v in axis.values]}
     says = f"A curve of the {_change_title(metric)}, over {control_name(axis.name)} for each of {len(sets)} sets."
-    return _framed(traces, 420, x, {"title": {"text": _change_title(metric)}, "zeroline": False}, says, True)
+    frames = []
+    if picked is not None and picked in results:
+        middle, half = _place(axis, picked), step * max(len(sets), 4) / 2
+        frames = [_frame({"x0": middle - half, "x1": middle + half, "yref": "paper", "y0": 0, "y1": 1}, theme)]
+    y = {"title": {"text": _change_title(metric)}, "zeroline": False}
+    return _framed(traces, 420, x, y, says, horizontal=True, frames=frames)
 
 
 def neutral(point: Scenario) -> bool:
@@ -103,11 +112,12 @@ def map_of_two(
     reach: float,
     theme: str,
     best: Scenario,
+    picked: Scenario | None = None,
 ) -> go.Figure:
     """The change on one set over two controls with its interval: blue is better than the untouched model, red worse.
 
     reach: the change at the ends of the colours; a bold number has an interval without 0; the point that was chosen
-    has a frame, and what is at identity a dotted one.
+    has a frame, the one that was picked a thick one, and what is at identity a dotted one.
     """
     across, up = varied
     z = np.full((len(up.values), len(across.values)), np.nan, np.float32)
@@ -141,6 +151,9 @@ def map_of_two(
         for axis in (across, up)
     )  # fmt: skip
     shapes = [axes.outline(_place(up, best), _place(across, best), theme)] if best in results else []
+    if picked is not None and picked in results:
+        mark = axes.outline(_place(up, picked), _place(across, picked), theme)
+        shapes.append(mark | {"line": mark["line"] | {"width": THICK}})
     for point in results:
         if neutral(point):
             mark = axes.outline(_place(up, point), _place(across, point), theme)
@@ -155,9 +168,13 @@ def map_of_two(
 
 
 def ranked(
-    results: Results, varied: Sequence[Varied], sets: Sequence[str], inside: Sequence[str], metric: Metric
-) -> go.Figure:
-    """The best points, the very best on top, each set's change with its interval; 0 is the untouched model."""
+    results: Results, varied: Sequence[Varied], sets: Sequence[str], inside: Sequence[str], metric: Metric,
+    picked: Scenario | None = None, theme: str = "light",
+) -> go.Figure:  # fmt: skip
+    """The best points, the very best on top, each set's change with its interval; 0 is the untouched model.
+
+    picked: has a frame, if it is among them.
+    """
     points = list(results)[:SHOWN]
     at = np.arange(len(points), dtype=float)
     traces = []
@@ -173,7 +190,11 @@ def ranked(
     x = {"title": {"text": _change_title(metric).replace(", ", ",<br>")}, "zeroline": False}
     lines = max((label.count("<br>") + 1 for label in labels), default=1)
     says = f"The {len(points)} best points, a row each, by the {_change_title(metric)}, with intervals."
-    return _framed(traces, 140 + (14 + 16 * lines) * len(points), x, y, says, False)
+    frames = []
+    if picked is not None and picked in points:
+        row = points.index(picked)
+        frames = [_frame({"xref": "paper", "x0": 0, "x1": 1, "y0": row - 0.45, "y1": row + 0.45}, theme)]
+    return _framed(traces, 140 + (14 + 16 * lines) * len(points), x, y, says, horizontal=False, frames=frames)
 
 
 def _wrapped(text: str, most: int = 2) -> str:
@@ -217,9 +238,15 @@ def _whiskered(
     )  # fmt: skip
 
 
+def _frame(place: dict[str, Any], theme: str) -> dict[str, Any]:
+    """A frame around the place of a point."""
+    return axes.outline(0, 0, theme) | place
+
+
 def _framed(
-    traces: list[go.Scatter], height: int, x: dict[str, Any], y: dict[str, Any], says: str, horizontal: bool
-) -> go.Figure:
+    traces: list[go.Scatter], height: int, x: dict[str, Any], y: dict[str, Any], says: str, horizontal: bool,
+    frames: Sequence[dict[str, Any]] = (),
+) -> go.Figure:  # fmt: skip
     """Changes with their legend, and a dashed line at 0, the untouched model."""
     ends = {"xref": "paper", "x0": 0, "x1": 1, "y0": 0, "y1": 0} if horizontal else {"yref": "paper", "y0": 0, "y1": 1,
                                                                                        "x0": 0, "x1": 0}  # fmt: skip
@@ -228,7 +255,9 @@ def _framed(
     lines = [part for label in y.get("ticktext", []) for part in label.split("<br>")]
     left = 64 if horizontal else 10 + 6 * max(map(len, lines), default=0)
     margin = {"l": left, "r": 8, "t": 48, "b": 56 if horizontal else 68}
-    return axes.figure(traces, height, x, y, says, showlegend=True, legend=legend, shapes=[line], margin=margin)
+    return axes.figure(
+        traces, height, x, y, says, showlegend=True, legend=legend, shapes=[line, *frames], margin=margin
+    )
 
 
 def _change_title(metric: Metric) -> str:

@@ -75,7 +75,8 @@ def overview(seen: Observation, scenario: Scenario, bench: Bench | None) -> None
     values = {"change": seen.change, "prior mass": seen.prior_mass, "entropy": seen.entropy - seen.baseline_entropy}
     at = (seen.layer, int(seen.head) if seen.head.isdecimal() else None)
     figure = maps.mosaic(values[metric], metric, at, page.theme())
-    draw.chart(figure, OVERVIEW, title=f"{METRICS[metric]}, {seen.kind} layers × heads")
+    title = f"{METRICS[metric]}, {seen.kind} layers × heads"
+    draw.chart(figure, OVERVIEW, title=title, says=f"{MEANING[metric]} Mean over the text's queries.")
     draw.table_behind("heads", "Every head as a table, most changed first", lambda: _heads_table(seen))
 
 
@@ -109,7 +110,8 @@ def attention_maps(seen: Observation, scenario: Scenario) -> None:
         key = MAPS[title.split(",")[0]]
         card = cards.container(key=f"card-{key}")
         card.markdown(f"**{title}**")
-        draw.chart(figure, key, card, title=f"{title}: {seen.kind} {_place(seen, scenario)}")
+        name = f"{title}: {seen.kind} {_place(seen, scenario)}"
+        draw.chart(figure, key, card, title=name, says=_explained(seen, scenario))
     mass = seen.prior_mass[seen.layer]
     st.caption(
         f"Attention on the prior in layer {seen.layer}: mean of its heads {mass.mean():.2%}, largest {mass.max():.2%}. "

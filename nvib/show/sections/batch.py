@@ -34,8 +34,8 @@ def list_panel(bench: Bench, scenario: Scenario, prior: Prior) -> None:
     )  # fmt: skip
     st.file_uploader(
         "Texts from a file", type=ENDINGS, key="listing_file", on_change=_take_file,
-        help=".txt with a text a line, or .csv and .jsonl with a column “text” and, if you like, “target”; or a table "
-        "that this page saved.",
+        help=".txt with a text a line, or .csv, .jsonl and .xlsx with a column “text” and, if you like, “target”; "
+        "or a table that this page saved.",
     )  # fmt: skip
     problem = st.session_state.get("listing_problem")
     if problem:

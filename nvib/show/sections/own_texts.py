@@ -6,7 +6,7 @@ import streamlit as st
 
 from nvib import NVError
 from nvib.lab import Scenario
-from nvib.lab.uploads import ENDINGS, Upload, pairs, uploaded
+from nvib.lab.uploads import ENDINGS, Texts, Upload, read, uploaded
 from nvib.show import page, session
 from nvib.show.boundary import choice
 
@@ -23,15 +23,18 @@ def box(use: str, label: str) -> None:
     if problem := state.get(PROBLEMS, {}).get(use):
         page.refuse(problem)
     file = uploaded(Scenario(uploads=state[session.key("uploads")])).get(use)
+    kept: dict[str, Texts] = state.get(TEXTS, {})
+    if file and file.fingerprint in kept and (columns := kept[file.fingerprint].told):
+        st.caption(f"Read: {page.verbatim(columns)}.")
     if file and state[KEY.format(use)] is None:
-        had = "Kept" if file.fingerprint in state.get(TEXTS, {}) else "Missing"
+        had = "Kept" if file.fingerprint in kept else "Missing"
         st.caption(f"{had}: {page.verbatim(str(file))}.")
         st.button("Remove", key=f"remove_{use}", on_click=session.name_file, args=(use, None))
 
 
 def at_hand(scenario: Scenario) -> dict[str, Pairs]:
     """The texts that the scenario names and this session has, by what they are for; says which it lacks."""
-    kept: dict[str, Pairs] = st.session_state.get(TEXTS, {})
+    kept: dict[str, Texts] = st.session_state.get(TEXTS, {})
     files = {use: file for use, file in uploaded(scenario).items() if use != "prior"}
     missing = [f"{file}, {use}" for use, file in files.items() if file.fingerprint not in kept]
     if missing:
@@ -39,7 +42,7 @@ def at_hand(scenario: Scenario) -> dict[str, Pairs]:
             f"This sweep was made with texts that stayed with their maker: {' and '.join(missing)}; upload them here, "
             "or others of your own."
         )
-    return {} if missing else {use: kept[file.fingerprint] for use, file in files.items()}
+    return {} if missing else {use: kept[file.fingerprint].pairs for use, file in files.items()}
 
 
 @choice
@@ -52,12 +55,12 @@ def _take(use: str) -> None:
         session.name_file(use, None)
         return
     try:
-        found = pairs(file.name, file.getvalue(), empty=True)
+        found = read(file.name, file.getvalue(), empty=True)
     except NVError as error:
         problems[use] = str(error)
         session.name_file(use, None)
         return
-    named = Upload.of(file.name, file.getvalue(), len(found))
+    named = Upload.of(file.name, file.getvalue(), len(found.pairs))
     kept = state.setdefault(TEXTS, {})
     kept.pop(named.fingerprint, None)
     kept[named.fingerprint] = found

@@ -18,6 +18,7 @@ from nvib.memory import Memory
 from nvib.show import draw, page, session
 from nvib.show.boundary import choice
 from nvib.show.sections import own_texts
+from nvib.show.sections.sweep_grid import make_grid
 from nvib.show.session import control, key, place
 
 SIZES = (32, 64, 96, 200, 400, 1000, 2000, 4000)  # texts of a set
@@ -63,6 +64,7 @@ def ask(bench: Bench, before: Scenario) -> Scenario:
         "Example grids", list(known), index=None, key="example_grid", placeholder="Choose a grid",
         on_change=_use_grid, args=(known,),
     )  # fmt: skip
+    make_grid(bench.shape)
     if state[key("search")] != "grid":
         left, right, _ = st.columns([2, 2, 4])
         control("trials", left.number_input, "Points", *bounds("trials"))
@@ -138,8 +140,9 @@ def _offered(name: str, count: int) -> Task:
 def _own(bench: Bench, scenario: Scenario) -> Task | None:
     """A task of the visitor's own files; None while there is none."""
     st.caption(
-        "Files with a text a line, .txt, or with a column “text” and, where the metric needs it, “target”, .csv and "
-        ".jsonl. They stay in this session; the server keeps the numbers alone."
+        "Files with a text a line, .txt, or with a column “text” and, where there are targets, “target”: .csv, .jsonl "
+        "and .xlsx. A decoder's targets are measured given their texts. Files stay in this session; the server keeps "
+        "the numbers alone."
     )
     for column, (use, name) in zip(st.columns(2), OWN.items(), strict=True):
         with column:

@@ -14,7 +14,7 @@ from nvib.lab import EXAMPLES, Scenario
 from nvib.lab.sweep.bootstrap import LEVEL, Change
 from nvib.lab.sweep.measures import Metric
 from nvib.lab.sweep.run import Findings, Outcome, Plan, baseline_point, in_explore
-from nvib.lab.sweep.space import Varied
+from nvib.lab.sweep.space import Varied, at_edge
 from nvib.lab.sweep.tasks import TEST, VALIDATION
 from nvib.show import draw, page, session
 from nvib.show.boundary import choice
@@ -38,7 +38,11 @@ def by_point(plan: Plan, kept: Findings, metric: Metric) -> Results:
 
 
 def charts(plan: Plan, results: Results, best: Scenario, metric: Metric) -> None:
-    """A curve over one control, maps over two, or else the best points, one under the other."""
+    """A curve over one control, maps over two, or else the best points, one under the other.
+
+    The point that was clicked has a frame.
+    """
+    shown, told = picked(results), _counted(plan, VALIDATION)
     sets, inside, axes = list(plan.task.sets), plan.task.inside, varied(plan)
     title = f"{metric.name} against {' and '.join(sweeps.control_name(axis.name) for axis in axes[:2])}, validation"
 
@@ -47,30 +51,44 @@ def charts(plan: Plan, results: Results, best: Scenario, metric: Metric) -> None
 
     if len(axes) == 1:
         key = "sweep-curve"
-        draw.chart(sweeps.curve(results, axes[0], sets, inside, metric), key, title=title, **click(key))
-        st.caption(f"Change against the untouched model with {LEVEL} % intervals, on the validation texts.")
+        figure = sweeps.curve(results, axes[0], sets, inside, metric, shown, page.theme())
+        words = f"Change against the untouched model with {LEVEL} % intervals, on the validation texts: {told}." + (
+            " Framed: the point below." if shown else ""
+        )
+        draw.chart(figure, key, title=title, says=words, **click(key))
+        st.caption(words)
     elif len(axes) == 2 and all(axis.values for axis in axes):
         reach = sweeps.reach(results, metric)
+        words = (
+            f"Change of {metric.name} against the untouched model, in {metric.change_unit}, on the validation texts "
+            f"({told}), with its {LEVEL} % interval: blue is better, red is worse, full colour at {reach:.3g}; bold "
+            f"where the interval does not hold 0. Framed: best {plan.task.chosen} by {plan.task.metric.name}."
+            + (" Thick frame: the point below." if shown else "")
+            + (" Dotted: identity, the untouched model itself." if any(map(sweeps.neutral, results)) else "")
+        )
         columns = st.columns(2)
         for n, name in enumerate(sets):
             with columns[n % 2]:
-                st.markdown(f"**{name}** :gray[{'in domain' if name in inside else 'out of domain'}]")
-                figure = sweeps.map_of_two(results, axes, name, metric, reach, page.theme(), best)
+                st.markdown(f"**{name}** :gray[{'in domain' if name in inside else 'out of domain'}, "
+                            f"{len(plan.task.part(name, VALIDATION)):,} texts]")  # fmt: skip
+                figure = sweeps.map_of_two(results, axes, name, metric, reach, page.theme(), best, shown)
                 key = f"sweep-map-{n}"
-                draw.chart(figure, key, title=f"{title}, {name}", **click(key))
-        st.caption(
-            f"Change of {metric.name} against the untouched model, in {metric.change_unit}, on the validation texts, "
-            f"with its {LEVEL} % interval: blue is better, red is worse, full colour at {reach:.3g}; bold where the "
-            f"interval does not hold 0. Framed: best {plan.task.chosen} by {plan.task.metric.name}."
-            + (" Dotted: identity, the untouched model itself." if any(map(sweeps.neutral, results)) else "")
-        )
+                draw.chart(figure, key, title=f"{title}, {name}", says=words, **click(key))
+        st.caption(words)
     else:
-        key = "sweep-ranked"
-        draw.chart(sweeps.ranked(results, axes, sets, inside, metric), key, title=title, **click(key))
-        st.caption(
-            f"The best {min(sweeps.SHOWN, len(results))} of {len(results)} points {plan.task.chosen}, with {LEVEL} % "
-            "intervals, on the validation texts."
+        key, whole = "sweep-ranked", len(results)
+        words = (
+            f"The best {min(sweeps.SHOWN, whole)} of {whole} points {plan.task.chosen}, with {LEVEL} % intervals, on "
+            f"the validation texts: {told}." + (" Framed: the point below." if shown else "")
         )
+        figure = sweeps.ranked(results, axes, sets, inside, metric, shown, page.theme())
+        draw.chart(figure, key, title=title, says=words, **click(key))
+        st.caption(words)
+
+
+def _counted(plan: Plan, part: str) -> str:
+    """How many texts each set has, in words."""
+    return ", ".join(f"{len(plan.task.part(name, part)):,} of {name}" for name in plan.task.sets)
 
 
 def varied(plan: Plan) -> tuple[Varied, ...]:
@@ -99,7 +117,7 @@ def one_point(plan: Plan, kept: Findings, shown: Scenario, metric: Metric, view:
     """A point's numbers on validation, and the way to see it in Explore."""
     best = f" (the best {plan.task.chosen})" if shown == kept.best else ""
     st.markdown(f"**{page.verbatim(sweeps.point_name(shown, varied(plan)))}**{best}, validation")
-    draw.show_table(brief([row for row in kept.rows if row.point == shown and row.part == VALIDATION], metric))
+    draw.show_table(brief([row for row in kept.rows if row.point == shown and row.part == VALIDATION], plan, metric))
     if not view.text.strip() and view.model in EXAMPLES:
         view = replace(view, text=EXAMPLES[view.model].text)
     query = session.opening(session.address(in_explore(shown, view)))
@@ -113,16 +131,27 @@ def verdict(plan: Plan, kept: Findings, metric: Metric) -> None:
         st.info(f"No point {'' if kept.finished else 'so far '}is better than the untouched model {by}.")
         return
     tested = [row for row in kept.rows if row.part == TEST]
+    edges = at_edge(plan.space, kept.best)
     st.markdown(
         f"Best {by}: **{page.verbatim(sweeps.point_name(kept.best, varied(plan)))}**. "
         + ("On the test texts, which had no part in the choice:" if tested else "")
     )
     if tested:
-        draw.show_table(brief(tested, metric), "The chosen point on test")
+        draw.show_table(brief(tested, plan, metric), "The chosen point on test")
         if kept.outside and len(plan.task.outside) > 1:
-            st.markdown(f"Mean out of domain: **{sweeps.interval(kept.outside)}** {metric.change_unit}.")
+            count = sum(len(plan.task.part(name, TEST)) for name in plan.task.outside)
+            st.markdown(
+                f"Mean out of domain: **{sweeps.interval(kept.outside)}** {metric.change_unit}, on {count:,} texts."
+            )
     else:
         st.caption("Not measured on the test texts yet: that comes at the end of the sweep.")
+    if edges:
+        where = " and ".join(f"{sweeps.control_name(name)} {_value(kept.best, name)}" for name in edges)
+        st.warning(f"The best point lies on the edge of what was tried, {where}: a better one may lie beyond.")
+
+
+def _value(point: Scenario, name: str) -> str:
+    return sweeps.value_name(name, str(getattr(point, name)))
 
 
 def caveat(plan: Plan, results: Results) -> None:
@@ -143,13 +172,14 @@ def caveat(plan: Plan, results: Results) -> None:
     )
 
 
-def brief(rows: list[Outcome], metric: Metric) -> pd.DataFrame:
+def brief(rows: list[Outcome], plan: Plan, metric: Metric) -> pd.DataFrame:
     """One point's rows, to be read at a glance."""
     unit = f" {metric.unit}".rstrip()
     return pd.DataFrame([
         {
             "set": row.name, "domain": "in" if row.inside else "out of it",
             f"change, {metric.change_unit} [{LEVEL} % interval]": sweeps.interval(row.result),
+            "texts": len(plan.task.part(row.name, row.part)),
             f"{metric.name}, untouched": f"{row.result.baseline:.4g}{unit}",
             f"{metric.name}, NV": f"{row.result.value:.4g}{unit}",
         }
@@ -164,6 +194,7 @@ def every_row(rows: list[Outcome], plan: Plan, metric: Metric) -> pd.DataFrame:
         {
             **{axis.name: str(getattr(row.point, axis.name)) for axis in plan.space.axes},
             "set": row.name, "domain": "in" if row.inside else "out", "part": row.part,
+            "texts": len(plan.task.part(row.name, row.part)),
             f"{metric.name}{unit}, untouched": row.result.baseline, f"{metric.name}{unit}, NV": row.result.value,
             f"change, {metric.change_unit}": row.result.change, "from": row.result.low, "to": row.result.high,
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from nvib.lab import Bench
 from nvib.lab.sweep.measures import Metric
 from nvib.lab.sweep.run import Findings, Plan, read_findings, sweep
 from nvib.lab.sweep.store import file_name
+from nvib.lab.sweep.timing import in_words, seconds_a_text
 from nvib.memory import Memory
 from nvib.models.packaged import cache_folder
 from nvib.show import resources
@@ -22,7 +24,9 @@ from nvib.show import resources
 RUNNING = "sweep_running"
 STORES_KEPT, KEPT_SECONDS = 64, 86_400  # files of results that nobody asked for since
 FINDINGS_KEPT = 64
+RATES_KEPT = 64
 _findings: Memory[Findings] = Memory(FINDINGS_KEPT)
+_rates: Memory[list[float]] = Memory(RATES_KEPT)  # seconds a text, one of each: the last that was measured
 
 
 def store_of(plan: Plan, revision: str) -> Path:
@@ -58,13 +62,37 @@ def run_panel(bench: Bench, plan: Plan, path: Path, kept: Findings) -> None:
         try:
             if plan.space.base.prior == "text":
                 resources.prior(bench, plan.space.base)  # it has a progress of its own, and is kept
+            started = time.monotonic()
             sweep(bench, plan, path, _teller(bar))
+            if kept.left:
+                _rates.get(_rated(bench, plan), lambda: [0.0])[0] = (time.monotonic() - started) / kept.left
         finally:
             state[RUNNING] = None
         st.rerun()
     if not kept.finished:
         label = "Go on with the sweep" if kept.rows else "Run the sweep"
         spot.button(f"{label}, {plan.points:,} points", type="primary", on_click=_set_running, args=(key,))
+        with suppress(Exception):  # what cannot be run is told when it is
+            st.caption(_estimate(bench, plan, kept.left))
+
+
+def _estimate(bench: Bench, plan: Plan, left: int) -> str:
+    """How long what is left will take, by the last run's rate or by a few texts that are timed now, once."""
+    key = _rated(bench, plan)
+    if key in _rates:
+        (seconds,) = _rates.get(key, lambda: [0.0])
+    else:
+        with st.spinner("Timing a few texts …"):
+            (seconds,) = _rates.get(key, lambda: [seconds_a_text(bench, plan)])
+    return (
+        f"{left:,} texts to run, each under one setting: {in_words(left * seconds)} on this machine, at the rate of "
+        "those that it was timed on."
+    )
+
+
+def _rated(bench: Bench, plan: Plan) -> tuple[Any, ...]:
+    """What a rate is of: a model's own time for a task's texts."""
+    return bench.shape.name, bench.shape.revision, plan.task.name, plan.task.digest, plan.task.metric.name
 
 
 def _teller(bar: Any) -> Callable[[int, int], None]:

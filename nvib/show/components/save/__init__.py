@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import streamlit as st
 
@@ -16,6 +16,9 @@ _save = st.components.v2.component(
 )
 
 
-def save_figures(figures: Mapping[str, str], caption: str, name: str, report: str) -> None:
-    """Draw the buttons. figures: titles by key; caption: under each; name: of the files; report: without figures."""
-    _save(key="save", data={"figures": list(figures.items()), "caption": caption, "name": name, "report": report})
+def save_figures(figures: Sequence[tuple[str, str, str, str]], caption: str, name: str, report: str) -> None:
+    """Draw the buttons. figures: of each its key, title, how to read it, and its part of a file's name;
+
+    caption: under each; name: how the files' names begin; report: the page's, without figures.
+    """
+    _save(key="save", data={"figures": list(figures), "caption": caption, "name": name, "report": report})

@@ -26,16 +26,17 @@ export default function ({ data, parentElement }) {
   }
 
   async function one(key, form) {
-    const [, title] = data.figures.find(([name]) => name === key);
-    save(await drawn(key, title, form), `${data.name}-${key}.${form}`);
+    const [, title, says, file] = data.figures.find(([name]) => name === key);
+    save(await drawn(key, title, says, form), `${data.name}-${file}.${form}`);
   }
 
-  // A figure as a data URL, with its title above and where it comes from below.
-  function drawn(key, title, form) {
+  // A figure as a data URL, with its title above, and how to read it and where it comes from below.
+  function drawn(key, title, says, form) {
     const chart = document.querySelector(`.st-key-${CSS.escape(key)} .js-plotly-plot`);
     if (!chart || !window.Plotly) throw new Error('it is not on the page now; open it first.');
     const { width, height, _size: size } = chart._fullLayout;
-    const lines = wrapped(data.caption, Math.floor((width - 16) / LETTER));
+    const most = Math.max(20, Math.floor((width - 16) / LETTER));
+    const lines = [...(says ? wrapped(says, most) : []), ...wrapped(data.caption, most)];
     const ground = getComputedStyle(parentElement.querySelector('.save')).getPropertyValue('--st-background-color');
     const layout = structuredClone(chart.layout);
     const margin = { l: size.l, r: size.r, t: size.t + 26, b: size.b + 13 * lines.length + 10, autoexpand: false };
@@ -56,9 +57,9 @@ export default function ({ data, parentElement }) {
 
   async function whole() {
     const figures = [];
-    for (const [key, title] of data.figures) {
+    for (const [key, title, says] of data.figures) {
       if (!document.querySelector(`.st-key-${CSS.escape(key)} .js-plotly-plot`)) continue;
-      const url = await drawn(key, title, 'svg');
+      const url = await drawn(key, title, says, 'svg');
       const svg = decodeURIComponent(url.slice(url.indexOf(',') + 1));
       figures.push(`<figure><img alt="${escaped(title)}" src="data:image/svg+xml;base64,${base64(svg)}"></figure>`);
     }
@@ -90,9 +91,10 @@ function escaped(text) {
   return text.replace(/[&<>"]/g, (mark) => marks[mark]);
 }
 
+// Lines of so many letters at most; a word that is longer, such as a link, goes on in the next one.
 function wrapped(text, most) {
   const lines = [''];
-  for (const word of text.split(' ')) {
+  for (const word of text.split(' ').flatMap((long) => long.match(new RegExp(`.{1,${most}}`, 'gsu')) || [''])) {
     const last = lines[lines.length - 1];
     if (last && last.length + word.length + 1 > most) lines.push(word);
     else lines[lines.length - 1] = last ? `${last} ${word}` : word;
