@@ -60,10 +60,13 @@ def _pairs(
     x = {"title": {"text": title}, "range": reach, "zeroline": not percent}
     left = 12 + 8 * max(len(axes.short(token, 18)) for token in names)
     margin = {"l": left, "r": 8, "t": 12, "b": 48}
-    top = int(np.argmax(after))
+    top = int(np.argmax(shown[-1]))
+    first = f"first is {names[top]}, {before[top] * scale:{form}}"
     says = (
-        f"Two bars for each of {len(at)} answers, baseline grey and NV blue: {title}. NV's first is {names[top]}, "
-        f"{before[top] * scale:{form}} under the baseline and {after[top] * scale:{form}} under NV."
+        f"A bar for each of {len(at)} answers of the untouched model: {title}. Its {first}."
+        if after is None
+        else f"Two bars for each of {len(at)} answers, baseline grey and NV blue: {title}. NV's {first} under the "
+        f"baseline and {after[top] * scale:{form}} under NV."
     )
     return axes.figure(bars, 60 + 38 * len(at), x, {**y, "zeroline": False}, says, margin=margin)
 

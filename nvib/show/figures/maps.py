@@ -52,7 +52,7 @@ def mosaic(values: np.ndarray, metric: str, at: tuple[int, int | None], theme: s
     step = 1 if layers <= 12 else 5
     y = {"title": {"text": "layer"}, "tickvals": list(range(0, layers, step)), "range": [layers - 0.5, -0.5], **plain}
     shapes = [] if at[1] is None else [axes.outline(at[0], at[1], theme)]
-    layer, head = np.unravel_index(int(np.abs(values).argmax()), values.shape)
+    layer, head = divmod(int(np.abs(values).argmax()), heads)
     says = (
         f"A map of {layers} layers, the rows, by {heads} heads, the columns. The largest {METRIC_NAMES[metric]} is "
         f"{values[layer, head]:.3f}, in layer {layer}, head {head}."
@@ -85,7 +85,7 @@ def attention(
         names = _names(queries, ["prior"])
         ends = axes.prior_ends(len(keys), len(queries))
         traces.append(_heat(prior[:, None], ends, names, "weight", {"colorscale": amber, **fixed}))
-    row, column = np.unravel_index(int(weights.argmax()), weights.shape)
+    row, column = divmod(int(weights.argmax()), weights.shape[1])
     says = (
         f"A map of attention weights from {len(queries)} queries, the rows, to {len(keys)} keys, the columns. The "
         f"largest is {weights[row, column]:.3f}, from {queries[row]} to {keys[column]}."
@@ -108,7 +108,7 @@ def difference(
     style = {"zmin": -top, "zmax": top, "colorscale": colours.diverging(theme, scale)}
     style["colorbar"] = _legend((-top, 0.0, top), "+g")
     trace = _heat(values, range(len(keys)), _names(queries, keys), "NV − baseline", style)
-    row, column = np.unravel_index(int(np.abs(values).argmax()), values.shape)
+    row, column = divmod(int(np.abs(values).argmax()), values.shape[1])
     says = (
         f"A map of NV minus baseline from {len(queries)} queries, the rows, to {len(keys)} keys, the columns. The "
         f"largest change is {_signed(float(values[row, column]), '+.4f')}, from {queries[row]} to {keys[column]}."
