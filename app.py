@@ -90,7 +90,7 @@ with page.guarded():
         st.rerun()  # now with the model: the link's fingerprint tells whether its numbers are the stored ones
     if foreign := view.bench.priors.told(resources.prior(view.bench, scenario)):
         st.warning(page.verbatim(foreign))
-    proof = resources.proof(view.bench, scenario.text)
+    proof = resources.proof(view.bench, scenario.text, scenario.chat)
     verdict.markdown(badge(proof, resources.known(view.bench), view.shape.mode.compared, bool(foreign)))
     if check.open:
         with check:

@@ -9,7 +9,7 @@ from tests.support.folders import ROOT
 
 # Lower floors and rooms first; each imports from itself and from what stands before it.
 FLOORS = ("core", "lab", "show")
-LAB = ("fields", "scenario", "examples", "uploads", "metrics", "model", "view", "sweep", "share", "cli")
+LAB = ("fields", "scenario", "presets", "examples", "uploads", "metrics", "model", "view", "sweep", "share", "cli")
 SHOW = ("boundary", "figures", "components", "session", "resources", "poster", "pick", "report", "draw", "sidebar",
         "page", "share", "sections", "server", "__main__")  # fmt: skip
 FACADES = ("nvib", "nvib.lab")  # they name what others hold, and import it when it is asked for
