@@ -58,7 +58,7 @@ def untouched(bench: Bench, scenario: Scenario) -> NoReturn:
 
 def identity(bench: Bench, scenario: Scenario, foreign: str = "") -> None:
     """The verdict, and what stands behind it while it is open."""
-    proof, found = resources.proof(bench, scenario.text), resources.known(bench)
+    proof, found = resources.proof(bench, scenario.text, scenario.chat), resources.known(bench)
     verdict.markdown(badge(proof, found, bool(foreign)))
     if check.open:
         with check:

@@ -9,7 +9,20 @@ from tests.support.folders import ROOT
 
 # Lower floors and rooms first; each imports from itself and from what stands before it.
 FLOORS = ("core", "lab", "show")
-LAB = ("fields", "scenario", "examples", "workbook", "uploads", "metrics", "model", "view", "sweep", "share", "cli")
+LAB = (
+    "fields",
+    "scenario",
+    "presets",
+    "examples",
+    "workbook",
+    "uploads",
+    "metrics",
+    "model",
+    "view",
+    "sweep",
+    "share",
+    "cli",
+)
 SHOW = ("boundary", "figures", "components", "session", "steps", "switching", "resources", "poster", "pick", "report",
         "reading", "qr", "draw", "sidebar", "terms", "introduction", "view_line", "story", "page", "share", "sections",
         "server", "__main__")  # fmt: skip

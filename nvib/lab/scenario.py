@@ -34,6 +34,11 @@ class Scenario:
 
     model: str = declare("input", "smollm2", ANY, "An embedded model, a Hugging Face hub id or a local folder.")
     text: str = declare("input", "", ANY, "One text, or one sentence or word a line, as the model takes it.")
+    chat: bool = declare(
+        "input", False, Flag(),
+        "As a chat turn: the text is what a user says, in the model's own chat template, and the model is to answer. "
+        "Its special tokens are tokens like others, also for protected first tokens.",
+    )  # fmt: skip
 
     encoder_alpha: float = declare("setting", math.inf, ALPHA, ALPHA_HELP)
     encoder_sigma: float = declare("setting", 0.0, SIGMA, SIGMA_HELP)
@@ -140,6 +145,16 @@ class Scenario:
         "Sampled: from the model's own distribution. Both models draw with the same noise, so that two models "
         "that agree write the same text.",
     )  # fmt: skip
+    sampling_temperature: float = declare(
+        "generation", 1.0, Number(0.01, 100),
+        "What sampled text divides the logits by, on both sides: below 1 likely tokens become likelier still, above 1 "
+        "all more alike. 1 is the model's own distribution. It is no temperature of the attention.",
+    )  # fmt: skip
+    top_p: float = declare(
+        "generation", 1.0, Number(0, 1, but=(0,)),
+        "Sampled text draws from the likeliest tokens alone, as few as have this much probability together, after the "
+        "sampling temperature, on both sides. 1 leaves none out.",
+    )  # fmt: skip
     listing: str = declare(
         "generation", "", ANY, "Texts that Compare goes through, one a line, a reference after a tab."
     )
@@ -187,6 +202,11 @@ class Scenario:
     def temperature(self, kind: str) -> Temperature:
         """The temperature of one kind of attention."""
         return Temperature(getattr(self, f"{kind}_alpha"), getattr(self, f"{kind}_sigma"), self.mu)
+
+    @property
+    def dice(self) -> tuple[int, float, float] | None:
+        """What sampled text is drawn by, seed, sampling temperature and top-p; None where text is greedy."""
+        return (self.seed, self.sampling_temperature, self.top_p) if self.sampled else None
 
     def changed(self) -> dict[str, Value]:
         """The values of the fields that are off their defaults, by name."""

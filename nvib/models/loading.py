@@ -90,26 +90,40 @@ class Loaded:
         """The most inputs of the decoder, as `source_positions`."""
         return target_positions(self.model)
 
-    def ids(self, texts: Sequence[str], longest: int | None = None, *, special: bool = True) -> list[list[int]]:
+    def ids(
+        self, texts: Sequence[str], longest: int | None = None, *, special: bool = True, chat: bool = False
+    ) -> list[list[int]]:
         """Token ids of each text, as every page has them; longest: cut, start and end tokens kept.
 
-        special: with the start and end tokens that the tokenizer adds. Raises NVError for a token that the model has
-        no embedding for.
+        special: with the start and end tokens that the tokenizer adds; chat: each text as a chat turn, see
+        `tokens.chat_turn`, which is not cut. Raises NVError for a token that the model has no embedding for, and for a
+        chat turn of more than longest.
         """
-        encoded = tokens.tokens_of(self.tokenizer, texts, longest, add_special_tokens=special)
+        if chat:
+            texts, special = [self.said(text, chat) for text in texts], False
+        encoded = tokens.tokens_of(self.tokenizer, texts, None if chat else longest, add_special_tokens=special)
         rows: list[list[int]] = encoded["input_ids"]
+        most = max(map(len, rows), default=0)
+        if chat and longest is not None and most > longest:
+            raise NVError(f"A text is {most:,} tokens long as a chat turn, and {longest:,} fit: shorten it.")
         tokens.require_embeddings(rows, *self._side(target=False))
         return rows
 
-    def encode(self, texts: Sequence[str], longest: int | None = None) -> dict[str, torch.Tensor]:
+    def said(self, text: str, chat: bool) -> str:
+        """A text as the tokenizer gets it: chat: as a chat turn. Raises NVError as `tokens.chat_turn`."""
+        return tokens.chat_turn(self.tokenizer, text) if chat else text
+
+    def encode(
+        self, texts: Sequence[str], longest: int | None = None, *, chat: bool = False
+    ) -> dict[str, torch.Tensor]:
         """Token ids and attention mask [texts, tokens] on the model's device, padded on the right whatever the
 
-        tokenizer would do: so a row is what it is alone. longest: texts are cut there, and where positions end.
-        Raises NVError as `ids`.
+        tokenizer would do: so a row is what it is alone. longest: texts are cut there, and where positions end; chat:
+        each is a chat turn, which is not cut. Raises NVError as `ids`.
         """
         fits = self.source_positions
         cut = longest if longest is None or fits is None else min(longest, fits)
-        return self.padded(self.ids(texts, cut))
+        return self.padded(self.ids(texts, cut, chat=chat))
 
     def padded(self, rows: Sequence[Sequence[int]], *, target: bool = False) -> dict[str, torch.Tensor]:
         """Rows of ids as `encode` returns them; target: of the decoder's tokens."""

@@ -14,6 +14,7 @@ from torch import nn
 
 from nvib.characters import require_whole
 from nvib.errors import NVError
+from nvib.models.hub import first_sentence
 
 _TOKENIZING = threading.RLock()  # a call that cuts, or that has targets, changes the tokenizer while it runs
 VOCABULARIES = ("tokenizer.json", "vocab*", "merges*", "*.model", "*.spm", "*.bpe", "*.tiktoken")
@@ -31,6 +32,27 @@ def tokens_of(tokenizer: Any, texts: Sequence[str], longest: int | None = None, 
     side = options.pop("side", "text")
     with _TOKENIZING:
         return tokenizer(**{side: list(texts)}, padding=False, verbose=False, **cut, **options)
+
+
+def has_chat_template(tokenizer: Any) -> bool:
+    """Whether a tokenizer says how a chat is written."""
+    return bool(getattr(tokenizer, "chat_template", None))
+
+
+def chat_turn(tokenizer: Any, text: str) -> str:
+    """A text as the one turn of a user, with what the model's answer begins with, by the tokenizer's own template.
+
+    It holds the special tokens that belong there: it is tokenised without those that the tokenizer adds. Raises NVError
+    for a tokenizer without a template, or with one that fails: it is a program, which transformers runs in a sandbox.
+    """
+    if not has_chat_template(tokenizer):
+        raise NVError("The model has no chat template, so the text cannot be a chat turn; turn chat off.")
+    turn = [{"role": "user", "content": text}]
+    try:
+        written: str = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+    except Exception as error:  # a template raises what it likes
+        raise NVError(f"The model's chat template failed ({first_sentence(error)}); turn chat off.") from error
+    return written
 
 
 def padded(rows: Sequence[Sequence[int]], pad: int, device: torch.device) -> dict[str, torch.Tensor]:

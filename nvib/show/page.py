@@ -106,7 +106,7 @@ def view(title: str, early: bool = True, text: bool = True) -> View:
     if bench and text:
         resources.run_ahead(bench, session.current(before))
     with st.sidebar:
-        sidebar.controls(shape, text)
+        sidebar.controls(shape, title)
     scenario = session.current(before)
     if opened:  # what the model made of the link, as with the kind that a short one does not name
         st.session_state["made"] = (scenario, st.session_state["made"][1])
@@ -207,6 +207,9 @@ def _stored(scenario: Scenario) -> gallery.Stored | None:
 def _beyond(shape: Shape) -> list[str]:
     """What a link asks to see and this model or text does not have; the view goes back to what there is."""
     state, sentences = st.session_state, []
+    if state[key("chat")] and not shape.chat:
+        sentences.append("The link's chat=True is for a model with a chat template; the text is fed as it is.")
+        session.place("chat", False)
     if state[key("kind")] not in ("", *shape.kinds):
         sentences.append(
             f"The link's kind={state[key('kind')]!r} is no attention of this model; {shape.kinds[-1]} is shown."

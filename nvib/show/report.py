@@ -51,13 +51,15 @@ def about(page: str, shape: Shape, scenario: Scenario, made: link.Made) -> dict[
             shown = f"{value:g}" if isinstance(value, float) else value
             setting.append(f"{'τμ' if name == 'mu' else name.replace('_', ' ')} {shown}")
     kind = scenario.kind or shape.kinds[-1]
-    way = f"{'sampled' if scenario.sampled else 'greedy'}, {scenario.length} tokens at most"
+    how = f", temperature {scenario.sampling_temperature:g}, top-p {scenario.top_p:g}" if scenario.dice else ""
+    way = f"{'sampled' if scenario.sampled else 'greedy'}{how}, {scenario.length} tokens at most"
     words = {
         "setting": "; ".join(setting).replace("inf", "identity"),
         "prior": scenario.prior + (f" {scenario.prior_id}" if scenario.prior == "own" else ""),
         "view": f"{kind} layer {scenario.layer}, head {scenario.head}, row {scenario.row + 1}",
         **({"generation": way} if page == "Compare" and shape.mode.writes else {}),
         "seed": str(scenario.seed),
+        **({"chat": "the text is a chat turn"} if scenario.chat else {}),
         "text": " ".join(scenario.text.split()),
     }
     return in_export(shape, words, made)

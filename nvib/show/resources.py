@@ -131,14 +131,15 @@ def run_ahead(model: Bench, scenario: Scenario) -> None:
 
 def text_distance(model: Bench, scenario: Scenario, text: str, kind: str) -> TextDistance:
     """How far a text is from the scenario's prior; recent answers are kept. Raises NVError with one sentence."""
-    of_prior = _key(model, scenario, ("model", *PRIOR, "prior_mean_scale", "prior_variance_scale"))
+    of_prior = _key(model, scenario, ("model", "chat", *PRIOR, "prior_mean_scale", "prior_variance_scale"))
     key = (of_prior, text, kind)
     return _distances.get(key, lambda: distance.text_distance(model, scenario, text, kind))
 
 
-def proof(model: Bench, text: str) -> IdentityProof:
-    """The identity proof of a model on a text, computed once."""
-    return _proofs.get((_key(model, Scenario(), ()), model.loaded.name, text), lambda: prove_identity(model, text))
+def proof(model: Bench, text: str, chat: bool = False) -> IdentityProof:
+    """The identity proof of a model on a text, or on a chat turn of it, computed once."""
+    key = (_key(model, Scenario(), ()), model.loaded.name, text, chat)
+    return _proofs.get(key, lambda: prove_identity(model, text, chat))
 
 
 def checked(model: Bench) -> list[Finding]:

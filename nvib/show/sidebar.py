@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import streamlit as st
@@ -13,6 +13,7 @@ from nvib.lab import Scenario
 from nvib.lab.examples import EXAMPLE_TEXTS
 from nvib.lab.fields import layer_range
 from nvib.lab.model.shape import Shape
+from nvib.lab.presets import Preset, presets
 from nvib.lab.scenario import FIELDS, bounds, options
 from nvib.models.catalogue import CATALOGUE, resolve
 from nvib.show import pick, session, switching
@@ -22,9 +23,9 @@ from nvib.show.session import boxes, control, fit, key, place
 
 ACROSS = {"layer": "this layer", "mean": "mean of all layers", "max": "largest of all layers"}
 ALPHAS = [math.inf, 10.0, 8.0, 6.0, 5.0, 4.0, 3.0, 2.5, 2.0, 1.5, 1.0, 0.5, 0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0,
-          -5.0]  # fmt: skip
+          -5.0, -6.0, -7.0, -8.0, -10.0, -12.0, -15.0]  # fmt: skip
 TEXT_HELP = "Any text; the model continues it."
-SIGMAS = [round(i * 0.05, 2) for i in range(21)]
+SIGMAS = [*(round(i * 0.05, 2) for i in range(21)), 1.25, 1.5, 1.75]
 MUS = [round(1 - i * 0.05, 2) for i in range(21)]
 SCALES = [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0]
 SHIFTS = [float(n) for n in range(-20, 21, 2)]
@@ -33,6 +34,16 @@ SOURCES = {
     "shipped": "Shipped", "broad": "Shipped, of three languages", "text": "From my text", "normal": "Standard normal",
     "own": "My file",
 }  # fmt: skip
+SETTING = {"temperatures", "prior", "scales"}
+# The controls that change something on a page, by its title; "maps": how the maps of Explore are drawn.
+USED = {
+    "Explore": {"chat", *SETTING, "kind", "row", "layer", "head", "maps"},
+    "Pseudo-counts": {"chat", *SETTING, "kind", "row", "layer", "head"},
+    "Compare": {"chat", *SETTING, "row of the output"},
+    "Sweep": {"protected", "prior"},
+    "Prior": {"chat", "prior", "scales", "kind"},
+    "Method": {"chat", *SETTING, "kind", "row", "layer", "head"},
+}
 
 
 def model_and_text(before: Scenario, text: bool) -> None:
@@ -79,17 +90,31 @@ def _reset() -> None:
     session.put(session.current(st.session_state["scenario"]).at_identity())
 
 
-def controls(shape: Shape, text: bool) -> None:
-    """What a model is run with; without a text under a setting, the prior and whom it is hidden from alone."""
-    if text:
+def _use_preset(preset: Preset, shape: Shape) -> None:
+    """A preset's temperatures."""
+    session.put(preset.of(session.current(st.session_state["scenario"]), shape.kinds))
+
+
+def controls(shape: Shape, title: str) -> None:
+    """What a model is run with and what is shown of it, as far as the page of this title depends on it."""
+    used = USED[title]
+    if "chat" in used:
+        _chat(shape)
+    if "temperatures" in used:
         _temperatures(shape)
         _where(shape)
-    elif "decoder" in shape.kinds:
+    elif "protected" in used and "decoder" in shape.kinds:
         _protected()
-    _prior(shape)
-    if text:
-        _view(shape)
-        st.button("Reset to identity", on_click=_reset, width="stretch")
+    _prior(shape, "scales" in used)
+    if "chat" in used:
+        _view(shape, used)
+
+
+def _chat(shape: Shape) -> None:
+    """Whether the text is a chat turn, where the model has a template for it."""
+    fit("chat", lambda chat: shape.chat or not chat, False)
+    if shape.chat:
+        control("chat", st.toggle, "As a chat turn", help=FIELDS["chat"].help, on_change=forget_cell)
 
 
 def _slider(label: str, field: str, stops: Sequence[float]) -> None:
@@ -106,6 +131,10 @@ def _temperatures(shape: Shape) -> None:
     """How far from identity, by kind of attention."""
     st.header("Temperature", divider="gray")
     st.caption("Left end: identity, the untouched model. Further right: more regularised.")
+    row = st.container(horizontal=True, gap="small", key="presets")
+    row.button("Reset to identity", on_click=_reset)
+    for preset in presets(shape.kinds):
+        row.button(preset.title, help=preset.help, on_click=_use_preset, args=(preset, shape))
     for kind in shape.kinds:
         name = f" · {kind}" if len(shape.kinds) > 1 else ""
         _slider(f"Pseudo-counts *τα*{name}", f"{kind}_alpha", ALPHAS)
@@ -147,8 +176,8 @@ def _layer_range(kind: str, last: int) -> None:
         column.selectbox(f"{name} layer · {kind}", range(last + 1), index=end, **box)
 
 
-def _prior(shape: Shape) -> None:
-    """Where the prior comes from, and how it is scaled."""
+def _prior(shape: Shape, scales: bool) -> None:
+    """Where the prior comes from and, on a page that scales it, how."""
     st.header("Prior", divider="gray")
     absent = {"shipped": not shape.shipped, "broad": not shape.broad, "own": not st.session_state[key("prior_id")]}
     sources = [source for source in SOURCES if not absent.get(source, False)]
@@ -156,6 +185,8 @@ def _prior(shape: Shape) -> None:
     control("prior", st.selectbox, "Source", sources, format_func=SOURCES.__getitem__)
     if st.session_state[key("prior")] == "text":
         control("prior_text", st.text_area, "Text for the prior", height=110, help=FIELDS["prior_text"].help)
+    if not scales:
+        return
     with st.expander("Scales of the prior", key="prior-scales", on_change="rerun") as part:
         if not part.open:
             return
@@ -164,27 +195,37 @@ def _prior(shape: Shape) -> None:
         _slider("Pseudo-count shift, nats", "pseudo_count_shift", SHIFTS)
 
 
-def _view(shape: Shape) -> None:
-    """What of the model is shown, and how."""
-    st.header("View", divider="gray")
-    state = st.session_state
+def _view(shape: Shape, used: Collection[str]) -> None:
+    """What of the model is shown, and how; every choice is one that the model and the text have, drawn or not."""
+    state, rows = st.session_state, text_rows(shape)
     fit("kind", shape.kinds.__contains__, shape.kinds[-1])
-    if len(shape.kinds) > 1:
-        control("kind", st.segmented_control, "Attention", shape.kinds, required=True, on_change=forget_cell)
-    rows = text_rows(shape)
     if rows:
         fit("row", lambda row: row < len(rows), len(rows) - 1)
-    if len(rows) > 1:
+    layers = shape.layers[state[key("kind")]]
+    fit("layer", lambda layer: layer < layers, layers - 1)
+    heads = pick.heads(shape.heads)
+    fit("head", heads.__contains__, "mean")
+    row = "row" if "row" in used or not (shape.mode.answers or shape.output_head) else "row of the output"
+    there = {"kind": len(shape.kinds) > 1, row: len(rows) > 1, "layer": layers > 1, "head": True, "maps": True}
+    drawn = {name for name, found in there.items() if found and name in used}
+    if drawn:
+        st.header("View", divider="gray")
+    if "kind" in drawn:
+        control("kind", st.segmented_control, "Attention", shape.kinds, required=True, on_change=forget_cell)
+    if row in drawn:
         named = [f"{n}: {row}" for n, row in enumerate(rows, 1)]
         control("row", st.selectbox, "Row of the text", range(len(rows)), format_func=named.__getitem__,
                 on_change=forget_cell)  # fmt: skip
-    layers = shape.layers[state[key("kind")]]
-    fit("layer", lambda layer: layer < layers, layers - 1)
-    if layers > 1:
+    if "layer" in drawn:
         control("layer", st.select_slider, "Layer", range(layers))
-    heads = pick.heads(shape.heads)
-    fit("head", heads.__contains__, "mean")
-    control("head", st.selectbox, "Head", heads, format_func=head_name)
+    if "head" in drawn:
+        control("head", st.selectbox, "Head", heads, format_func=head_name)
+    if "maps" in drawn:
+        _maps(layers)
+
+
+def _maps(layers: int) -> None:
+    """How the maps are drawn."""
     if layers > 1:
         control("across", st.selectbox, "Layers in the maps", ACROSS, format_func=ACROSS.__getitem__)
     scales = {"linear": "linear", "sqrt": "square root", "log": "log"}

@@ -31,6 +31,8 @@ def parts(scenario: Scenario, kinds: tuple[str, ...]) -> Iterator[Part]:
     name = scenario.model
     yield Part(CATALOGUE[name].title if name in CATALOGUE else public_name(name), key("model"))
     yield Part(f"“{_cut(text)}”" if (text := " ".join(scenario.text.split())) else "no text", key("text"))
+    if scenario.chat:
+        yield Part("as a chat turn", key("chat"))
     yield from _setting(scenario, kinds)
     yield from _prior(scenario)
 

@@ -34,7 +34,7 @@ IDLE = {
     "prior_text": SECRET, "prior_id": "0123456789ab", "seed": 7, "target": SECRET, "listing": SECRET, "length": 9,
     "sampled": True, "other_text": SECRET, "grid": "mu=1", "search": "random", "trials": 3, "examples": 8,
     "measured": "x", "task": "own", "layer": 1, "head": "2", "cell": "0,1", "metric": "entropy", "level": 0.5,
-    "text": SECRET, "effect": "local",
+    "text": SECRET, "effect": "local", "chat": True, "sampling_temperature": 0.5, "top_p": 0.5,
 }  # fmt: skip
 
 
@@ -261,7 +261,10 @@ def test_generated_and_forced_text_is_kept_by_what_it_depends_on(bart):
     other = replace(scenario, prior_text=SECRET, seed=3, layer=1, listing=SECRET)
     assert not counted(bart, lambda: generate(bart, other, prior))
     assert not counted(bart, lambda: force(bart, replace(other, text="on mat"), prior, "the cat", [3, 4]))
+    assert not counted(bart, lambda: generate(bart, replace(other, sampling_temperature=0.5, top_p=0.5), prior))
     assert counted(bart, lambda: generate(bart, replace(other, sampled=True), prior))
+    assert counted(bart, lambda: generate(bart, replace(other, sampled=True, sampling_temperature=0.5), prior))
+    assert counted(bart, lambda: generate(bart, replace(other, sampled=True, top_p=0.5), prior))
     assert counted(bart, lambda: force(bart, replace(other, decoder_sigma=0.3), prior, "the cat", [3, 4]))
 
 

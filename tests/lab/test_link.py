@@ -27,6 +27,7 @@ def test_every_field_survives_the_link():
         merge=True, level=0.5, seed=7, other_text="q\nr", path=True, target="ɐ", length=3, sampled=True, listing="a\tb",
         task="own", grid="mu=1,0.9", search="adaptive", trials=7, examples=64, measured="bits per byte",
         uploads="inside 120 0123456789ab my texts.txt\nprior 0 ba9876543210 é.safetensors", colour_range="fixed",
+        chat=True, sampling_temperature=0.7, top_p=0.9,
     )  # fmt: skip
     assert all(getattr(odd, f.name) != getattr(Scenario(), f.name) for f in fields(Scenario))
     assert link.decode(link.encode(odd)) == (odd, link.Made(), [])
@@ -43,7 +44,9 @@ def test_every_field_survives_the_link():
      {"mu": "2"}, {"head": "abc"}, {"nonsense": "1"}, {"v": "9"}, {"prior_variance_scale": "0"}, {"kind": "up"},
      {"cell": "x"}, {"scale": "cubic"}, {"special": "maybe"}, {"decoder_layers": "5-2"}, {"layer": "٣"},
      {"effect": "none"}, {"metric": "beauty"}, {"across": "some"}, {"merge": "1"}, {"path": "yes"},
-     {"prior_id": "../etc/passwd"}, {"prior_id": "0123456789AB"}, {"uploads": "corpus.txt"}],
+     {"prior_id": "../etc/passwd"}, {"prior_id": "0123456789AB"}, {"uploads": "corpus.txt"},
+     {"chat": "1"},
+     {"sampling_temperature": "0"}, {"top_p": "0"}, {"top_p": "1.1"}],
 )  # fmt: skip
 def test_nonsense_in_a_link_is_ignored_with_a_sentence(query):
     scenario, _, ignored = link.decode({"v": "1", **query})
@@ -96,7 +99,8 @@ LEGAL = st.builds(
     sampled=st.booleans(), listing=TEXT, task=one_of("task"), search=one_of("search"),
     grid=st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n"), max_size=300),
     trials=st.integers(*bounds("trials")), examples=st.integers(*bounds("examples")),
-    measured=st.sampled_from(["", "bits per byte", "ROUGE-L"]),
+    measured=st.sampled_from(["", "bits per byte", "ROUGE-L"]), chat=st.booleans(),
+    sampling_temperature=st.floats(0.01, 100), top_p=st.floats(0, 1, exclude_min=True),
     uploads=UPLOADS,
 )  # fmt: skip
 

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from nvib.lab import EXAMPLES
 from nvib.lab.share import link
 from nvib.show import session
@@ -64,12 +66,14 @@ def test_a_value_between_the_stops_of_a_slider_keeps_its_place():
     assert {name: str(getattr(app.session_state["scenario"], name)) for name in said} == said
 
 
-def test_a_control_that_is_drawn_again_starts_where_the_scenario_stands():
+@pytest.mark.parametrize("page", ["Explore", "Compare"])
+def test_a_control_that_is_drawn_again_starts_where_the_scenario_stands(page):
     """A browser may mount it only then: what it starts with is what it sends."""
     query = {"encoder_alpha": "-3.0", "cross_sigma": "0.37", "mu": "0.9", "protected": "2", "prior": "normal",
              "head": "max", "row": "1", "scale": "log", "special": "False", "with_prior": "False", "length": "7",
-             "seed": "3", "sampled": "True", "target": "ɐ\nb", "text": "knight\ndebt", "kind": "cross"}  # fmt: skip
-    app = opened("Compare", v="2", model="g2p", **query)
+             "seed": "3", "sampled": "True", "target": "ɐ\nb", "text": "knight\ndebt", "kind": "cross",
+             "sampling_temperature": "0.7", "top_p": "0.93"}  # fmt: skip
+    app = opened(page, v="2", model="g2p", **query)
     app.run()
     starts = {}
     for kind in ("select_slider", "text_area", "number_input", "toggle", "selectbox", "button_group"):
@@ -81,8 +85,13 @@ def test_a_control_that_is_drawn_again_starts_where_the_scenario_stands():
                 choice = shown[int(start[0] if kind == "select_slider" else start)]
                 start = choice if isinstance(choice, str) else choice.content
             starts[str(control.key).removeprefix(session.PREFIX)] = start
+    here = {
+        "Explore": {"head": "largest of all heads", "scale": "log", "special": False, "with_prior": False,
+                    "kind": "cross"},
+        "Compare": {"length": 7, "seed": 3, "sampled": "sampled", "target": "ɐ\nb", "sampling_temperature": "0.7",
+                    "top_p": "0.93"},
+    }  # fmt: skip
     assert starts.items() >= {
         "encoder_alpha": "−3", "cross_sigma": "0.37", "mu": "0.9", "protected": 2, "prior": "Standard normal",
-        "head": "largest of all heads", "row": "2: debt", "scale": "log", "special": False, "with_prior": False,
-        "length": 7, "seed": 3, "sampled": "sampled", "target": "ɐ\nb", "text": "knight\ndebt", "kind": "cross",
+        "row": "2: debt", "text": "knight\ndebt", **here[page],
     }.items()  # fmt: skip

@@ -19,6 +19,7 @@ from nvib.lab.model.shape import Shape
 from nvib.lab.scenario import RUN, Scenario
 from nvib.memory import Memory
 from nvib.models import hub, loading
+from nvib.models.tokens import has_chat_template
 from nvib.prior import Prior, standard_normal_prior
 from nvib.reinterpretation import reinterpret
 
@@ -77,6 +78,8 @@ class Bench:
             dtype=loaded.dtype,
             unshown=unshown_head(self.model, self.mode, self.head),
             sinks=any(site.sinks is not None for site in self.nv.sites),
+            chat=self.mode.writes and has_chat_template(loaded.tokenizer),
+            output_head=self.head,
         )
 
     def hidden_states(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -101,16 +104,25 @@ class Bench:
         """The separate inputs in a text, see `Shape.rows`."""
         return self.shape.rows(text)
 
-    def encode(self, rows: Sequence[str]) -> Batch:
-        """Token ids and attention mask [rows, tokens] on the model's device, padded on the right."""
-        found = self.loaded.ids(rows)
+    def encode(self, rows: Sequence[str], chat: bool = False) -> Batch:
+        """Token ids and attention mask [rows, tokens] on the model's device, padded on the right.
+
+        chat: each row as a chat turn. Raises NVError for a row without tokens, or with more than fit.
+        """
+        if chat and not self.shape.chat:
+            raise NVError(f"{self.shape.called} takes no chat turn; leave chat off, or choose an instruct model.")
+        found = self.loaded.ids(rows, chat=chat)
+        self.require_fits(found, rows)
+        return self.loaded.padded(found)
+
+    def require_fits(self, found: Sequence[Sequence[int]], rows: Sequence[str]) -> None:
+        """Raise NVError for a row whose token ids are none, or more than fit."""
         worst, cap = max(found, key=len), self.longest
         if len(worst) > cap:
             said = rows[found.index(worst)]
             raise NVError(f"“{said[:24]}…” is {len(worst):,} tokens long; this page takes {cap} at most: shorten it.")
         if not all(found):
             raise NVError("The text has no tokens for this model; type letters.")
-        return self.loaded.padded(found)
 
     @property
     def longest(self) -> int:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import regex
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from nvib.characters import CLUSTER, UNSPACED
-from nvib.models.tokens import tokens_of
+from nvib.models.tokens import special_ids, tokens_of
 
 CONTROLS = {chr(n): chr(0x2400 + n) for n in range(32)} | {"\x7f": "␡"}
 PICTURES = CONTROLS | {"\n": "⏎", "\t": "⇥", "\r": "␍", " ": "·", "\u00a0": "⍽"}
@@ -32,15 +32,18 @@ WORD = regex.compile(r"\b", regex.WORD)  # Unicode's own boundaries (UAX #29), w
 
 def labels(tokenizer: Any, ids: Sequence[int]) -> list[str]:
     """One label a token id. Byte-level pieces are decoded; word pieces and special tokens keep their own names."""
-    return [label(tokenizer, [number]) for number in ids]
+    special = special_ids(tokenizer)
+    return [label(tokenizer, [number], special) for number in ids]
 
 
-def label(tokenizer: Any, ids: Sequence[int]) -> str:
-    """The label of a token, or of several that stand together."""
+def label(tokenizer: Any, ids: Sequence[int], special: Collection[int] | None = None) -> str:
+    """The label of a token, or of several that stand together; special: `special_ids` of the tokenizer, if at hand."""
+    if special is None:
+        special = special_ids(tokenizer)
     pieces = [p if p is not None else f"[{n}]" for n, p in zip(ids, tokenizer.convert_ids_to_tokens(ids), strict=True)]
-    if pieces[0].startswith("##") and not any(number in tokenizer.all_special_ids for number in ids):
+    if pieces[0].startswith("##") and not any(number in special for number in ids):
         return pictured("##" + "".join(piece.removeprefix("##") for piece in pieces))
-    if any(number in tokenizer.all_special_ids for number in ids):
+    if any(number in special for number in ids):
         return "".join(pieces)
     text = tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
     if pieces[0].startswith("▁") and not text.startswith(" "):
@@ -125,13 +128,14 @@ def words(tokenizer: Any, ids: Sequence[int]) -> list[int]:
     (probe,) = tokens_of(tokenizer, ["a a"])["input_ids"]
     marked = any((piece or "").startswith(SPACES) for piece in tokenizer.convert_ids_to_tokens(probe))
     pieces = [piece or "" for piece in tokenizer.convert_ids_to_tokens(list(ids))]
-    texts = _texts(tokenizer, ids, pieces)
+    special = special_ids(tokenizer)
+    texts = _texts(tokenizer, ids, pieces, special)
     whole = "".join(texts)
     clusters, ends = ({match.start() for match in pattern.finditer(whole)} for pattern in (CLUSTER, WORD))
     found: list[int] = []
     at = 0
     for n, piece in enumerate(pieces):
-        alone = n == 0 or ids[n] in tokenizer.all_special_ids or ids[n - 1] in tokenizer.all_special_ids
+        alone = n == 0 or ids[n] in special or ids[n - 1] in special
         spaced = not marked or piece.startswith(SPACES)
         inside = not texts[n] or at not in clusters or unicodedata.category(texts[n][0])[0] == "M"
         if not inside and (piece.startswith("##") or not spaced):
@@ -144,7 +148,7 @@ def words(tokenizer: Any, ids: Sequence[int]) -> list[int]:
     return found
 
 
-def _texts(tokenizer: Any, ids: Sequence[int], pieces: Sequence[str]) -> list[str]:
+def _texts(tokenizer: Any, ids: Sequence[int], pieces: Sequence[str], special: Collection[int]) -> list[str]:
     """What each token adds to the text; of a character in several tokens, the first has it whole, the others nothing.
 
     A space that a piece marks is there; "##" is not.
@@ -152,7 +156,7 @@ def _texts(tokenizer: Any, ids: Sequence[int], pieces: Sequence[str]) -> list[st
     texts = [tokenizer.decode([number], clean_up_tokenization_spaces=False) for number in ids]
     n = 0
     while n < len(ids):
-        if BROKEN in texts[n] and ids[n] not in tokenizer.all_special_ids:
+        if BROKEN in texts[n] and ids[n] not in special:
             end = _whole(tokenizer, ids, n)
             texts[n] = tokenizer.decode(list(ids[n:end]), clean_up_tokenization_spaces=False)
             texts[n + 1 : end] = [""] * (end - n - 1)

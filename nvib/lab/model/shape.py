@@ -19,7 +19,8 @@ class Shape:
 
     shipped, broad: whether it has a prior of its own, and one of several languages; experimental: a sentence on what
     is, or nothing; unshown: a sentence on a head whose output is not shown, or nothing; sinks: whether heads have
-    learned sinks.
+    learned sinks; chat: whether it writes, and its tokenizer has a chat template; output_head: what an encoder's head
+    gives, see `mode.head_of`.
     """
 
     name: str
@@ -34,6 +35,8 @@ class Shape:
     broad: bool = False
     unshown: str = ""
     sinks: bool = False
+    chat: bool = False
+    output_head: str = ""
 
     @property
     def mode(self) -> Mode:

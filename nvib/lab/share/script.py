@@ -22,7 +22,7 @@ HEAD = f"""# Made by NVIB Explorer {__version__}. Install it once, in the folder
 
 INPUTS = """
 texts = {texts}
-inputs = loaded.encode(texts)
+inputs = loaded.encode(texts{chat})
 row = {row}"""
 
 PRIOR_OF = {
@@ -138,15 +138,11 @@ def script(scenario: Scenario, shape: Shape, page: str = "Explore") -> str:
     answers = mode.answers
     writes = answers or (page == "Compare" and mode.continues)
     sampled = page == "Compare" and scenario.sampled and mode.continues
-    imports = [
+    parts = [
         HEAD.format(name="view.py").rstrip(),
         "import torch",
-        *(["import transformers"] if sampled else []),
         "",
         "import nvib",
-    ]
-    parts = [
-        *imports,
         *(["import nvib.lab.view.generation"] if sampled else []),
         *([f"from nvib.lab.model.decoding import {'ends, ' if answers else ''}neutral"] if writes else []),
         "",
@@ -155,7 +151,9 @@ def script(scenario: Scenario, shape: Shape, page: str = "Explore") -> str:
     if answers:
         parts.append(ANSWERED)
     parts += [*_prior(scenario, shape), f"setting = {_setting(scenario, shape)}"]
-    parts.append(INPUTS.format(texts=_list(rows), row=min(scenario.row, len(rows) - 1)))
+    parts.append(
+        INPUTS.format(texts=_list(rows), row=min(scenario.row, len(rows) - 1), chat=", chat=True" * scenario.chat)
+    )
     first, then = GREEDY if answers else _generation(scenario, page, shape)
     parts.append(
         RUN.format(
@@ -229,9 +227,8 @@ def _generation(scenario: Scenario, page: str, shape: Shape) -> tuple[str, str]:
     if page != "Compare" or not shape.mode.continues:
         return "", ""
     how = ""
-    if scenario.sampled:
-        noise = f"nvib.lab.view.generation.SharedNoise({scenario.seed})"
-        how = f", logits_processor=transformers.LogitsProcessorList([{noise}])"
+    if scenario.dice:
+        how = f", logits_processor=nvib.lab.view.generation.drawing{scenario.dice}"
     call = f'nv.generate(**inputs, **neutral(loaded.model) | {{"max_new_tokens": {scenario.length}}}{how})'
     return tuple(f"{name} = {call}\n" for name in ("ids", "answer"))  # type: ignore[return-value]
 

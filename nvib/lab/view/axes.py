@@ -14,6 +14,7 @@ from nvib.lab.model.bench import Batch, Bench
 from nvib.lab.model.labels import label, labels, words
 from nvib.lab.scenario import Scenario
 from nvib.mixture import Layer
+from nvib.models.tokens import special_ids
 
 MOST_SHOWN = 512  # rows and columns of a map; longer texts show neighbours together
 
@@ -63,7 +64,8 @@ def _axis(scenario: Scenario, ids: torch.Tensor, mask: torch.Tensor | None, toke
     at = kept.nonzero().flatten().cpu().numpy()
     numbers = ids[row].cpu().numpy()[at].tolist()
     names = labels(tokenizer, numbers)
-    shown = [scenario.special or number not in tokenizer.all_special_ids for number in numbers]
+    special = special_ids(tokenizer)
+    shown = [scenario.special or number not in special for number in numbers]
     if not any(shown):
         raise NVError("The text has special tokens only, and they are hidden; show them, or type letters.")
     word = words(tokenizer, numbers) if scenario.merge else list(range(len(numbers)))
@@ -72,7 +74,7 @@ def _axis(scenario: Scenario, ids: torch.Tensor, mask: torch.Tensor | None, toke
     if most > MOST_SHOWN:
         group = np.where(group < 0, -1, group // -(-most // MOST_SHOWN))
     members = [np.flatnonzero(group == i) for i in range(int(group.max()) + 1)]
-    return Axis(at, names, group, [label(tokenizer, [numbers[n] for n in those]) for those in members])
+    return Axis(at, names, group, [label(tokenizer, [numbers[n] for n in those], special) for those in members])
 
 
 def _numbered(keys: Sequence[int | None]) -> np.ndarray:

@@ -87,7 +87,7 @@ def as_table(rows: Sequence[Row]) -> pd.DataFrame:
 
 
 def _next_token(bench: Bench, scenario: Scenario, prior: Prior) -> Row:
-    batch = bench.encode(bench.rows(scenario.text))
+    batch = bench.encode(bench.rows(scenario.text), scenario.chat)
     before, after = both_logits(bench, scenario, prior, batch)
     found = next_token_of(bench, before[-1], after[-1])
     columns: dict[str, str | float] = {

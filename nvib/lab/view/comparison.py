@@ -128,7 +128,7 @@ def force(
 
 def force_reference(bench: Bench, scenario: Scenario, prior: Prior, row: str, reference: str) -> Forced:
     """A reference after a row of the text, as `parted` splits the two, under both models."""
-    before, ids = parted(bench, row, reference)
+    before, ids = parted(bench, row, reference, scenario.chat)
     return force(bench, scenario, prior, row, ids, before)
 
 
@@ -136,7 +136,7 @@ def force_reference(bench: Bench, scenario: Scenario, prior: Prior, row: str, re
 def _force(
     bench: Bench, scenario: Scenario, prior: Prior, row: str, ids: Sequence[int], before: Sequence[int] | None
 ) -> Forced:
-    batch, text, first = _inputs(bench, row, ids, before)
+    batch, text, first = _inputs(bench, row, ids, before, scenario.chat)
     return forced_of(bench, *both_logits(bench, scenario, prior, batch), text, first)
 
 
@@ -155,11 +155,11 @@ def both_logits(bench: Bench, scenario: Scenario, prior: Prior, batch: Batch) ->
 
 
 def _inputs(
-    bench: Bench, row: str, ids: Sequence[int], before: Sequence[int] | None
+    bench: Bench, row: str, ids: Sequence[int], before: Sequence[int] | None, chat: bool
 ) -> tuple[Batch, torch.Tensor, int]:
     """Of one text: the batch [1, N], the token that each position is to foretell [T], and where the new ones begin."""
     new = torch.tensor(list(ids), dtype=torch.long, device=bench.model.device)
-    batch = bench.encode([row])
+    batch = bench.encode([row], chat)
     if bench.mode.answers:
         start = torch.full((1, 1), decoding.start(bench.model), device=new.device)
         return batch | {"decoder_input_ids": torch.cat((start, new[None, :-1]), 1)}, new, 0
@@ -184,25 +184,26 @@ def _until_end(bench: Bench, ids: torch.Tensor) -> list[int]:
     return found[: last + 1]
 
 
-def reference_ids(bench: Bench, row: str, text: str) -> list[int]:
+def reference_ids(bench: Bench, row: str, text: str, chat: bool = False) -> list[int]:
     """A reference's tokens, as the model would have to write them after a row of the text; see `parted`."""
-    return parted(bench, row, text)[1]
+    return parted(bench, row, text, chat)[1]
 
 
-def parted(bench: Bench, row: str, text: str) -> tuple[list[int] | None, list[int]]:
+def parted(bench: Bench, row: str, text: str, chat: bool = False) -> tuple[list[int] | None, list[int]]:
     """The tokens of a row and those of the reference that follows it; None for a row that is tokenised alone.
 
     A decoder's are those of both as one text, with a space between where letters or digits of a script with spaces
     meet: apart, a tokenizer may put a space before the reference that nobody wrote. A token that reaches beyond the row
-    is the reference's, so that all of the reference is scored. Raises NVError when it has no tokens or more than fit,
+    is the reference's, so that all of the reference is scored. chat: the row is a chat turn, which the reference
+    answers. Raises NVError when it has no tokens or more than fit,
     or when no token stands before it.
     """
     before: list[int] | None = None
     if bench.mode.answers:
         (found,), fits = bench.loaded.target_ids([text]), bench.longest_target
     else:
-        whole, before, found = joined(bench, row, text)
-        fits = bench.room(bench.encode([row]))
+        whole, before, found = joined(bench, row, text, chat)
+        fits = bench.room(bench.encode([row], chat))
     if not found:
         raise NVError("The reference has no tokens for this model; type letters, or leave it empty.")
     if before is not None and not before:
@@ -210,16 +211,17 @@ def parted(bench: Bench, row: str, text: str) -> tuple[list[int] | None, list[in
     if len(found) > fits:
         raise NVError(f"The reference is {len(found):,} tokens long, and the model has room for {fits:,}: shorten it.")
     if before is not None:
-        bench.encode([whole])  # whether it is not too long
+        bench.require_fits(bench.loaded.ids([whole], special=not chat), [whole])
     return before, found
 
 
-def joined(bench: Bench, row: str, text: str) -> tuple[str, list[int], list[int]]:
+def joined(bench: Bench, row: str, text: str, chat: bool = False) -> tuple[str, list[int], list[int]]:
     """A row and what follows it as one text for a decoder, and the tokens of each as `parted` splits them."""
-    whole = f"{row} {text}" if meet_in_a_word(row, text) else row + text
-    spans = tokens_of(bench.loaded.tokenizer, [whole], return_offsets_mapping=True)["offset_mapping"][0]
-    (ids,), ends = bench.loaded.ids([whole]), [end for _, end in spans]
-    border = len(row) - bool(combining(whole[len(row) :][:1] or " "))  # an accent takes its letter along
+    said, plain = bench.loaded.said(row, chat), {"add_special_tokens": not chat}
+    whole = f"{said} {text}" if meet_in_a_word(said, text) else said + text
+    spans = tokens_of(bench.loaded.tokenizer, [whole], return_offsets_mapping=True, **plain)["offset_mapping"][0]
+    (ids,), ends = bench.loaded.ids([whole], special=not chat), [end for _, end in spans]
+    border = len(said) - bool(combining(whole[len(said) :][:1] or " "))  # an accent takes its letter along
     first = next((n for n, end in enumerate(ends) if end > border), len(ids))
     found = [number for number, end in zip(ids[first:], ends[first:], strict=True) if end]  # an end is no text
     return whole, ids[:first], found

@@ -69,9 +69,10 @@ def prior_summary(bench: Bench, scenario: Scenario, prior: Prior, kind: str) -> 
 def text_distance(bench: Bench, scenario: Scenario, text: str, kind: str) -> TextDistance:
     """The distances of a text's tokens to the scenario's prior, for one kind of attention's keys.
 
-    Raises NVError with one sentence when the text cannot be shown.
+    Where the scenario's text is a chat turn, so is this one. Raises NVError with one sentence when the text cannot be
+    shown.
     """
-    side, prior = untouched_side(bench, text), bench.priors.of(scenario)
+    side, prior = untouched_side(bench, text, scenario.chat), bench.priors.of(scenario)
     found = [axes(bench, Scenario(), side.inputs, kind, row)[1] for row in range(len(bench.rows(text)))]
     layers = []
     for n in range(bench.layers[kind]):

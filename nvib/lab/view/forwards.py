@@ -39,24 +39,24 @@ class Side:
         )
 
 
-def untouched_side(bench: Bench, text: str) -> Side:
-    """The untouched model on a text; an encoder-decoder is forced through its own greedy output."""
+def untouched_side(bench: Bench, text: str, chat: bool = False) -> Side:
+    """The untouched model on a text, or on a chat turn of it; an encoder-decoder is forced through its own output."""
 
     def forward() -> Side:
-        batch = bench.encode(bench.rows(text))
+        batch = bench.encode(bench.rows(text), chat)
         if not bench.mode.answers:
             return _forward(bench, dict(batch), None)
         ids = bench.generate(batch)
         forced = {"decoder_input_ids": ids[:, :-1], "decoder_attention_mask": bench.target_mask(ids)[:, 1:]}
         return _forward(bench, batch | forced, ids)
 
-    side: Side = bench.sides.get(("baseline", text), forward)
+    side: Side = bench.sides.get(("baseline", text, chat), forward)
     return side
 
 
 def nv_side(bench: Bench, scenario: Scenario, prior: Prior) -> Side:
     """The same inputs under the scenario's setting; an encoder-decoder's own greedy output is `generated`."""
-    before = untouched_side(bench, scenario.text)
+    before = untouched_side(bench, scenario.text, scenario.chat)
     make = partial(_nv_side, bench, scenario, prior, before, before.capture)
     side: Side = bench.sides.get(("regularised", bench.run_of(scenario)), make)
     return side
@@ -66,12 +66,12 @@ def nv_side(bench: Bench, scenario: Scenario, prior: Prior) -> Side:
 def both_sides(bench: Bench, scenario: Scenario) -> tuple[Side, Side]:
     """Both sides of a scenario. Raises NVError or ValueError with one sentence when it cannot be run."""
     prior = bench.priors.of(scenario)
-    return untouched_side(bench, scenario.text), nv_side(bench, scenario, prior)
+    return untouched_side(bench, scenario.text, scenario.chat), nv_side(bench, scenario, prior)
 
 
 def passing_side(bench: Bench, scenario: Scenario, prior: Prior) -> Side:
     """As `nv_side`, for a setting that is only passed by: its capture has summaries alone, and is not kept."""
-    return _nv_side(bench, scenario, prior, untouched_side(bench, scenario.text), None)
+    return _nv_side(bench, scenario, prior, untouched_side(bench, scenario.text, scenario.chat), None)
 
 
 def _nv_side(bench: Bench, scenario: Scenario, prior: Prior, before: Side, against: Capture | None) -> Side:

@@ -7,12 +7,12 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from transformers import LogitsProcessor, LogitsProcessorList
+from transformers import LogitsProcessor, LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
 from transformers.generation.streamers import BaseStreamer
 
 from nvib.errors import NVError
 from nvib.lab.model.bench import Bench
-from nvib.lab.scenario import Scenario
+from nvib.lab.scenario import INPUT, Scenario
 from nvib.prior import Prior
 
 
@@ -32,6 +32,16 @@ class SharedNoise(LogitsProcessor):
         self._step += 1
         uniform = torch.rand(scores.shape, generator=generator, dtype=torch.float64).clamp_min(1e-300)
         return scores - (-uniform.log()).log().to(scores.dtype).to(scores.device)
+
+
+def drawing(seed: int, temperature: float = 1.0, top_p: float = 1.0) -> LogitsProcessorList:
+    """What makes greedy generation a draw: the logits over the temperature, the likeliest tokens that have top_p of
+
+    the probability, then the noise; transformers' own warpers, in their order. At 1 neither is there.
+    """
+    warpers: list[LogitsProcessor] = [TemperatureLogitsWarper(temperature)] if temperature != 1 else []
+    warpers += [TopPLogitsWarper(top_p)] if top_p < 1 else []
+    return LogitsProcessorList([*warpers, SharedNoise(seed)])
 
 
 class _Told(BaseStreamer):
@@ -58,23 +68,22 @@ def generate(
     prior: None for the untouched model. tell: called with each step's new ids [rows]; what it raises stops the
     work. An encoder-decoder's ids begin with its start token. Raises NVError when there is no room after the text.
     """
-    run = Scenario(model=scenario.model, text=scenario.text) if prior is None else bench.run_of(scenario)
-    seed = scenario.seed if scenario.sampled else None
-    key = ("generated", run, prior is None, scenario.length, seed)
-    ids: torch.Tensor = bench.results.get(key, lambda: _generate(bench, scenario, prior, seed, tell))
+    run = scenario.only(INPUT) if prior is None else bench.run_of(scenario)
+    key = ("generated", run, prior is None, scenario.length, scenario.dice)
+    ids: torch.Tensor = bench.results.get(key, lambda: _generate(bench, scenario, prior, tell))
     return ids
 
 
 def _generate(
-    bench: Bench, scenario: Scenario, prior: Prior | None, seed: int | None, tell: Callable[[torch.Tensor], None] | None
+    bench: Bench, scenario: Scenario, prior: Prior | None, tell: Callable[[torch.Tensor], None] | None
 ) -> torch.Tensor:
-    batch = bench.encode(bench.rows(scenario.text))
+    batch = bench.encode(bench.rows(scenario.text), scenario.chat)
     used = batch["input_ids"].shape[1]
     if bench.room(batch) < 1:
         raise NVError(f"The text fills all {used:,} positions of the model; shorten it to leave room for an answer.")
     options: dict[str, Any] = {}
-    if seed is not None:
-        options["logits_processor"] = LogitsProcessorList([SharedNoise(seed)])
+    if scenario.dice:
+        options["logits_processor"] = drawing(*scenario.dice)
     if tell is not None:
         options["streamer"] = _Told(tell)
     with nullcontext() if prior is None else bench.under(scenario, prior):

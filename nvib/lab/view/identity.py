@@ -36,9 +36,12 @@ class IdentityProof:
 
 
 @torch.inference_mode()
-def prove_identity(bench: Bench, text: str) -> IdentityProof:
-    """Compare the model with its own reinterpretation at identity: logits, top token, greedy text, prior mass."""
-    batch = bench.encode(bench.rows(text))
+def prove_identity(bench: Bench, text: str, chat: bool = False) -> IdentityProof:
+    """Compare the model with its own reinterpretation at identity: logits, top token, greedy text, prior mass.
+
+    chat: on the text as a chat turn.
+    """
+    batch = bench.encode(bench.rows(text), chat)
     before = _generate(bench, batch)
     inputs = dict(batch)
     if bench.mode.answers and before is not None:

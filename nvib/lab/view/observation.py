@@ -100,7 +100,7 @@ def observe(bench: Bench, scenario: Scenario, progress: Callable[[int], None] | 
     rows = bench.rows(scenario.text)
     row = min(scenario.row, len(rows) - 1)
     prior = bench.priors.of(scenario, progress)
-    before, after = untouched_side(bench, scenario.text), nv_side(bench, scenario, prior)
+    before, after = untouched_side(bench, scenario.text, scenario.chat), nv_side(bench, scenario, prior)
     seen, layers = after.capture, range(bench.layers[kind])
     queries, keys = axes(bench, scenario, before.inputs, kind, row)
     places = [layer] if scenario.across == "layer" else list(layers)

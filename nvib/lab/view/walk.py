@@ -52,9 +52,8 @@ def follow(bench: Bench, scenario: Scenario, progress: Callable[[float], None] |
     progress: called with the share that is done; what it raises stops the walk.
     """
     tell = progress or (lambda share: None)
-    points = {
-        0.0: _Point(0.0, 0.0, 1.0, *outputs.output_pair(bench, *[untouched_side(bench, scenario.text)] * 2).answer)
-    }
+    start = untouched_side(bench, scenario.text, scenario.chat)
+    points = {0.0: _Point(0.0, 0.0, 1.0, *outputs.output_pair(bench, start, start).answer)}
     shares = [float(share) for share in np.linspace(0, 1, STEPS)]
     for share in shares[1:]:
         points[share] = _point(bench, scenario, share)
@@ -85,7 +84,7 @@ def follow(bench: Bench, scenario: Scenario, progress: Callable[[float], None] |
 def _point(bench: Bench, scenario: Scenario, share: float) -> _Point:
     at = scenario.at_share(share)
     prior = bench.priors.of(at)
-    before, after = untouched_side(bench, at.text), passing_side(bench, at, prior)
+    before, after = untouched_side(bench, at.text, at.chat), passing_side(bench, at, prior)
     output = outputs.output_pair(bench, before, after)
     mass = [float(_real(after, kind, values).mean()) for (kind, _), values in after.capture.prior_mass.items()]
     kept = []

@@ -47,8 +47,7 @@ def list_panel(bench: Bench, scenario: Scenario, prior: Prior) -> None:
         return
     if not listed:
         return
-    at = replace(scenario.without_view(), text="", listing=scenario.listing, length=scenario.length,
-                 sampled=scenario.sampled, seed=scenario.seed)  # fmt: skip
+    at = replace(scenario.without_view(), text=""), scenario.listing, scenario.length, scenario.dice
     done = st.session_state.get(DONE)
     if done is None or done["at"] != at:
         done = st.session_state[DONE] = {"at": at, "rows": [], "running": page.from_link(scenario)}

@@ -22,22 +22,28 @@ from nvib.show import draw, page
 from nvib.show.components.marked import Marked, draw_marked
 from nvib.show.figures import bars
 from nvib.show.sections import output as output_section
-from nvib.show.session import control
+from nvib.show.session import control, key
 
 STOPPED = "generation_stopped"
 PARTIAL = "generation_partial"
 BOTH = "in both"
+TEMPERATURES = [*(round(n * 0.1, 1) for n in range(1, 21)), 3.0, 5.0, 10.0]
+TOP_PS = [round(n * 0.05, 2) for n in range(1, 21)]
 
 
 def generation_controls(bench: Bench) -> None:
-    """Length, greedy or sampled, seed, and the reference; and what of the checkpoint's own settings does not hold."""
-    length, way, seed = st.columns([1, 2, 1], vertical_alignment="bottom")
+    """Length, greedy or sampled and how, and the reference; and what of the checkpoint's own settings does not hold."""
+    length, way, seed, _ = st.columns([2, 2, 2, 2], vertical_alignment="bottom")
     control("length", length.number_input, "Length, tokens at most", *bounds("length"))
     control(
         "sampled", way.segmented_control, "Choice of each token", (False, True),
         format_func=lambda s: "sampled" if s else "greedy", required=True, help=FIELDS["sampled"].help,
     )  # fmt: skip
-    control("seed", seed.number_input, "Seed", *bounds("seed"))
+    if st.session_state[key("sampled")]:
+        control("seed", seed.number_input, "Seed", *bounds("seed"))
+        softer, fewer, _ = st.columns([2, 2, 4])
+        _slider("sampling_temperature", softer, "Sampling temperature", TEMPERATURES)
+        _slider("top_p", fewer, "Top-p", TOP_PS)
     aside = set_aside(bench.model)
     if aside:
         st.caption(
@@ -52,6 +58,11 @@ def generation_controls(bench: Bench) -> None:
     )  # fmt: skip
 
 
+def _slider(field: str, place: Any, label: str, stops: list[float]) -> None:
+    """A slider over the stops of a field."""
+    control(field, place.select_slider, label, stops, format_func="{:g}".format, help=FIELDS[field].help)
+
+
 def prompt(bench: Bench, scenario: Scenario) -> None:
     """The text that a model goes on with, before what it writes; one that answers in rows has them in its table."""
     if bench.mode.continues:
@@ -62,7 +73,7 @@ def prompt(bench: Bench, scenario: Scenario) -> None:
 def stream(bench: Bench, scenario: Scenario, prior: Prior) -> bool:
     """Generate with both models and show the text as it comes; whether both came to their end."""
     state = st.session_state
-    at = repr((scenario.without_view(), scenario.length, scenario.sampled, scenario.seed))
+    at = repr((scenario.without_view(), scenario.length, scenario.dice))
     if state.get(PARTIAL, {}).get("at") != at:
         state[PARTIAL] = {"at": at, **{side: [] for side in SIDES}}
         state[STOPPED] = False
