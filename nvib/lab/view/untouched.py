@@ -46,7 +46,7 @@ def untouched(bench: Bench, scenario: Scenario) -> Untouched:
     kind, layer = placed(bench, scenario)
     rows = bench.rows(scenario.text)
     row = min(scenario.row, len(rows) - 1)
-    side: Side = untouched_side(bench, scenario.text)
+    side: Side = untouched_side(bench, scenario.text, scenario.chat)
     queries, keys = axes(bench, scenario, side.inputs, kind, row)
     places = [layer] if scenario.across == "layer" else range(bench.layers[kind])
     layers = [side.capture.layers[kind, n] for n in places]
