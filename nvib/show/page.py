@@ -145,7 +145,7 @@ def _lead(title: str, scenario: Scenario, shape: Shape) -> None:
     """Under the title: the view in one line, and on Explore what the gallery says of it."""
     with draw.drawn().lead:
         if title in view_line.LINED:
-            view_line.draw(scenario, shape.kinds)
+            view_line.draw(scenario, shape.kinds, "temperatures" in sidebar.USED[title])
         if title == "Explore":
             story.draw(scenario)
 

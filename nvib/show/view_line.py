@@ -21,19 +21,20 @@ SCALED = {
 }  # fmt: skip
 
 
-def draw(scenario: Scenario, kinds: tuple[str, ...]) -> None:
-    """Draw the line; kinds: the model's attention."""
-    draw_line(list(parts(scenario, kinds)))
+def draw(scenario: Scenario, kinds: tuple[str, ...], setting: bool = True) -> None:
+    """Draw the line; kinds: the model's attention; setting: whether the page has the controls of one."""
+    draw_line(list(parts(scenario, kinds, setting)))
 
 
-def parts(scenario: Scenario, kinds: tuple[str, ...]) -> Iterator[Part]:
+def parts(scenario: Scenario, kinds: tuple[str, ...], setting: bool = True) -> Iterator[Part]:
     """The parts of the line, in their order."""
     name = scenario.model
     yield Part(CATALOGUE[name].title if name in CATALOGUE else public_name(name), key("model"))
     yield Part(f"“{_cut(text)}”" if (text := " ".join(scenario.text.split())) else "no text", key("text"))
     if scenario.chat:
         yield Part("as a chat turn", key("chat"))
-    yield from _setting(scenario, kinds)
+    if setting:
+        yield from _setting(scenario, kinds)
     yield from _prior(scenario)
 
 
