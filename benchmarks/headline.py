@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nvib.lab import Bench, Scenario
-from nvib.lab.sweep.bootstrap import Change
+from nvib.lab.bootstrap import Change
 from nvib.lab.sweep.run import Findings, Plan, read_findings, sweep
 from nvib.lab.sweep.space import space
 from nvib.lab.sweep.store import file_name

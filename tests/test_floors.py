@@ -14,6 +14,7 @@ LAB = (
     "scenario",
     "presets",
     "examples",
+    "bootstrap",
     "workbook",
     "uploads",
     "metrics",

@@ -94,15 +94,18 @@ def table_behind(key: str, label: str, make: Callable[[], pd.DataFrame], listed:
             show_table(make())
 
 
-def show_table(frame: pd.DataFrame, title: str = "", **options: Any) -> None:
-    """A table with four decimals in its columns of numbers that are not whole; title: its name in an export."""
+def show_table(frame: pd.DataFrame, title: str = "", **options: Any) -> Any:
+    """A table with four decimals in its columns of numbers that are not whole; title: its name in an export.
+
+    What a visitor selected of it, where the options have it selected from.
+    """
     if title:
         drawn().tables[title] = lambda: frame
     if poster.still():
-        return
+        return None
     real = frame.select_dtypes(include=[np.floating]).columns
     shown = {str(name): st.column_config.NumberColumn(format="%.4f") for name in real}
-    st.dataframe(frame, hide_index=True, column_config=shown, placeholder=NO_NUMBER, **options)
+    return st.dataframe(frame, hide_index=True, column_config=shown, placeholder=NO_NUMBER, **options)
 
 
 def map_frame(values: np.ndarray, rows: Iterable[str], columns: Iterable[str], corner: str) -> pd.DataFrame:

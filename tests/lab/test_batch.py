@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from nvib import NVError
 from nvib.lab import EXAMPLES, Bench, Scenario, observe
 from nvib.lab.view import outputs
-from nvib.lab.view.batch import MOST_ROWS, as_table, entries, go_through
+from nvib.lab.view.batch import MOST_ROWS, as_table, changed, entries, go_through, summary
 from nvib.lab.view.comparison import force, reference_ids
 from tests.support import tiny
 from tests.support.folders import save
@@ -48,6 +50,27 @@ def test_a_list_may_not_be_endless():
     assert entries("a\tb\n\n c ") == [("a", "b"), ("c", "")]
     with pytest.raises(NVError, match="The list has 501 texts; 500 are compared at most: shorten it"):
         entries("x\n" * (MOST_ROWS + 1))
+
+
+def test_a_list_as_a_whole_has_means_with_intervals():
+    generator = np.random.default_rng(0)
+    kl = generator.exponential(size=400)
+    before = generator.normal(-3, 1, 400)
+    after = before + np.where(np.arange(400) % 2, 0.5, 0.1)
+    table = pd.DataFrame({
+        "text": "x", "log p, baseline": before, "log p, NV": after, "KL, nats": kl, "edits": [4, *[np.nan] * 399],
+        "changed": ["yes", *[""] * 399],
+    })  # fmt: skip
+    whole = summary(table).set_index("measure")
+    assert changed(table).sum() == 1
+    for name, values in {"log p": after - before, "KL, nats": kl}.items():
+        normal = 1.96 * values.std() / 20
+        wanted = [400, values.mean(), values.mean() - normal, values.mean() + normal]
+        assert whole.loc[name, ["texts", "mean change", "from", "to"]].tolist() == pytest.approx(wanted, rel=0.02)
+    assert whole.loc["log p", ["mean, baseline", "mean, NV"]].tolist() == pytest.approx([before.mean(), after.mean()])
+    assert whole.loc["KL, nats", ["mean, baseline", "mean, NV"]].isna().all()
+    assert whole.loc["edits", ["texts", "mean change"]].tolist() == [1, 4]
+    assert whole.loc["edits", ["from", "to"]].isna().all()
 
 
 def test_a_text_that_breaks_the_models_own_code_is_a_row_and_the_rest_goes_on(tmp_path, monkeypatch):

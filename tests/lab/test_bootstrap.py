@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from nvib.lab.sweep.bootstrap import paired, pooled
+from nvib.lab.bootstrap import paired, pooled
 from nvib.lab.sweep.measures import ERRORS, PERPLEXITY
 
 

@@ -22,7 +22,7 @@ from tests.support.pages import PATHS, charts, opened
 PAGES = [title for title in PATHS if title != "Sweep"]  # those of one text under one setting
 
 
-LEAST = {"Explore": 4, "Pseudo-counts": 3, "Compare": 3, "Sweep": 2, "Prior": 6, "Method": 0}  # charts
+LEAST = {"Explore": 4, "Pseudo-counts": 3, "Compare": 2, "Sweep": 2, "Prior": 6, "Method": 0}  # charts
 
 
 @pytest.mark.parametrize("model", ["smollm2", "minilm", "g2p"])
@@ -274,8 +274,7 @@ def test_random_bytes_in_the_address_open_on_defaults(page, noise):
     assert not app.exception
     assert not app.error
     assert app.session_state["scenario"].model == "smollm2"
-    assert len(app.warning) == 3
-    assert all("ignored" in warning.value for warning in app.warning)
+    assert sum("ignored" in warning.value for warning in app.warning) == 3
     assert len(charts(app)) >= LEAST[page]
 
 
@@ -322,10 +321,10 @@ def test_every_figure_and_table_of_a_page_can_be_exported(page):
 
 
 def test_a_big_table_is_cut_in_the_report_and_says_so():
-    big = pd.DataFrame(np.zeros((500, 60)), columns=[f"<b>{n}" for n in range(60)])
+    big = pd.DataFrame(np.zeros((2000, 60)), columns=[f"<b>{n}" for n in range(60)])
     html = report.document("Explore", {}, {"Big": lambda: big})
-    assert "100 of 500 rows, 40 of 60 columns" in html
-    assert html.count("<tr") == 101
+    assert "The first 833 of 2,000 rows" in html
+    assert html.count("<tr>") == 834
     assert "<b>0" not in html
 
 

@@ -7,7 +7,7 @@ import openpyxl
 import pytest
 
 from nvib.lab import Scenario
-from nvib.lab.sweep.bootstrap import Change
+from nvib.lab.bootstrap import Change
 from nvib.lab.sweep.measures import TARGET_LOG_PROB
 from nvib.lab.sweep.space import evenly, space
 from nvib.show.figures import sweeps

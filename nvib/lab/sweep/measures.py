@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from rapidfuzz.distance import Levenshtein
 
+from nvib.lab.bootstrap import Metric
 from nvib.lab.metrics import UNSMOOTHED, bleus, composed, rouges
 from nvib.lab.model.bench import Bench
 from nvib.lab.view import outputs
@@ -35,24 +36,6 @@ class Example:
 
     text: str
     target: str = ""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A value of totals. of: totals [..., sums] to values [...]; higher: whether more is better.
-
-    relative: whether changes are told in percent of the baseline, else in the metric's own unit, or points.
-    """
-
-    name: str
-    unit: str
-    higher: bool
-    relative: bool
-    of: Callable[[np.ndarray], np.ndarray]
-
-    @property
-    def change_unit(self) -> str:
-        return "%" if self.relative else self.unit.replace("%", "") or "points"
 
 
 @dataclass(frozen=True)

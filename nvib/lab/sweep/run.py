@@ -15,11 +15,10 @@ import numpy as np
 
 from nvib.assets import named
 from nvib.errors import NVError
+from nvib.lab.bootstrap import Change, Metric, changed, paired, pooled
 from nvib.lab.model.bench import Bench
 from nvib.lab.scenario import VIEW, Scenario
 from nvib.lab.sweep import space
-from nvib.lab.sweep.bootstrap import Change, changed, paired, pooled
-from nvib.lab.sweep.measures import Metric
 from nvib.lab.sweep.space import Space
 from nvib.lab.sweep.store import Store, key_of, name_of
 from nvib.lab.sweep.tasks import PARTS, TEST, VALIDATION, Task

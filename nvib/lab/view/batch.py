@@ -12,6 +12,7 @@ from rapidfuzz.distance import Levenshtein
 
 from nvib.errors import NVError
 from nvib.lab import metrics
+from nvib.lab.bootstrap import Metric, paired
 from nvib.lab.model.bench import Bench
 from nvib.lab.scenario import Scenario
 from nvib.lab.view import outputs
@@ -21,6 +22,8 @@ from nvib.prior import Prior
 
 MOST_ROWS = 500
 NOTHING = "there is no text"
+CHANGED = ("changed", "nearest changed")  # the columns that say whether a text's answer did
+MEAN = Metric("mean", "", True, False, lambda sums: sums[..., 0] / sums[..., 1])
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,39 @@ def as_table(rows: Sequence[Row]) -> pd.DataFrame:
     if any(row.problem for row in rows):
         frame["skipped"] = [row.problem for row in rows]
     return frame
+
+
+def changed(table: pd.DataFrame) -> pd.Series | None:
+    """Of each text whether its answer changed; None for a table that does not say."""
+    found = [name for name in CHANGED if name in table]
+    return table[found[0]] == "yes" if found else None
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """A measure a row, over the texts that have it: mean under both models, mean change and its interval.
+
+    A measure that is a change itself, as KL, has no means; the interval is by paired bootstrap over the texts.
+    """
+    found = []
+    for name in table.select_dtypes("number"):
+        stem, _, side = str(name).rpartition(", ")
+        if side == SIDES[1]:
+            continue
+        both = side == SIDES[0]
+        new = table[f"{stem}, {SIDES[1]}" if both else name].to_numpy(float)
+        old = table[name].to_numpy(float) if both else np.zeros(len(new))
+        there = np.isfinite(old) & np.isfinite(new)
+        if not there.any():
+            continue
+        change = paired(MEAN, *(np.stack([side[there], np.ones(there.sum())], 1) for side in (old, new)))
+        alone = there.sum() == 1
+        found.append({
+            "measure": stem if both else name, "texts": int(there.sum()),
+            "mean, baseline": change.baseline if both else np.nan, "mean, NV": change.value if both else np.nan,
+            "mean change": change.change,
+            "from": np.nan if alone else change.low, "to": np.nan if alone else change.high,
+        })  # fmt: skip
+    return pd.DataFrame(found)
 
 
 def _next_token(bench: Bench, scenario: Scenario, prior: Prior) -> Row:

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from nvib.lab.bootstrap import Change, Metric
 from nvib.lab.scenario import Scenario
-from nvib.lab.sweep.bootstrap import Change
-from nvib.lab.sweep.measures import Metric
 from nvib.lab.sweep.space import Varied
 from nvib.settings import KINDS, Temperature
 from nvib.show.figures import axes, colours

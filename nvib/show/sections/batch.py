@@ -7,21 +7,25 @@ import time
 from dataclasses import replace
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
 from nvib import NVError, __version__
 from nvib.lab import Bench, Scenario
+from nvib.lab.bootstrap import ENOUGH, LEVEL
 from nvib.lab.metrics import SMOOTHED
+from nvib.lab.model.labels import shortened
 from nvib.lab.share import link
 from nvib.lab.uploads import ENDINGS, pairs
-from nvib.lab.view.batch import MOST_ROWS, Row, as_table, entries, go_through
+from nvib.lab.view.batch import MOST_ROWS, Row, as_table, changed, entries, go_through, summary
 from nvib.prior import Prior
-from nvib.show import boundary, draw, page, report
+from nvib.show import boundary, draw, page, report, session
 from nvib.show.boundary import choice
 from nvib.show.session import control, place
 
 DONE = "listing_done"
 BREAKS = re.compile(r"[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+")  # what parts lines, and a text from its reference
+SAID = 40  # characters of a text on its link
 REDRAWN = 1.0  # seconds between two pictures of the table while it grows
 
 
@@ -58,21 +62,57 @@ def list_panel(bench: Bench, scenario: Scenario, prior: Prior) -> None:
         label = f"Go on with the other {left}" if rows else f"Compare {len(listed)} texts"
         st.button(label, on_click=_run, args=(True,), type="primary")
     if rows:
-        skipped = sum(bool(row.problem) for row in rows)
-        changed = sum(row.columns.get("changed") == "yes" for row in rows)
+        _results(bench, scenario, listed, rows)
+
+
+def _results(bench: Bench, scenario: Scenario, listed: list[tuple[str, str]], rows: list[Row]) -> None:
+    """What the list says as a whole, the table of its texts, each a click away from Explore, and the file."""
+    table = as_table(rows)
+    changes = changed(table)
+    _whole(table, changes, len(listed), sum(bool(row.problem) for row in rows))
+    shown = table
+    if changes is not None and changes.any() and not changes.all():
+        only = st.toggle("Only changed", key="listing_changed", help="Leave out the texts whose answer stays.")
+        shown = table[changes] if only else table
+    draw.drawn().tables["A list of texts"] = lambda: table
+    event = draw.show_table(shown, key=f"listing_rows_{len(shown)}", on_select="rerun", selection_mode="single-row")
+    picked = event.selection.rows if event else []
+    if picked and picked[0] < len(shown):
+        text, target = listed[int(shown.index[picked[0]])]
+        view = replace(scenario, text=text, target=target, row=0, cell="")
+        query = session.opening(session.address(view))
+        label = f"Open “{shortened(page.verbatim(text), SAID)}” in Explore"
+        st.page_link("app.py", label=label, icon=":material/arrow_forward:", query_params=query)
+    made = link.Made(app=__version__)
+    source = report.about("Compare", bench.shape, replace(scenario, text=""), made)
+    st.download_button("Download the table", lambda: report.as_csv(table, report.caption(source)), "texts.csv",
+                       "text/csv", on_click="ignore", icon=":material/download:")  # fmt: skip
+
+
+def _whole(table: pd.DataFrame, changes: pd.Series | None, count: int, skipped: int) -> None:
+    """The list as a whole: how many answers changed, and each measure's mean with its interval."""
+    done = len(table)
+    said = [] if done == count else [f"{done} of {count} done"]
+    if skipped:
+        said.append(f"{skipped} skipped")
+    if changes is not None:
+        of = done - skipped
+        said.append(f"the answer changes for {int(changes.sum())} of {of} text{'s' * (of != 1)}")
+    if said:
+        whole = "; ".join(said)
+        draw.say(f"{whole[0].upper()}{whole[1:]}.")
+    means = summary(table)
+    if len(means):
+        few = means["texts"].min() < ENOUGH
         st.caption(
-            f"{len(rows)} of {len(listed)} done"
-            + (f", {skipped} skipped" if skipped else "")
-            + (f"; {changed} changed" if changed else "")
-            + ". Click a column's head to sort by it.",
-            help=SMOOTHED if any("BLEU, NV" in row.columns for row in rows) else None,
+            f"Means over the texts, with the {LEVEL} % interval of the mean change by paired bootstrap over them."
+            + (f" Intervals of fewer than {ENOUGH} texts are too narrow." if few else "")
         )
-        result = as_table(rows)
-        draw.show_table(result, "A list of texts")
-        made = link.Made(app=__version__)
-        source = report.about("Compare", bench.shape, replace(scenario, text=""), made)
-        st.download_button("Download the table", lambda: report.as_csv(result, report.caption(source)), "texts.csv",
-                           "text/csv", on_click="ignore", icon=":material/download:")  # fmt: skip
+        draw.show_table(means, "The list as a whole")
+    st.caption(
+        "Click a column's head to sort by it; tick a row to open it in Explore.",
+        help=SMOOTHED if "BLEU, NV" in table else None,
+    )
 
 
 def _go_on(bench: Bench, scenario: Scenario, prior: Prior, listed: list[tuple[str, str]], done: dict[str, Any]) -> None:

@@ -8,8 +8,8 @@ import streamlit as st
 
 from nvib import NVError
 from nvib.lab import Bench, Scenario
+from nvib.lab.bootstrap import Metric
 from nvib.lab.scenario import LONGEST_GRID, bounds, options
-from nvib.lab.sweep.measures import Metric
 from nvib.lab.sweep.paper import PAPER
 from nvib.lab.sweep.run import Plan
 from nvib.lab.sweep.space import grids, require_kinds, space

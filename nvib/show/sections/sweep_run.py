@@ -13,7 +13,7 @@ import streamlit as st
 
 from nvib import NVError, assets
 from nvib.lab import Bench
-from nvib.lab.sweep.measures import Metric
+from nvib.lab.bootstrap import Metric
 from nvib.lab.sweep.run import Findings, Plan, read_findings, sweep
 from nvib.lab.sweep.store import file_name
 from nvib.lab.sweep.timing import in_words, seconds_a_text

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from nvib.lab.sweep.measures import Metric
 from nvib.memory import Memory
 
 RESAMPLES = 4_000
 LEVEL = 95  # percent, of every interval
+ENOUGH = 16  # texts; from 16 on a 95 % interval missed 0 in 7 % of simulated sweeps without effect
 _weights: Memory[np.ndarray] = Memory(4)  # of the resamples, by number of examples and seed
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A value of totals. of: totals [..., sums] to values [...]; higher: whether more is better.
+
+    relative: whether changes are told in percent of the baseline, else in the metric's own unit, or points.
+    """
+
+    name: str
+    unit: str
+    higher: bool
+    relative: bool
+    of: Callable[[np.ndarray], np.ndarray]
+
+    @property
+    def change_unit(self) -> str:
+        return "%" if self.relative else self.unit.replace("%", "") or "points"
 
 
 @dataclass(frozen=True)
