@@ -56,7 +56,7 @@ def visit(browser: Browser, entry: Entry) -> dict[str, float]:
         page = context.new_page()
         page.add_init_script(WATCH)
         page.goto(f"{address}/?{urlencode(query)}")
-        page.wait_for_function("() => window.took.checked", timeout=120_000)
+        page.wait_for_function("() => window.took.checked", polling=100, timeout=120_000)
         took: dict[str, float] = page.evaluate("() => window.took")
         context.close()
     return took

@@ -68,7 +68,7 @@ def releases(page: Page) -> list[tuple[float, float]]:
         slider.focus()
         page.evaluate(WATCH)
         slider.press("ArrowRight" if n % 8 < 4 else "ArrowLeft")
-        page.wait_for_function("() => window.took.page", timeout=60_000)
+        page.wait_for_function("() => window.took.page", polling=100, timeout=60_000)
         took = page.evaluate("() => window.took")
         found.append((took["maps"] / 1000, took["page"] / 1000))
         page.wait_for_timeout(500)

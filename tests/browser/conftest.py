@@ -71,10 +71,11 @@ DELIVER = """() => {
   for (const [socket, data] of kept) socket.dispatchEvent(new MessageEvent("message", {data}));
 }"""
 IDLE = '[data-testid="stApp"][data-test-script-state="notRunning"]'
-STILL = 20  # frames in which nothing happens
+STILL, APART = 4, 100  # frames in which nothing happens, and milliseconds between them: at every frame costs a core
 AT_REST = f"""() => {{
   if (!document.querySelector('{IDLE}') || still.asked) still.frames = 0;
-  return still.frames++ >= {STILL};
+  else requestAnimationFrame(() => {{ still.frames += 1; }});
+  return still.frames >= {STILL};
 }}"""
 
 
@@ -116,7 +117,7 @@ class Visit:
     def behind(self, said):
         """What the server sends reaches the page only afterwards, as on a slow line; said: what it sends by then."""
         self.page.evaluate("still.kept = []")
-        yield lambda: self.page.wait_for_function(HAS_COME, arg=said, timeout=WAIT)
+        yield lambda: self.page.wait_for_function(HAS_COME, arg=said, polling=APART, timeout=WAIT)
         self.page.evaluate(DELIVER)
 
     def drawn(self, charts):
@@ -127,7 +128,7 @@ class Visit:
     def settled(self):
         """Wait until the script has ended, every question is answered, and the page no longer changes."""
         self.page.evaluate("still.frames = 0")
-        self.page.wait_for_function(AT_REST, polling="raf", timeout=WAIT)
+        self.page.wait_for_function(AT_REST, polling=APART, timeout=WAIT)
 
     def accessible(self):
         """The page has no serious violation of accessibility, in light and in dark."""

@@ -3,7 +3,7 @@
 from playwright.sync_api import expect
 
 from nvib.show.introduction import STEPS
-from tests.browser.conftest import WAIT, Visit
+from tests.browser.conftest import APART, WAIT, Visit
 
 FOCUSED = "() => document.activeElement.closest('[class*=st-key-]').className.match(/st-key-([\\w-]+)/)[1]"
 TERM = """said => {
@@ -16,13 +16,13 @@ TERM = """said => {
 def press(visit, words, control):
     """Press a part of the line, and wait for the focus on its control, which is in sight."""
     visit.page.get_by_role("group", name="The view").get_by_role("button", name=words).click(timeout=WAIT)
-    visit.page.wait_for_function(f"wanted => ({FOCUSED})() === wanted", arg=control, timeout=WAIT)
+    visit.page.wait_for_function(f"wanted => ({FOCUSED})() === wanted", arg=control, polling=APART, timeout=WAIT)
     expect(visit.page.locator(f".st-key-{control}")).to_be_in_viewport()
 
 
 def explained(visit, term):
     """What is said of a term that the pointer is on."""
-    at = visit.page.wait_for_function(TERM, arg=term, timeout=WAIT).json_value()
+    at = visit.page.wait_for_function(TERM, arg=term, polling=APART, timeout=WAIT).json_value()
     visit.page.mouse.move(*at)
     return visit.page.get_by_role("tooltip").filter(visible=True)
 

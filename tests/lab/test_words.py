@@ -300,8 +300,7 @@ def next_token(old, new):
         (next_token([0.6, 0.2], [0.5, 0.3]), True,
          "Both models go on with “a”: 60 % under the baseline, 50 % under NV."),
         (next_token([0.6, 0.2], [0.1, 0.3]), False,
-         ("The next token changes from “a” to “b”: the baseline's has 60 %, and 10 % under NV; NV's has 30 %, and "
-          "20 % under the baseline.")),
+         "The next token changes from “a” to “b”: NV gives “a” 10 % instead of 60 %, and “b” 30 % instead of 20 %."),
         (Generated(["x"], ["y"], ["y"], np.zeros(1), np.zeros(1)), True, "Both models write “y”."),
         (Generated(["x", "z"], ["y", "w"], ["y", "w"], np.zeros(2), np.zeros(2)), True,
          "Both models write the same for all 2 rows."),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from nvib.errors import NVError
+from nvib.lab.bootstrap import Metric
 from nvib.lab.model.shape import Shape
 from nvib.lab.sweep import corpora
 from nvib.lab.sweep.measures import (
@@ -21,7 +22,6 @@ from nvib.lab.sweep.measures import (
     TARGETS,
     Example,
     Measure,
-    Metric,
 )
 
 PARTS = ("validation", "test")

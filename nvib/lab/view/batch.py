@@ -111,7 +111,8 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         there = np.isfinite(old) & np.isfinite(new)
         if not there.any():
             continue
-        change = paired(MEAN, *(np.stack([side[there], np.ones(there.sum())], 1) for side in (old, new)))
+        sums = [np.stack([side[there], np.ones(there.sum())], 1) for side in (old, new)]
+        change = paired(MEAN, sums[0], sums[1])
         alone = there.sum() == 1
         found.append({
             "measure": stem if both else name, "texts": int(there.sum()),

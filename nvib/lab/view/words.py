@@ -101,10 +101,11 @@ def _next_token(output: NextToken) -> str:
         before, after = percent(float(output.baseline[old]), float(output.regularised[old]))
         return f"Both models go on with {quoted(output.tokens[old])}: {before} under the baseline, {after} under NV."
     of_old = percent(float(output.baseline[old]), float(output.regularised[old]))
-    of_new = percent(float(output.regularised[new]), float(output.baseline[new]))
+    of_new = percent(float(output.baseline[new]), float(output.regularised[new]))
+    was, comes = quoted(output.tokens[old]), quoted(output.tokens[new])
     return (
-        f"The next token changes from {quoted(output.tokens[old])} to {quoted(output.tokens[new])}: the baseline's has "
-        f"{of_old[0]}, and {of_old[1]} under NV; NV's has {of_new[0]}, and {of_new[1]} under the baseline."
+        f"The next token changes from {was} to {comes}: NV gives {was} {of_old[1]} instead of {of_old[0]}, and "
+        f"{comes} {of_new[1]} instead of {of_new[0]}."
     )
 
 

@@ -3,32 +3,13 @@
 // colours were made for another theme is asked for again, once its script has ended.
 const PRIOR = '<b>prior</b>';
 const fitted = new WeakSet();
-let asked = null;
+let now = null;  // what the page was last drawn with; an earlier mount may still be there, and must not speak for it
+let known = '';  // the theme that the page was last drawn in or asked for: each is asked for once
 
 export default function ({ data, setTriggerValue }) {
+  now = { theme: data.theme, ask: (shown) => setTriggerValue('theme', shown) };
   const app = document.querySelector('[data-testid="stApp"]');
-
-  function thin() {
-    for (const chart of document.querySelectorAll('.js-plotly-plot')) {
-      if (fitted.has(chart) || !chart.on || !chart._fullLayout) continue;
-      fitted.add(chart);
-      chart.on('plotly_afterplot', () => fit(chart));
-      fit(chart);
-    }
-  }
-
-  function look() {
-    if (!app || app.dataset.testScriptState === 'running') return;
-    const [red, green, blue] = getComputedStyle(app).backgroundColor.match(/\d+/g).map(Number);
-    const shown = red + green + blue < 384 ? 'dark' : 'light';
-    if (shown === data.theme) asked = null;
-    else if (shown !== asked) {
-      asked = shown;
-      setTriggerValue('theme', shown);
-    }
-  }
-
-  const soon = () => requestAnimationFrame(look);
+  const soon = () => requestAnimationFrame(() => look(app));
   const drawn = new MutationObserver(thin), changed = new MutationObserver(soon);
   drawn.observe(document.body, { subtree: true, childList: true });
   if (app) changed.observe(app, { attributes: true });
@@ -41,6 +22,24 @@ export default function ({ data, setTriggerValue }) {
     changed.disconnect();
     scheme.removeEventListener('change', soon);
   };
+}
+
+function thin() {
+  for (const chart of document.querySelectorAll('.js-plotly-plot')) {
+    if (fitted.has(chart) || !chart.on || !chart._fullLayout) continue;
+    fitted.add(chart);
+    chart.on('plotly_afterplot', () => fit(chart));
+    fit(chart);
+  }
+}
+
+function look(app) {
+  if (!app || app.dataset.testScriptState === 'running') return;
+  const [red, green, blue] = getComputedStyle(app).backgroundColor.match(/\d+/g).map(Number);
+  const shown = red + green + blue < 384 ? 'dark' : 'light';
+  if (shown === known) return;
+  known = shown;
+  if (shown !== now.theme) now.ask(shown);
 }
 
 function fit(chart) {
