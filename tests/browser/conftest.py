@@ -20,14 +20,14 @@ def server():
         yield address
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shared():
     """The address of a server that these tests share, each a visitor of its own."""
     with serving() as address:
         yield address
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser():
     with chromium() as found:
         yield found
@@ -104,7 +104,7 @@ class Visit:
         # On a deep link Streamlit's own front end first asks below the page's path; the 404 is its way to learn.
         probing = "/_stcore/" in message.location.get("url", "")
         if message.type == "error" and not probing:
-            self.errors.append(message.text)
+            self.errors.append(f"{message.text} {message.location.get('url', '')}")
 
     def arrive(self):
         """What was held back comes; there was something."""

@@ -100,9 +100,10 @@ def test_tokens_and_maps_are_linked(shared, browser):
     assert "key" in tokens.nth(1).get_attribute("class")
 
     plot = page.locator(".st-key-overview .nsewdrag").first
-    plot.scroll_into_view_if_needed()
+    plot.evaluate("e => e.scrollIntoView({block: 'center'})")  # not below the bar at the top
     box = plot.bounding_box()
     page.mouse.move(box["x"] + box["width"] * 7.4 / 12, box["y"] + box["height"] * 2.5 / 6)
+    expect(page.locator(".st-key-overview .hovertext")).to_have_count(1)
     page.mouse.click(box["x"] + box["width"] * 7.5 / 12, box["y"] + box["height"] * 2.5 / 6)
     expect(page).to_have_url(re.compile("layer=2&head=7"), timeout=WAIT)
     visit.check(shared)
@@ -205,7 +206,7 @@ def test_a_prior_from_a_file(shared, browser):
     with page.expect_download() as download:
         page.get_by_role("button", name="Download the prior").click()
     saved = download.value.path().read_bytes()
-    expect(page.get_by_text(download.value.suggested_filename[6:18])).to_be_visible()
+    expect(page.locator("p").get_by_text(download.value.suggested_filename[6:18])).to_be_visible()
     again = Visit(browser, shared, "Prior?model=minilm").drawn(6)
     again.page.get_by_text("Make or upload a prior of your own").click()
     again.page.locator('input[type="file"]').set_input_files(

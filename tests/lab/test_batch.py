@@ -44,6 +44,9 @@ def test_a_list_is_the_same_comparison_for_each_text(name, benches):
         told = frame["nearest, NV"].tolist()
         near = [lines[done[n]] for n in outputs.neighbours(both.regularised)]
         assert [told[n] for n in done] == near
+        old = [lines[done[n]] for n in outputs.neighbours(both.baseline)]
+        wanted = ["yes" if a != b else "" for a, b in zip(near, old, strict=True)]
+        assert frame["nearest changed"].tolist() == [*wanted[:2], "", wanted[2]]
 
 
 def test_a_list_may_not_be_endless():

@@ -81,9 +81,9 @@ def as_table(rows: Sequence[Row]) -> pd.DataFrame:
             nearest = neighbours(cosine)
             frame.loc[embedded, f"nearest, {side}"] = [rows[embedded[n]].text for n in nearest]
             frame.loc[embedded, f"its cosine, {side}"] = cosine[np.arange(len(nearest)), nearest]
-        frame["nearest changed"] = [
-            "yes" if a != b else "" for a, b in zip(*(frame[f"nearest, {s}"] for s in SIDES), strict=True)
-        ]
+        before, after = (frame.loc[embedded, f"nearest, {side}"] for side in SIDES)
+        frame["nearest changed"] = ""
+        frame.loc[embedded, "nearest changed"] = np.where(before != after, "yes", "")
     if any(row.problem for row in rows):
         frame["skipped"] = [row.problem for row in rows]
     return frame
