@@ -17,7 +17,7 @@ with page.guarded():
         st.stop()
     seen = resources.observation(bench, scenario)
 
-    row = f" Row {seen.row + 1}: {page.verbatim(seen.rows[seen.row][:120])}." if len(seen.rows) > 1 else ""
+    row = f" Row {seen.row + 1}: “{page.verbatim(seen.rows[seen.row][:120])}”." if len(seen.rows) > 1 else ""
     st.caption(
         f"{page.verbatim(bench.shape.called)}, {seen.kind} attention. The layer is read as a mixture of Gaussians, a "
         f"component a token with a pseudo-count α; all heads of the layer share it.{row}"
@@ -39,7 +39,7 @@ with page.guarded():
     facts[2].metric("Prior's share", "removed" if removed else f"{weights[0]:.3%}")
     facts[3].metric(f"Below α = {dirichlet.NEGLIGIBLE}", f"{len(negligible)} of {len(seen.tokens)} tokens")
     st.caption(
-        f"{seen.kind} layer {seen.layer}. The effective number is the exponential of the entropy of E[π]. "
+        f"{seen.kind.capitalize()} layer {seen.layer}. The effective number is the exponential of the entropy of E[π]. "
         + (f"Negligible, but not dropped: {page.verbatim(' '.join(negligible[:12]))}." if negligible else "")
     )
 

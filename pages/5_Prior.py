@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from nvib.lab.examples import OTHER_TEXTS
+from nvib.lab.view import words
 from nvib.lab.view.distance import TextDistance, prior_summary
 from nvib.show import draw, page, resources, share, sidebar
 from nvib.show.figures import bars, maps
@@ -83,7 +84,7 @@ with page.guarded():
         layer, token = divmod(int(distances.distance.argmax()), len(distances.tokens))
         column.markdown(f"**{title}**")
         column.caption(
-            f"{page.verbatim(texts[title][:80])} · farthest: “{page.verbatim(distances.tokens[token])}”, "
+            f"{page.verbatim(words.quoted(texts[title]))}; farthest: “{page.verbatim(distances.tokens[token])}”, "
             f"{distances.distance[layer, token]:.1f} standard deviations at layer {layer}."
         )
         draw.chart(

@@ -78,6 +78,26 @@ AT_REST = f"""() => {{
   return still.frames >= {STILL};
 }}"""
 
+NO_INK = {"exclude": [[".js-plotly-plot .main-svg"]]}  # axe judges no text in a picture
+
+# What of a page reaches over its edge, or over that of its own figure, or is cut.
+BEYOND = """() => {
+  const main = document.querySelector('[data-testid=stMain]'), found = [];
+  const outside = (e, room) => {
+    const box = e.getBoundingClientRect(), { left, right } = room.getBoundingClientRect();
+    return box.width && getComputedStyle(e).visibility !== 'hidden' && (box.left < left - 1 || box.right > right + 1);
+  };
+  for (const e of main.querySelectorAll('button, svg text, p, h2, h3')) {
+    const figure = e.closest('.js-plotly-plot');
+    if (!e.closest('.hoverlayer') && (outside(e, main) || (figure && outside(e, figure)))) found.push(e.textContent);
+  }
+  const cut = ['stButtonGroup', 'stMetricLabel', 'stMetricValue'].map(name => `[data-testid=${name}]`).join();
+  for (const e of main.querySelectorAll(`:is(${cut}), :is(${cut}) *`)) {
+    if (e.scrollWidth > e.clientWidth + 1 && e.clientWidth) found.push(e.textContent);
+  }
+  return found;
+}"""
+
 
 class Visit:
     """One page, with what its console and its requests left; late: the scripts it gets at `arrive`, not before."""
@@ -137,10 +157,17 @@ class Visit:
             self.settled()
             expect(self.page.get_by_test_id("stApp")).to_have_css("background-color", GROUNDS[scheme])
             rules = ["color-contrast"] if scheme == "dark" else None  # nothing else is another in the dark
-            found = Axe().run(self.page, options=rules and {"runOnly": rules}).response["violations"]
+            found = Axe().run(self.page, NO_INK, rules and {"runOnly": rules}).response["violations"]
             told = [(v["id"], v["nodes"][0]["html"][:200]) for v in found if v["impact"] in ("serious", "critical")]
             assert told == [], scheme
             assert self.page.get_by_test_id("stException").count() == 0
+
+    def fits(self, *widths):
+        """Nothing of the page reaches over its edge at these widths."""
+        for width in widths:
+            self.page.set_viewport_size({"width": width, "height": 900})
+            self.settled()
+            assert self.page.evaluate(BEYOND) == [], width
 
     def ticks(self, chart, axis):
         """The tick text of a chart's axis, as it stands in the page."""

@@ -141,7 +141,7 @@ def test_labels_of_unusual_tokens(shared, browser):
         "Gallery",
     ],
 )
-def test_no_serious_violation_of_accessibility(shared, browser, path):
+def test_a_page_is_accessible_and_fits_every_width(shared, browser, path):
     visit = Visit(browser, shared, path)
     expect(visit.page.get_by_role("heading", level=1)).to_be_visible(timeout=WAIT)
     for _ in range(3):
@@ -153,6 +153,7 @@ def test_no_serious_violation_of_accessibility(shared, browser, path):
             visit.settled()
     expect(folded).to_have_count(0)
     visit.accessible()
+    visit.fits(390, 820, 1024, 1440)
 
 
 @pytest.mark.parametrize(("page", "charts"), [("Pseudo-counts", 6), ("Prior", 6), ("Method", 0)])

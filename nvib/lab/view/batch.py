@@ -80,7 +80,7 @@ def as_table(rows: Sequence[Row]) -> pd.DataFrame:
             cosine = vectors @ vectors.T
             nearest = neighbours(cosine)
             frame.loc[embedded, f"nearest, {side}"] = [rows[embedded[n]].text for n in nearest]
-            frame.loc[embedded, f"its cosine, {side}"] = cosine[np.arange(len(nearest)), nearest]
+            frame.loc[embedded, f"cosine of the nearest, {side}"] = cosine[np.arange(len(nearest)), nearest]
         before, after = (frame.loc[embedded, f"nearest, {side}"] for side in SIDES)
         frame["nearest changed"] = ""
         frame.loc[embedded, "nearest changed"] = np.where(before != after, "yes", "")

@@ -17,6 +17,7 @@ from nvib.show.figures import axes, colours
 
 CELL = 22  # pixels
 MAX_COLUMNS = 24  # key labels under which they stay readable in a third of the page
+GAPS = 32  # rows or columns up to which there is a line between two
 NAMED_CELLS = 64 * 65  # cells up to which each has a name on hover
 METRIC_NAMES = {
     "change": "Jensen–Shannon distance", "prior mass": "prior mass", "entropy": "entropy, NV − baseline",
@@ -244,10 +245,10 @@ def _heat(
     z: np.ndarray, x: Sequence[float], text: np.ndarray | None, name: str, style: axes.Layout, place: str = ""
 ) -> go.Heatmap:
     """One heatmap; text: a name for each cell, or None to name them by position, as `place` says."""
-    gap = 1 if z.shape[0] <= 64 else 0
+    ygap, xgap = (int(count <= GAPS) for count in z.shape)
     place = "%{text}" if text is not None else place or "query %{y} → key %{x}"
     return go.Heatmap(
-        z=z.astype(np.float32), x=list(x), text=text, xgap=gap, ygap=gap,
+        z=z.astype(np.float32), x=list(x), text=text, xgap=xgap, ygap=ygap,
         hovertemplate=place + "<br>" + name + " %{z:.4f}<extra></extra>", **style,
     )  # fmt: skip
 

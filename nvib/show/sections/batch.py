@@ -110,7 +110,7 @@ def _whole(table: pd.DataFrame, changes: pd.Series | None, count: int, skipped: 
         )
         draw.show_table(means, "The list as a whole")
     st.caption(
-        "Click a column's head to sort by it; tick a row to open it in Explore.",
+        "Click the name of a column to sort by it; tick a row to open it in Explore.",
         help=SMOOTHED if "BLEU, NV" in table else None,
     )
 
