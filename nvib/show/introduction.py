@@ -11,9 +11,10 @@ from nvib.show.components.tour import Step, offer_tour
 
 PAPER = "[Fehr & Henderson, COLM 2024, arXiv:2312.00662](https://arxiv.org/abs/2312.00662)"
 FIRST = {
-    "Explore": "Nonparametric variational regularisation (NV) draws the attention of a pretrained Transformer towards "
-    "a prior, which stands for any text of its domain, by a few temperatures and without any training. You see one "
-    f"text twice, untouched in grey and under NV in blue: what changes in the output, then where. {PAPER}.",
+    "Explore": "Nonparametric variational regularisation (NV) makes a pretrained Transformer less sure of the words it "
+    "reads: beside them it attends to a prior, an average over a corpus, as strongly as a few temperatures say, and "
+    "without any training. Below is one text twice, untouched in grey and under NV in blue: what changes in the "
+    f"output, then where. {PAPER}.",
     "Gallery": "Scenarios worth a look. Each opens Explore on exactly this view; its numbers were stored beforehand, "
     "and are checked against your server's own as soon as the model is loaded.",
     "Pseudo-counts": "A token's pseudo-count says how much it weighs in a layer before any query is asked; this page "

@@ -204,7 +204,8 @@ def test_what_took_a_heads_attention_agrees_with_the_textbook(benches, name):
     assert gained[found.loser] == pytest.approx(gained.min(), abs=2e-4)
     np.testing.assert_allclose(found.gained, [before[found.taker], after[found.taker]], atol=2e-4)
     told = words.heads_in_words(seen, found)
-    assert told.startswith(f"Layer {layer}, head {head} changed most")
+    which = "The only head changed by" if seen.change.size == 1 else f"Layer {layer}, head {head} changed most, by"
+    assert told.startswith(which)
     share = float(re.search(r"now takes ([\d.]+) %", told)[1]) / 100
     assert share == pytest.approx(after[found.taker], abs=6e-3)
     assert ("the prior now takes" in told) == (found.taker == 0)
@@ -238,6 +239,8 @@ def test_heads_in_words_without_their_maps():
     assert told.endswith(
         "“cat” at 1 now takes 30 % of its attention, up from 10 %; “The” at 0 loses most, from 50 % to 20 %."
     )
+    Seen.change, Seen.prior_mass = np.array([[0.179]]), np.array([[0.04]])
+    assert words.heads_in_words(Seen) == "The only head changed by 0.179: the prior now takes 4 % of its attention."
     Seen.change = np.full((1, 2), 4e-5)
     assert words.heads_in_words(Seen) == "No head attends otherwise than the baseline's does."
 

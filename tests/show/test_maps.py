@@ -97,7 +97,7 @@ def test_explore_fits_its_colours_unless_they_are_fixed(colour_range):
     drawn = {json.loads(chart.proto.spec)["data"][0]["zmax"] for chart in app.get("plotly_chart")[1:4]}
     assert (drawn == {1.0}) == (colour_range == "fixed")
     said = " ".join(caption.value for caption in app.caption)
-    assert ("in every view" in said, "fitted to this one" in said) == ((colour_range == "fixed"),
+    assert ("in every view" in said, "fitted to this view" in said) == ((colour_range == "fixed"),
                                                                        (colour_range == "fitted"))  # fmt: skip
 
 

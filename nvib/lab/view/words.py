@@ -168,9 +168,8 @@ def heads_in_words(seen: Observation, found: Taken | None = None) -> str:
     if not heads:
         return "No head attends otherwise than the baseline's does."
     layer, head = heads[0]
-    return (
-        f"Layer {layer}, head {head} changed most, by {seen.change[layer, head]:.3f}: {_took(seen, layer, head, found)}"
-    )
+    which = f"Layer {layer}, head {head} changed most," if seen.change.size > 1 else "The only head changed"
+    return f"{which} by {seen.change[layer, head]:.3f}: {_took(seen, layer, head, found)}"
 
 
 def _took(seen: Observation, layer: int, head: int, found: Taken | None) -> str:

@@ -168,7 +168,7 @@ def _explained(seen: Observation, scenario: Scenario) -> str:
     top, most = tops(seen, scenario)
     ends = f"0 to {top:g}, and of the difference −{most:g} to {most:g}"
     fixed = scenario.colour_range == "fixed"
-    scale = f"Colours of the weights go from {ends}, " + ("in every view" if fixed else "fitted to this one")
+    scale = f"Colours of the weights go from {ends}, " + ("in every view" if fixed else "fitted to this view")
     scale += f" ({SCALES[scenario.scale]})."
     colours = "Difference: blue where NV attends more, red where less."
     sentences = [f"Rows are queries, columns are keys. {scale} {colours}"]
