@@ -27,7 +27,7 @@ def shared():
         yield address
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # another would be in the way of tests that start one of their own
 def browser():
     with chromium() as found:
         yield found

@@ -277,9 +277,10 @@ def test_a_prior_from_text_is_estimated_once_for_the_same_lines(bert):
 
 @pytest.mark.parametrize("field", [*sorted(set(VIEW) - {"metric", "scale"}), "prior_text", "prior_id"])
 def test_a_stored_picture_is_found_whatever_explore_does_not_show(field):
-    hidden = {"prior_text", "prior_id", "level", "other_text", *(f.name for f in FIELDS.values() if f.group in
-              ("generation", "sweep"))}  # fmt: skip
-    values = {"kind": "", "across": "max", "row": 3, "special": False, "merge": True, "with_prior": False, "path": True}
+    elsewhere = {f.name for f in FIELDS.values() if f.group in ("generation", "sweep")}
+    hidden = {"prior_text", "prior_id", "level", "other_text", "uploads"} | elsewhere
+    values = {"kind": "", "across": "max", "row": 3, "special": False, "merge": True, "with_prior": False, "path": True,
+              "colour_range": "fixed", "uploads": "prior 120 0123456789ab corpus.txt"}  # fmt: skip
     for entry in gallery.ENTRIES:
         value = (IDLE | values | {"layer": 9, "head": "3", "cell": "2,2"})[field]
         other = replace(entry.scenario, **{field: value})
