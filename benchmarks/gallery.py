@@ -30,10 +30,17 @@ const look = () => {
   const complete = poster && poster.complete && poster.naturalWidth;
   if (!took.first && (complete || there('.js-plotly-plot .main-svg'))) took.first = now;
   if (!took.maps && there('.st-key-map-difference .js-plotly-plot .main-svg')) took.maps = now;
-  if (!took.checked && document.body && document.body.innerText.includes('identity verified')) took.checked = now;
-  if (!took.checked) requestAnimationFrame(look);
+  if (took.maps && !took.checked && document.body.innerText.includes('identity verified')) took.checked = now;
 };
-requestAnimationFrame(look);
+// Looked at when something changed, for looking at every frame takes a core from the server.
+let asked = false;
+const soon = () => {
+  if (asked || took.checked) return;
+  asked = true;
+  requestAnimationFrame(() => { asked = false; look(); });
+};
+new MutationObserver(soon).observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
+addEventListener('load', soon, true);  // of the poster too
 """
 
 

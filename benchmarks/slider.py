@@ -40,9 +40,16 @@ WATCH = """
     const now = performance.now() - start, present = shown();
     if (!window.took.maps && present.every((z, n) => z && z !== before[n])) window.took.maps = now;
     if (window.took.maps && !window.took.page && done()) window.took.page = now;
-    if (!window.took.page && now < 60000) requestAnimationFrame(look);
+    if (window.took.page) observer.disconnect();
   };
-  requestAnimationFrame(look);
+  // Looked at when something changed, for looking at every frame takes a core from the server.
+  let asked = false;
+  const observer = new MutationObserver(() => {
+    if (asked) return;
+    asked = true;
+    requestAnimationFrame(() => { asked = false; look(); });
+  });
+  observer.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
 }
 """
 
