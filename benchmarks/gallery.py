@@ -17,11 +17,13 @@ from playwright.sync_api import Browser
 
 from nvib.lab.share import gallery, link
 from nvib.lab.share.gallery import Entry
-from tools.serve import chromium, serving
+from tools.serve import ON_CHANGE, chromium, serving
 
 VISITS = 3
 BAR = 2.0  # seconds to the first picture
-WATCH = """
+WATCH = (
+    ON_CHANGE
+    + """
 window.took = {};
 const look = () => {
   const there = (selector) => document.querySelectorAll(selector).length;
@@ -31,17 +33,11 @@ const look = () => {
   if (!took.first && (complete || there('.js-plotly-plot .main-svg'))) took.first = now;
   if (!took.maps && there('.st-key-map-difference .js-plotly-plot .main-svg')) took.maps = now;
   if (took.maps && !took.checked && document.body.innerText.includes('identity verified')) took.checked = now;
+  return took.checked;
 };
-// Looked at when something changed, for looking at every frame takes a core from the server.
-let asked = false;
-const soon = () => {
-  if (asked || took.checked) return;
-  asked = true;
-  requestAnimationFrame(() => { asked = false; look(); });
-};
-new MutationObserver(soon).observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
-addEventListener('load', soon, true);  // of the poster too
+onChange(look);
 """
+)
 
 
 def main() -> None:

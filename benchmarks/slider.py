@@ -16,7 +16,7 @@ from playwright.sync_api import Page
 
 from nvib.lab import EXAMPLES
 from nvib.lab.share import link
-from tools.serve import chromium, serving
+from tools.serve import ON_CHANGE, chromium, serving
 
 RELEASES = 20
 TOKENS = 64
@@ -25,8 +25,9 @@ TEXTS = {
     "minilm": " ".join(["river"] * (TOKENS - 2)),  # and the two special tokens
     "smollm2": " ".join(["river"] * TOKENS),
 }
-WATCH = """
-() => {
+WATCH = (
+    f"() => {{{ON_CHANGE}"
+    """
   const keys = ['map-baseline', 'map-nv', 'map-difference'];
   const shown = () => keys.slice(1).map((key) => {
     const chart = document.querySelector(`.st-key-${key} .js-plotly-plot`);
@@ -40,18 +41,12 @@ WATCH = """
     const now = performance.now() - start, present = shown();
     if (!window.took.maps && present.every((z, n) => z && z !== before[n])) window.took.maps = now;
     if (window.took.maps && !window.took.page && done()) window.took.page = now;
-    if (window.took.page) observer.disconnect();
+    return window.took.page;
   };
-  // Looked at when something changed, for looking at every frame takes a core from the server.
-  let asked = false;
-  const observer = new MutationObserver(() => {
-    if (asked) return;
-    asked = true;
-    requestAnimationFrame(() => { asked = false; look(); });
-  });
-  observer.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
+  onChange(look);
 }
 """
+)
 
 
 def main() -> None:

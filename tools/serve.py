@@ -16,6 +16,20 @@ from urllib.request import urlopen
 from playwright.sync_api import Browser, sync_playwright
 
 ROOT = Path(__file__).parent.parent
+# Looks in the first frame after whatever changed, until `look` is true; at every frame it would take a core itself.
+ON_CHANGE = """
+const onChange = (look) => {
+  let asked = false, done = false;
+  const soon = () => {
+    if (asked || done) return;
+    asked = true;
+    requestAnimationFrame(() => { asked = false; done = done || look(); });
+  };
+  const all = { subtree: true, childList: true, attributes: true, characterData: true };
+  new MutationObserver(soon).observe(document, all);
+  addEventListener('load', soon, true);  // of an image too
+};
+"""
 
 
 @contextmanager

@@ -97,7 +97,7 @@ def table_behind(key: str, label: str, make: Callable[[], pd.DataFrame], listed:
 def show_table(frame: pd.DataFrame, title: str = "", **options: Any) -> Any:
     """A table with four decimals in its columns of numbers that are not whole; title: its name in an export.
 
-    What a visitor selected of it, where the options have it selected from.
+    Returns what a visitor selected of it, where the options let one select; None on a page that is still.
     """
     if title:
         drawn().tables[title] = lambda: frame

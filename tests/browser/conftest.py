@@ -78,8 +78,6 @@ AT_REST = f"""() => {{
   return still.frames >= {STILL};
 }}"""
 
-NO_INK = {"exclude": [[".js-plotly-plot .main-svg"]]}  # axe judges no text in a picture
-
 # What of a page reaches over its edge, or over that of its own figure, or is cut.
 BEYOND = """() => {
   const main = document.querySelector('[data-testid=stMain]'), found = [];
@@ -157,7 +155,7 @@ class Visit:
             self.settled()
             expect(self.page.get_by_test_id("stApp")).to_have_css("background-color", GROUNDS[scheme])
             rules = ["color-contrast"] if scheme == "dark" else None  # nothing else is another in the dark
-            found = Axe().run(self.page, NO_INK, rules and {"runOnly": rules}).response["violations"]
+            found = Axe().run(self.page, options=rules and {"runOnly": rules}).response["violations"]
             told = [(v["id"], v["nodes"][0]["html"][:200]) for v in found if v["impact"] in ("serious", "critical")]
             assert told == [], scheme
             assert self.page.get_by_test_id("stException").count() == 0

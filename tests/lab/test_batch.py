@@ -9,7 +9,7 @@ import pytest
 from nvib import NVError
 from nvib.lab import EXAMPLES, Bench, Scenario, observe
 from nvib.lab.view import outputs
-from nvib.lab.view.batch import MOST_ROWS, as_table, changed, entries, go_through, summary
+from nvib.lab.view.batch import MOST_ROWS, answers_changed, as_table, entries, go_through, summary
 from nvib.lab.view.comparison import force, reference_ids
 from tests.support import tiny
 from tests.support.folders import save
@@ -65,7 +65,7 @@ def test_a_list_as_a_whole_has_means_with_intervals():
         "changed": ["yes", *[""] * 399],
     })  # fmt: skip
     whole = summary(table).set_index("measure")
-    assert changed(table).sum() == 1
+    assert answers_changed(table).sum() == 1
     for name, values in {"log p": after - before, "KL, nats": kl}.items():
         normal = 1.96 * values.std() / 20
         wanted = [400, values.mean(), values.mean() - normal, values.mean() + normal]

@@ -9,7 +9,7 @@ from nvib.show.page import PAGES
 from tests.support.pages import opened
 
 STARTS = {
-    "Explore": "Nonparametric variational regularisation (NV) makes a pretrained Transformer less sure",
+    "Explore": "Nonparametric variational regularisation (NV) makes a pretrained Transformer less sure of the words",
     "Pseudo-counts": "A token's pseudo-count says how much it weighs",
     "Compare": "What the untouched model (baseline) and the regularised one (NV) make of the same text",
     "Sweep": "Which temperatures help where the model was not at home?",

@@ -22,7 +22,7 @@ from tests.support.pages import PATHS, charts, opened
 PAGES = [title for title in PATHS if title != "Sweep"]  # those of one text under one setting
 
 
-LEAST = {"Explore": 4, "Pseudo-counts": 3, "Compare": 2, "Sweep": 2, "Prior": 6, "Method": 0}  # charts
+LEAST = {"Explore": 4, "Pseudo-counts": 3, "Compare": 3, "Sweep": 2, "Prior": 6, "Method": 0}  # charts
 
 
 @pytest.mark.parametrize("model", ["smollm2", "minilm", "g2p"])
@@ -63,7 +63,8 @@ def test_bad_input_is_one_sentence_and_the_page_lives_on(page, query, sentence):
     app.selectbox(key="scenario_model").set_value(other).run()
     app.selectbox(key="scenario_prior").set_value("shipped").run()
     assert not app.error
-    assert len(charts(app)) >= LEAST[page]
+    told_once = page == "Compare" and any(block.value == "**Both models**" for block in app.markdown)
+    assert len(charts(app)) >= LEAST[page] - told_once
 
 
 def test_moving_a_temperature_changes_the_picture_and_reset_brings_identity():
@@ -274,7 +275,9 @@ def test_random_bytes_in_the_address_open_on_defaults(page, noise):
     assert not app.exception
     assert not app.error
     assert app.session_state["scenario"].model == "smollm2"
-    assert sum("ignored" in warning.value for warning in app.warning) == 3
+    told = [warning.value for warning in app.warning if page != "Sweep" or "on the edge" not in warning.value]
+    assert len(told) == 3
+    assert all("ignored" in sentence for sentence in told)
     assert len(charts(app)) >= LEAST[page]
 
 
@@ -324,7 +327,7 @@ def test_a_big_table_is_cut_in_the_report_and_says_so():
     big = pd.DataFrame(np.zeros((2000, 60)), columns=[f"<b>{n}" for n in range(60)])
     html = report.document("Explore", {}, {"Big": lambda: big})
     assert "The first 833 of 2,000 rows" in html
-    assert html.count("<tr>") == 834
+    assert html.count("<tr") == 834
     assert "<b>0" not in html
 
 

@@ -89,7 +89,7 @@ def as_table(rows: Sequence[Row]) -> pd.DataFrame:
     return frame
 
 
-def changed(table: pd.DataFrame) -> pd.Series | None:
+def answers_changed(table: pd.DataFrame) -> pd.Series | None:
     """Of each text whether its answer changed; None for a table that does not say."""
     found = [name for name in CHANGED if name in table]
     return table[found[0]] == "yes" if found else None

@@ -17,7 +17,7 @@ from nvib.lab.metrics import SMOOTHED
 from nvib.lab.model.labels import shortened
 from nvib.lab.share import link
 from nvib.lab.uploads import ENDINGS, pairs
-from nvib.lab.view.batch import MOST_ROWS, Row, as_table, changed, entries, go_through, summary
+from nvib.lab.view.batch import MOST_ROWS, Row, answers_changed, as_table, entries, go_through, summary
 from nvib.prior import Prior
 from nvib.show import boundary, draw, page, report, session
 from nvib.show.boundary import choice
@@ -68,7 +68,7 @@ def list_panel(bench: Bench, scenario: Scenario, prior: Prior) -> None:
 def _results(bench: Bench, scenario: Scenario, listed: list[tuple[str, str]], rows: list[Row]) -> None:
     """What the list says as a whole, the table of its texts, each a click away from Explore, and the file."""
     table = as_table(rows)
-    changes = changed(table)
+    changes = answers_changed(table)
     _whole(table, changes, len(listed), sum(bool(row.problem) for row in rows))
     shown = table
     if changes is not None and changes.any() and not changes.all():
