@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ from nvib.show.session import key
 
 theme, verbatim = draw.theme, draw.verbatim
 ASSETS = assets.ROOT / "assets"
+# Not a file's name: Streamlit drops a run's files with it, at times before a browser has asked for the icon.
+ICON = f"data:image/png;base64,{b64encode((ASSETS / 'favicon.png').read_bytes()).decode()}"
 PAGES = {
     "app.py": "Explore",
     "pages/6_Gallery.py": "Gallery",
@@ -126,7 +129,7 @@ def view(title: str, early: bool = True, text: bool = True) -> View:
 
 def _framed(title: str) -> list[str]:
     """The page's title and an empty menu; what the link ignored."""
-    st.set_page_config(page_title=f"{title} · NVIB Explorer", page_icon=str(ASSETS / "favicon.png"), layout="wide")
+    st.set_page_config(page_title=f"{title} · NVIB Explorer", page_icon=ICON, layout="wide")
     draw.fresh(title)
     keep_fitted(theme())
     introduction.draw_first(title)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import re
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
+import plotly.graph_objects as go
 import streamlit
 from starlette.middleware import Middleware
 
-import nvib.lab.view.batch
-import nvib.lab.view.comparison
-import nvib.show.sections.sweep_plan
-import nvib.show.sections.sweep_results
-import nvib.show.sections.sweep_run
-import nvib.show.share  # noqa: F401  # what the pages need is here before the server answers
 from nvib import assets
+from nvib.show import sections
+from nvib.show.figures import axes
 
 CODE = Path(streamlit.__file__).parent / "static" / "static" / "js"
 HEAD = 4000  # characters in which a file names what it imports
@@ -29,6 +29,19 @@ def needed() -> list[str]:
         *(path.name for path in charts),
         *(name for head in heads for name in re.findall(r'from"\./([^"]+)"', head)),
     ]
+
+
+def warm() -> None:
+    """Does, before the server answers, what is done once only: imports the sections, makes and writes a first figure.
+
+    What is there by then stays: Streamlit looks for garbage after every run, and need not look among half a million
+    objects of libraries.
+    """
+    for section in iter_modules(sections.__path__):
+        import_module(f"{sections.__name__}.{section.name}")
+    axes.inked(axes.figure([go.Heatmap(z=[[0.0]], text=[[""]])], 100, {}, {}), "light").to_json()
+    gc.collect()
+    gc.freeze()
 
 
 NEEDED = needed()
@@ -54,4 +67,5 @@ class Hurried:
         await self._app(scope, receive, hurried)
 
 
+warm()
 app = streamlit.App(assets.shipped("app.py"), middleware=[Middleware(Hurried)])

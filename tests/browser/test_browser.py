@@ -25,6 +25,8 @@ def test_a_visit_to_explore(server, browser):
     expect(page.get_by_text("identity verified")).to_be_visible(timeout=WAIT)
     before, link = visit.numbers(), visit.query()
     assert link["model"] == "smollm2"
+    icon = page.locator("head link[rel~=icon]").get_attribute("href")
+    assert icon.startswith("data:image/png;")  # no file that may be gone when it is asked for
 
     slider = page.get_by_role("slider").nth(1)
     slider.focus()

@@ -158,3 +158,13 @@ def test_missing_package(monkeypatch, capsys, missing):
         runpy.run_module("nvib.show", run_name="__main__")
     assert status.value.code == 1
     assert capsys.readouterr().err == NEITHER
+
+
+def test_what_is_done_once_is_done_before_the_server_answers():
+    """No section is left to import, and the libraries' objects are out of the way of the look for garbage."""
+    sections = [f"nvib.show.sections.{path.stem}" for path in (ROOT / "nvib" / "show" / "sections").glob("[a-z]*.py")]
+    tell = "import gc, sys, nvib.show.server; print(gc.get_freeze_count(), *sys.modules)"
+    frozen, *there = subprocess.check_output([sys.executable, "-c", tell], cwd=ROOT, text=True).split()
+    assert len(sections) > 10
+    assert set(sections) <= set(there)
+    assert int(frozen) > 100_000

@@ -1,13 +1,17 @@
 """Pages run as scripts."""
 
 import json
+from functools import cache
 
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 from nvib.show import page as frame
 from tests.support.folders import ROOT
 
 PATHS = {title: path for path, title in frame.PAGES.items() if title != "Gallery"}  # it has no controls
+# Every AppTest looks for components in all that is installed, which a server does once.
+manifest_scanner.scan_component_manifests = cache(manifest_scanner.scan_component_manifests)
 
 
 def opened(page, **query):
