@@ -119,6 +119,14 @@ class Hooks:
                 _OWNERS.pop(module, None)
             self._dispatch(self._before)
 
+    def require_installed(self) -> None:
+        """Raise NVError where the model is without NV attention: what it said would be the untouched model's."""
+        if not self._passes or _OWNERS.get(next(iter(self._passes))) is not self:
+            raise NVError(
+                f"NV attention was taken out of this {type(self.model).__name__}, so that no setting holds; use it "
+                "inside `with nvib.reinterpret(...)`."
+            )
+
     def _hooked(self, module: nn.Module) -> list[Any]:
         _OWNERS[module] = self
         site, handles = self._passes[module][0], []

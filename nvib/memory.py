@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Generic, TypeVar
 
 from cachetools import LRUCache, cached
 
 T = TypeVar("T")
+LOOK = 0.2  # seconds between two looks, by whoever waits for another thread
+_LOOKS: ContextVar[Callable[[], None] | None] = ContextVar("nvib_looks", default=None)
+
+
+@contextmanager
+def looking(look: Callable[[], None]) -> Iterator[None]:
+    """Who waits inside, in this context, for what another thread is making calls `look` now and then.
+
+    What it raises ends the wait.
+    """
+    token = _LOOKS.set(look)
+    try:
+        yield
+    finally:
+        _LOOKS.reset(token)
 
 
 class Memory(Generic[T]):
@@ -23,7 +40,7 @@ class Memory(Generic[T]):
         self, budget: int, size: Callable[[T], int] | None = None, release: Callable[[T], None] | None = None
     ) -> None:
         self._values: _Latest[T] = _Latest(budget, size, release)
-        self._ready = threading.Condition()
+        self._ready = _Condition()
         self._make = cached(self._values, key=lambda key, make: key, condition=self._ready)(lambda key, make: make())
 
     def __contains__(self, key: Hashable) -> bool:
@@ -40,6 +57,23 @@ class Memory(Generic[T]):
         with self._ready:
             while self._values:
                 self._values.popitem()
+
+
+class _Condition(threading.Condition):
+    """A condition whose waits are interrupted by looks."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        look = _LOOKS.get()
+        if look is None:
+            return super().wait(timeout)
+        if super().wait(LOOK):
+            return True
+        self.release()  # a look may take its time, and others need the values meanwhile
+        try:
+            look()
+        finally:
+            self.acquire()
+        return False
 
 
 class _Latest(LRUCache[Hashable, T]):

@@ -60,13 +60,15 @@ class Reinterpretation(AbstractContextManager["Reinterpretation"]):
 
         prior: for this context only, instead of the one given to `reinterpret`. local: the model stays the
         baseline, and a capture sees what each layer would do on the baseline's own inputs.
+
+        Raises NVError where the model is without NV attention, before or by the end.
         """
         if not isinstance(regularisation, Regularisation):
             raise NVError(f"regularised() needs an nvib.Regularisation, not {type(regularisation).__name__}.")
         self._check_layers(regularisation)
         if prior is not None:
             prior.check(self.model)
-        return active(self._hooks, Setting(regularisation, prior or self.prior, local))
+        return _Regularised(self._hooks, Setting(regularisation, prior or self.prior, local))
 
     @property
     def generate(self) -> Callable[..., Any]:
@@ -80,7 +82,7 @@ class Reinterpretation(AbstractContextManager["Reinterpretation"]):
 
     @torch.no_grad()
     def _generate(self, taken: Setting | None, /, **inputs: Any) -> Any:
-        with nullcontext() if taken is None or decided(self._hooks) else active(self._hooks, taken):
+        with nullcontext() if taken is None or decided(self._hooks) else _Regularised(self._hooks, taken):
             self._prepare(inputs)
             return self.model.generate(**inputs)  # type: ignore[operator]
 
@@ -125,6 +127,22 @@ class Reinterpretation(AbstractContextManager["Reinterpretation"]):
             beyond = [layer for layer in chosen if layer >= count]
             if count and beyond:  # a kind that this model lacks is no concern of it
                 raise NVError(f"Layer {beyond[0]} of {kind!r} does not exist: this model has {count} there.")
+
+
+class _Regularised(AbstractContextManager[None]):
+    """A setting is active inside. No generator: a program that ends inside has nothing left to unwind."""
+
+    def __init__(self, hooks: Hooks, setting: Setting) -> None:
+        self._hooks, self._active = hooks, active(hooks, setting)
+
+    def __enter__(self) -> None:
+        self._hooks.require_installed()
+        self._active.__enter__()
+
+    def __exit__(self, *raised: Any) -> None:
+        self._active.__exit__(*raised)
+        if raised[0] is None:
+            self._hooks.require_installed()
 
 
 def reinterpret(model: nn.Module, prior: Prior) -> Reinterpretation:

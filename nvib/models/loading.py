@@ -5,15 +5,17 @@ Weights are safetensors, or the packages' own data files; no code from a model i
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -48,6 +50,7 @@ from nvib.prior import Prior
 # Of an encoder-decoder: what writes, and what writes with its embedding where no head was saved.
 SEQ2SEQ = (*MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES.values(), *MODEL_MAPPING_NAMES.values())
 OTHER_INPUTS = {"pixel_values": "images", "input_features": "sound", "input_values": "sound"}
+WIDEST = 8  # bytes of a number that is kept as it is
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -148,23 +151,30 @@ def load(
     *,
     revision: str | None = None,
     progress: Progress | None = None,
+    ready: Callable[[int], None] | None = None,
 ) -> Loaded:
     """Load "smollm2", "minilm", "g2p", a hub id such as "owner/name", or a local folder.
 
     device: "cpu", "cuda", "cuda:1", "mps", or "auto" for the best there is; dtype: "float32", "bfloat16", "float16";
     revision: a hub commit, branch or tag (the other models have one each, and do not look at it).
-    progress(fraction, sentence) tells of a first conversion or download.
+    progress(fraction, sentence) tells of a first conversion or download; ready: called before the weights are read,
+    with the bytes that they will take, and what it raises is raised.
     Raises NVError with one sentence when the name cannot be loaded, ValueError for another device or dtype.
     """
     tell = progress or (lambda fraction, sentence: None)
     where = _device(device)
     if dtype not in DTYPES:
         raise ValueError(f"dtype={dtype!r} is not one of {', '.join(DTYPES)}.")
-    name = resolve(name)
+    name, kind = resolve(name), DTYPES[dtype]
+    fits = ready or (lambda size: None)
     if name in CATALOGUE:
-        loaded = _embedded(CATALOGUE[name], DTYPES[dtype], tell)
+        card = CATALOGUE[name]
+        fits(card.parameters * kind.itemsize)
+        loaded = _embedded(card, kind, tell)
     else:
-        loaded = _from_folder(name, *locate(name, revision, tell), DTYPES[dtype])
+        folder, exact = locate(name, revision, tell)
+        fits(weight_bytes(folder, kind))
+        loaded = _from_folder(name, folder, exact, kind)
     try:
         loaded.model.to(where).eval().requires_grad_(False)  # type: ignore[arg-type]
     except torch.OutOfMemoryError as error:
@@ -172,6 +182,18 @@ def load(
     loaded.model.name_or_path = assets.public_name(name)
     tell(1.0, f"{name} is ready")
     return loaded
+
+
+def weight_bytes(folder: Path, dtype: torch.dtype) -> int:
+    """The bytes that a folder's weights take in memory, from the headers of its files; 0 for what cannot be read."""
+    whole, total = folder / "model.safetensors", 0  # which transformers prefers to pieces
+    for file in [whole] if whole.exists() else folder.glob("*.safetensors"):
+        with suppress(SafetensorError, OSError), safe_open(file, "pt") as weights:
+            for name in weights.offset_keys():
+                piece = weights.get_slice(name)
+                wide = dtype.itemsize if "F" in piece.get_dtype() else WIDEST
+                total += math.prod(piece.get_shape()) * wide
+    return total
 
 
 def prepare(progress: Progress | None = None) -> None:

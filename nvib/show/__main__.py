@@ -87,11 +87,14 @@ def serve(arguments: list[str]) -> int:
     from streamlit import config
     from streamlit.web import bootstrap, cli
 
+    from nvib.show.limits import limits
+
     run = cli.main_run.callback
     assert run is not None
 
     def start(lan: bool, **options: Any) -> None:
         """Start the server with what was given, in a variable or as an option, before what the app is shipped with."""
+        limits()
         if lan:
             options["server_address"] = lan_address(options.get("server_address"))
         options = {**settings(), **{name: value for name, value in options.items() if value not in (None, ())}}

@@ -26,8 +26,9 @@ class OnPage:
     made when asked for.
 
     sentences: what it concluded from its numbers, in words.
-    bar, lead, notes: the places beside and below the page's title, its first words before its notes; menu: the
-    sidebar's, None once it is filled; chooses: whether the sidebar's choice of a model is drawn, of a page with one.
+    bar, line, lead, notes: the places beside and below the page's title, what it waits for before its first words, and
+    those before its notes; waits: what is said there; menu: the sidebar's, None once it is filled; chooses: whether the
+    sidebar's choice of a model is drawn, of a page with one.
     """
 
     figures: dict[str, str] = field(default_factory=dict)
@@ -35,6 +36,8 @@ class OnPage:
     says: dict[str, str] = field(default_factory=dict)
     tables: dict[str, Callable[[], pd.DataFrame]] = field(default_factory=dict)
     bar: Any = None
+    line: Any = None
+    waits: str = ""
     lead: Any = None
     notes: Any = None
     menu: Any = None
@@ -47,7 +50,7 @@ def fresh(title: str) -> None:
     head.title(title, width="content")
     bar = head.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", width="content")
     poster.take_down()
-    st.session_state["drawn"] = OnPage(bar=bar, lead=st.container(gap="xsmall"), notes=st.container())
+    st.session_state["drawn"] = OnPage(bar=bar, line=st.empty(), lead=st.container(gap="xsmall"), notes=st.container())
 
 
 def drawn() -> OnPage:

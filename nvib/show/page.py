@@ -141,7 +141,9 @@ def _framed(title: str) -> list[str]:
             enter_runs()
     for sentence in boundary.untold():
         draw.drawn().notes.error(verbatim(sentence), icon=":material/info:")
-    return session.seed(title)
+    ignored = session.seed(title)
+    resources.PAGES.enter()
+    return ignored
 
 
 def _lead(title: str, scenario: Scenario, shape: Shape) -> None:
@@ -159,11 +161,12 @@ def guarded() -> Iterator[None]:
 
     The sidebar has its menu and its choice of a model then, however far the page came.
     """
-    try:
-        yield
-    except Exception as error:  # a model's own code, torch and tokenizers raise what they like
-        _leave_open()
-        stop(boundary.sentence(error))
+    with resources.visit():
+        try:
+            yield
+        except Exception as error:  # a model's own code, torch and tokenizers raise what they like
+            _leave_open()
+            stop(boundary.sentence(error))
 
 
 @contextmanager

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Hashable
-from contextlib import AbstractContextManager, nullcontext, suppress
+import threading
+from collections.abc import Callable, Collection, Hashable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import is_dataclass, replace
 from typing import Any
 
 import numpy as np
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from nvib.lab import Bench, IdentityProof, Observation, Scenario, observe, prove_identity
 from nvib.lab.scenario import PRIOR
@@ -21,13 +23,15 @@ from nvib.lab.view.observation import OBSERVED
 from nvib.lab.view.samples import Draws, draw_row
 from nvib.lab.view.walk import Path, follow
 from nvib.lab.view.words import Row, Taken
-from nvib.memory import Memory
+from nvib.memory import Memory, looking
 from nvib.models import hub
 from nvib.models.catalogue import resolve
 from nvib.prior import Prior
-from nvib.show import session
+from nvib.show import session, waiting
+from nvib.show.gate import Gate, Place
+from nvib.show.leases import Leases, Room
+from nvib.show.limits import limits
 
-MODELS_KEPT = 3
 PROOFS_KEPT = 64
 SENTENCES_KEPT = 200  # what they are made of
 LONG = 256  # tokens of a text above which a page says that the model is at work
@@ -42,7 +46,10 @@ def _bytes(value: Any) -> int:
     return sys.getsizeof(value) + sum(_bytes(part) for part in parts)
 
 
-_benches: Memory[Bench] = Memory(MODELS_KEPT, release=Bench.close)
+LIMITS = limits()
+PAGES = Gate(int(LIMITS.pages), int(LIMITS.line), float(LIMITS.patience))  # in front of the pages
+GATE = Gate(int(LIMITS.forwards), int(LIMITS.line), float(LIMITS.patience))  # in front of the models
+_benches: Leases[Bench] = Leases(LIMITS.models_bytes, Bench.close, float(LIMITS.patience))
 _observations: Memory[Observation] = Memory(BYTES_KEPT, _bytes)
 _distances: Memory[TextDistance] = Memory(BYTES_KEPT, _bytes)
 _draws: Memory[Draws] = Memory(BYTES_KEPT, _bytes)
@@ -56,8 +63,50 @@ def bench(name: str) -> Bench:
 
     Raises NVError or ValueError with one sentence.
     """
+
+    def made(room: Room) -> Bench:
+        with ExitStack() as turn:
+
+            def ready(size: int) -> None:
+                room(size)
+                turn.enter_context(GATE.turn())
+
+            bench = Bench(name, device="auto", dtype=LIMITS.dtype, ready=ready)
+        GATE.guard(bench.model)
+        return bench
+
     with nullcontext() if loaded(name) else st.spinner("Loading the model …"):
-        return _benches.get(_files(name), lambda: Bench(name, device="auto"))
+        return _benches.get(_files(name), made, _wait_for_memory)
+
+
+@contextmanager
+def visit() -> Iterator[None]:
+    """A run of a page: it has its visitor's place in the lines, and what it uses stays until it ends."""
+    context = get_script_run_ctx(suppress_warning=True)
+    visitor = context.session_id if context else f"thread {threading.get_ident()}"
+
+    def at_gate(place: Place | None) -> None:
+        """Long work leaves room for other pages, here at each of its steps."""
+        if GATE.is_long:
+            PAGES.leave()
+        waiting.tell(place)
+
+    with PAGES.run(visitor, waiting.tell), GATE.run(visitor, at_gate), _benches.run(), looking(_wait_for_another):
+        try:
+            yield
+        finally:
+            waiting.tell(None)
+
+
+def _wait_for_another() -> None:
+    """While another visitor's run makes what this one needs, there is room for other pages."""
+    PAGES.leave()
+    waiting.say("Another visitor's page is making these numbers …")
+
+
+def _wait_for_memory(sentence: str) -> None:
+    PAGES.leave()
+    waiting.say(sentence)
 
 
 def loaded(name: str) -> bool:
@@ -151,11 +200,15 @@ def check(model: Bench, tell: Callable[[Finding], None]) -> list[Finding]:
     """The whole check of a model, made once; what tell raises stops it."""
 
     def made() -> list[Finding]:
-        found = []
-        for line in findings(model):
+        found: list[Finding] = []
+        lines = findings(model)
+        while True:
+            with GATE.turn():  # it loads the model once more, which no gate guards
+                line = next(lines, None)
+            if line is None:
+                return found
             found.append(line)
             tell(line)
-        return found
 
     lines: list[Finding] = model.results.get(("check",), made)
     return lines

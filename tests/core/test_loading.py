@@ -189,3 +189,33 @@ def test_an_unknown_dtype():
 
 def test_auto_chooses_a_device():
     assert nvib.load("g2p", "auto").device.partition(":")[0] in ("cpu", "cuda", "mps")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_what_weights_will_take_is_told_before_they_are_read(tmp_path, dtype):
+    """In shards or not, a number that is no fraction as it is: the bytes that the loaded parameters then have."""
+    for shards in ("20kB", "1MB"):  # the whole file beside the pieces, in the end, as in some repositories
+        folder = save(tmp_path, tiny.model_of("llama"))
+        (folder / "model.safetensors").unlink()
+        tiny.model_of("llama").save_pretrained(folder, max_shard_size=shards)
+        told = []
+        loaded = nvib.load(str(folder), dtype=dtype, ready=told.append)
+        assert told == [sum(each.numel() * each.element_size() for each in loaded.model.parameters())]
+        assert (folder / "model.safetensors").exists() == (shards == "1MB")
+
+
+@pytest.mark.parametrize("name", ["smollm2", "minilm", "g2p"])
+def test_what_an_embedded_models_weights_take_is_told_too(name):
+    told = []
+    loaded = nvib.load(name, ready=told.append)
+    assert told == [sum(each.numel() * each.element_size() for each in loaded.model.parameters())]
+
+
+def test_what_is_raised_then_is_raised_and_nothing_is_read(tmp_path, monkeypatch):
+    def refuses(size):
+        raise nvib.NVError(f"{size} is too much.")
+
+    folder = save(tmp_path, tiny.model_of("llama"))
+    monkeypatch.setattr(transformers.LlamaForCausalLM, "from_pretrained", None)
+    with pytest.raises(nvib.NVError, match=r"^\d+ is too much\.$"):
+        nvib.load(str(folder), ready=refuses)

@@ -1,11 +1,12 @@
 """What is kept: within its budget, the latest first, and made once."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from nvib.memory import Memory
+from nvib.memory import Memory, looking
 
 
 def never():
@@ -82,3 +83,36 @@ def test_who_waited_for_one_that_gave_up_makes_it():
         gave_up.result(30)
         assert waiting.result(30) == "made"
     assert kept.get("key", never) == "made"
+
+
+def test_who_waits_for_another_looks_and_may_give_up():
+    """The one who makes it goes on, and others get it."""
+    kept, begun, may_end, looks = Memory(2), threading.Event(), threading.Event(), []
+
+    def make():
+        begun.set()
+        assert may_end.wait(30)
+        return "value"
+
+    def patient():
+        with looking(lambda: looks.append(kept.get("other", lambda: "other"))):  # what is kept is not locked meanwhile
+            return kept.get("key", never)
+
+    def impatient():
+        def gives_up():
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt), looking(gives_up):
+            kept.get("key", never)
+        return "gave up"
+
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(kept.get, "key", make)
+        assert begun.wait(30)
+        second, third = pool.submit(patient), pool.submit(impatient)
+        assert third.result(30) == "gave up"
+        while len(looks) < 2:
+            time.sleep(0.01)
+        may_end.set()
+        assert [first.result(30), second.result(30)] == ["value", "value"]
+    assert set(looks) == {"other"}

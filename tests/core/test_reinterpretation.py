@@ -192,6 +192,38 @@ def test_a_model_is_reinterpreted_once_at_a_time():
         pass
 
 
+def test_a_setting_on_a_model_without_its_hooks_is_an_error():
+    """Never the untouched model's numbers in silence: before, after, and for work that another thread cuts off."""
+    model = model_of("llama")
+    ids, setting = torch.arange(3, 15)[None], regularisation(SETTINGS["both"])
+    nv = nvib.reinterpret(model, prior_of(model))
+
+    refusal = r"^NV attention was taken out of this LlamaForCausalLM, so that no setting holds"
+
+    def under(cut_off=lambda: None):
+        with nv.regularised(setting):
+            cut_off()
+            return model(input_ids=ids)
+
+    def elsewhere():
+        other = threading.Thread(target=nv.__exit__)
+        other.start()
+        other.join()
+
+    with pytest.raises(nvib.NVError, match=refusal):
+        under()
+    with nv:
+        under()
+        with nv.regularised(setting):
+            generate = nv.generate
+        with pytest.raises(nvib.NVError, match=refusal):
+            under(elsewhere)
+        with pytest.raises(nvib.NVError, match=refusal):
+            generate(input_ids=ids, max_new_tokens=2)
+    with pytest.raises(nvib.NVError, match=refusal):
+        under()
+
+
 def test_an_attention_implementation_without_hooks_is_refused():
     model = model_of("bert")
     prior = prior_of(model)

@@ -9,12 +9,14 @@ import tomllib
 from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
 from streamlit import config, net_util
 from streamlit.web import bootstrap, cli
 
 from nvib import NVError, assets
 from nvib.show import __main__ as serving
+from nvib.show import limits
 
 ROOT = Path(__file__).parents[2]
 NEITHER = "The app needs streamlit and plotly; run pip install 'nvib-explorer[app]'.\n"
@@ -168,3 +170,24 @@ def test_what_is_done_once_is_done_before_the_server_answers():
     assert len(sections) > 10
     assert set(sections) <= set(there)
     assert int(frozen) > 100_000
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("NVIB_LINE", "many", "NVIB_LINE='many' is no whole number above 0.\n"),
+        ("NVIB_FORWARDS", "0", "NVIB_FORWARDS='0' is no whole number above 0.\n"),
+        ("NVIB_MODELS_MB", "-1", "NVIB_MODELS_MB='-1' is no whole number above 0.\n"),
+        ("NVIB_DTYPE", "int8", "NVIB_DTYPE='int8' is not one of float32, bfloat16, float16.\n"),
+    ],
+)
+def test_a_limit_that_is_none_is_told_before_anything_is_served(monkeypatch, capsys, variable, value, sentence):
+    monkeypatch.setenv(variable, value)
+    assert serving.serve(["--server.port", "8999"]) == 1
+    assert capsys.readouterr().err == sentence
+
+
+def test_limits_are_those_of_the_environment():
+    found = limits.limits({"NVIB_LINE": " 7 ", "NVIB_MODELS_MB": "1500", "NVIB_DTYPE": "bfloat16", "NVIB_PAGES": ""})
+    assert (found.line, found.models_bytes, found.dtype, found.pages) == ("7", 1_500_000_000, "bfloat16", "2")
+    assert limits.limits({}).models_bytes == psutil.virtual_memory().total // 2

@@ -9,12 +9,14 @@ import argparse
 import ast
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from pathlib import Path
 
 from nvib import families
 from nvib.lab import cli
 from nvib.lab.fields import Field, written
 from nvib.lab.scenario import FIELDS
+from nvib.show import limits
 from tests.support.folders import ROOT
 
 DOCS = ROOT / "docs"
@@ -48,6 +50,7 @@ def documents() -> dict[Path, str]:
     parts = {
         DOCS / "scenario.md": {field.group: of_group(field.group) for field in FIELDS.values()},
         DOCS / "command-line.md": {name: of_verb(verb) for name, verb in verbs().items() if verb._actions},
+        DOCS / "serving.md": {"limits": of_limits()},
         DOCS / "families.md": {"families": of_families(), "refused": of_refused()},
         DOCS / "architecture.md": {room: of_room(folder) for room, folder in ROOMS.items()},
     }
@@ -172,6 +175,15 @@ def of_refused() -> str:
 
 
 # The map
+
+
+def of_limits() -> str:
+    """What one server gives, a variable a row."""
+    rows = (
+        (f"`{limits.variable(each.name)}`", f"`{each.default}`" if each.default else "", each.metadata["says"])
+        for each in fields(limits.Limits)
+    )
+    return table(("variable", "unless set", "means"), rows)
 
 
 def of_room(folder: str) -> str:

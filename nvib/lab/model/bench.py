@@ -34,6 +34,8 @@ Batch = dict[str, torch.Tensor]
 class Bench:
     """One model, ready to be observed by many visitors at once; nothing on it depends on a visitor.
 
+    ready: called before the weights are read, with the bytes that they will take; what it raises is raised.
+
     Raises NVError when the name cannot be loaded or the architecture is not supported.
     """
 
@@ -43,9 +45,10 @@ class Bench:
         device: str = "cpu",
         dtype: str = "float32",
         progress: Callable[[float, str], None] | None = None,
+        ready: Callable[[int], None] | None = None,
     ) -> None:
         self.state = hub.state(name)  # of the files, before they are read
-        self.loaded = loading.load(name, device, dtype, progress=progress)
+        self.loaded = loading.load(name, device, dtype, progress=progress, ready=ready)
         self.model = self.loaded.model
         found = kinds(self.model)
         self.mode = mode_of(found)

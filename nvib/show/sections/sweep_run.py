@@ -82,8 +82,13 @@ def _estimate(bench: Bench, plan: Plan, left: int) -> str:
     if key in _rates:
         (seconds,) = _rates.get(key, lambda: [0.0])
     else:
+
+        def timed() -> list[float]:
+            with resources.GATE.turn():  # its waits would count else
+                return [seconds_a_text(bench, plan)]
+
         with st.spinner("Timing a few texts …"):
-            (seconds,) = _rates.get(key, lambda: [seconds_a_text(bench, plan)])
+            (seconds,) = _rates.get(key, timed)
     return (
         f"{left:,} texts to run, each under one setting: {in_words(left * seconds)} on this machine, at the rate of "
         "those that it was timed on."

@@ -1,0 +1,214 @@
+"""Many visitors at once on one server: how long until each is answered, how much is served, and is every number right.
+
+Each opens pages on settings of its own, priors that are estimated from a text among them, and half of them leave now
+and then in the middle. On a first server every page is visited alone, which says what its numbers are; on a second,
+one visitor asks for one page after the other; on a third all come at once, for as long.
+Run: PYTHONPATH=. python benchmarks/load.py [--visitors 20] [--seconds 60]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import random
+import statistics
+import time
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Any
+from urllib.parse import urlsplit
+
+import psutil
+
+from nvib.lab import Scenario
+from nvib.lab.share import link
+from tools.serve import serving
+from tools.visitors import Seen, Visitor
+
+PAGES = ("", "Pseudo-counts", "Compare")
+OTHERS = ("Prior", "Sweep", "Gallery", "Method")
+PRIOR_TEXT = "The cat sat on the mat and the dog lay by the door.\nA letter came late in the year, and nobody read it."
+TEXTS = {
+    "smollm2": ("The committee could not agree on a date, so the treaty", "La capital de Francia es la ciudad de"),
+    "minilm": ("The film was long.\nThe film was short.", "A cat sleeps.\nA dog barks.\nIt rains in the city."),
+    "g2p": ("nightingale treaty", "winter wonder"),
+}
+KINDS = {"smollm2": ("decoder",), "minilm": ("encoder",), "g2p": ("encoder", "cross", "decoder")}
+SETTINGS = ((0.0, 0.1), (1.0, 0.2), (2.0, 0.3), (3.0, 0.4))
+WARM = 0.3  # of the time, before memory is looked at
+WRONG_TOLD = 5
+
+
+@dataclass
+class Case:
+    """A page on a setting, and what it shows to a visitor who is alone."""
+
+    page: str
+    query: dict[str, str]
+    alone: Seen = field(default_factory=Seen)
+
+
+@dataclass
+class Total:
+    """What came of it all."""
+
+    seen: list[Seen] = field(default_factory=list)
+    wrong: list[Case] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    left: int = 0
+    memory: list[tuple[float, float]] = field(default_factory=list)
+
+
+def cases() -> list[Case]:
+    """Every page of every model under every setting, the pages that are of no text once a model."""
+    found = []
+    for model, texts in TEXTS.items():
+        base = replace(Scenario(), model=model, text=texts[0], protected=1)
+        for text, (alpha, sigma) in product(texts, SETTINGS):
+            scenario = replace(base, text=text, **everywhere(model, alpha=alpha, sigma=sigma))
+            found += [Case(page, link.encode(scenario) or {}) for page in PAGES]
+        estimated = replace(base, prior="text", prior_text=PRIOR_TEXT, **everywhere(model, alpha=2.0))
+        found += [Case("", link.encode(estimated) or {})]
+        found += [Case(page, link.encode(base) or {}) for page in OTHERS]
+    return found
+
+
+def everywhere(model: str, **values: float) -> dict[str, Any]:
+    """Temperatures of every kind of attention of a model."""
+    return {f"{kind}_{name}": value for kind, (name, value) in product(KINDS[model], values.items())}
+
+
+async def alone(port: int, all_cases: list[Case]) -> None:
+    """Visit every page alone."""
+    visitor = Visitor(port)
+    for case in all_cases:
+        case.alone = await visitor.open(case.query, case.page)
+        for error in case.alone.errors:
+            print("alone:", case.page, case.query, error)
+    await visitor.leave()
+
+
+async def prepare(port: int, all_cases: list[Case]) -> None:
+    """Have every model loaded."""
+    visitor = Visitor(port)
+    for model in TEXTS:
+        await visitor.open(next(case.query for case in all_cases if case.query["model"] == model))
+    await visitor.leave()
+
+
+async def one(port: int, all_cases: list[Case], seconds: float) -> float:
+    """One visitor who asks for one page after the other: runs a second."""
+    await prepare(port, all_cases)
+    rng, visitor, begun, count = random.Random(1), Visitor(port), time.perf_counter(), 0
+    while time.perf_counter() - begun < seconds:
+        case = rng.choice(all_cases)
+        await visitor.open(case.query, case.page)
+        count += 1
+    await visitor.leave()
+    return count / (time.perf_counter() - begun)
+
+
+async def visit(number: int, port: int, all_cases: list[Case], until: float, total: Total) -> None:
+    rng, visitor = random.Random(100 + number), Visitor(port)
+    while time.perf_counter() < until:
+        case = rng.choice(all_cases)
+        try:
+            seen = await visitor.open(case.query, case.page)
+            total.seen.append(seen)
+            total.failed += seen.errors
+            if not seen.refused and seen.numbers != case.alone.numbers:
+                total.wrong.append(case)
+                if len(total.wrong) <= WRONG_TOLD:
+                    told(case, seen)
+            if number % 2 and rng.random() < 0.2:
+                total.left += 1
+                case = rng.choice(all_cases)
+                await visitor.ask(case.query, case.page)
+                await asyncio.sleep(rng.random())
+                await visitor.leave()
+        except Exception as error:
+            total.failed.append(f"{type(error).__name__}: {error}")
+            await visitor.leave()
+        await asyncio.sleep(1.5 * rng.random())
+    await visitor.leave()
+
+
+def told(case: Case, seen: Seen) -> None:
+    """Where a page differs from what it showed alone."""
+    print("WRONG", case.page or "Explore", case.query)
+    for said in sorted({*case.alone.words, *case.alone.figures} ^ {*seen.words, *seen.figures}):
+        print("  alone:" if said in case.alone.words + case.alone.figures else "  here:", said[:150])
+    print("  alerts:", seen.alerts)
+
+
+async def watch(process: psutil.Process, until: float, total: Total) -> None:
+    while time.perf_counter() < until:
+        total.memory.append((time.perf_counter(), process.memory_info().rss / 1e6))
+        await asyncio.sleep(1)
+
+
+async def load(port: int, all_cases: list[Case], visitors: int, seconds: float, of_one: float) -> None:
+    """All at once, and the table of what came of it."""
+    await prepare(port, all_cases)
+    process = next(
+        connection.pid for connection in psutil.net_connections("tcp")
+        if connection.status == "LISTEN" and connection.laddr and connection.laddr.port == port
+    )  # fmt: skip
+    total, begun = Total(), time.perf_counter()
+    until = begun + seconds
+    await asyncio.gather(
+        watch(psutil.Process(process), until, total),
+        *(visit(number, port, all_cases, until, total) for number in range(visitors)),
+    )
+    took = time.perf_counter() - begun
+    firsts = sorted(seen.first for seen in total.seen if seen.first is not None)
+    whole = sorted(seen.seconds for seen in total.seen)
+    warm = [(at - begun, size) for at, size in total.memory if at - begun > WARM * seconds]
+    slope = statistics.linear_regression(*zip(*warm, strict=True)).slope * 60 if len(warm) > 2 else float("nan")
+    refused = sum(seen.refused for seen in total.seen)
+    served = (len(total.seen) - refused) / took
+    print(f"{os.cpu_count()} cores, {visitors} visitors for {seconds:.0f} s, {len(all_cases)} pages of 3 models")
+    print("| | |\n|---|---|")
+    first, most = total.memory[0][1], max(size for _, size in total.memory)
+    told_place = sum(bool(seen.waits) for seen in total.seen)
+    for name, value in (
+        ("runs, of which told their place, refused", f"{len(total.seen)}, {told_place}, {refused}"),
+        ("left in the middle", total.left),
+        ("wrong numbers", len(total.wrong)),
+        ("failed", len(total.failed)),
+        ("first answer, s: median, 95 %", f"{at(firsts, 0.5):.2f}, {at(firsts, 0.95):.2f}"),
+        ("whole page, s: median, 95 %, most", f"{at(whole, 0.5):.2f}, {at(whole, 0.95):.2f}, {at(whole, 1):.2f}"),
+        ("runs a second: all, one alone, ratio", f"{served:.2f}, {of_one:.2f}, {served / of_one:.2f}"),
+        ("memory, MB: first, most, slope a minute once warm", f"{first:.0f}, {most:.0f}, {slope:.0f}"),
+    ):
+        print(f"| {name} | {value} |")
+    for sentence in total.failed[:5]:
+        print("failed:", sentence)
+
+
+def at(values: list[float], share: float) -> float:
+    """The value below which this share lies."""
+    return values[min(len(values) - 1, int(share * len(values)))] if values else float("nan")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--visitors", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=60)
+    options = parser.parse_args()
+    all_cases = cases()
+    with serving() as address:
+        asyncio.run(alone(port_of(address), all_cases))
+    with serving() as address:
+        of_one = asyncio.run(one(port_of(address), all_cases, options.seconds))
+    with serving() as address:
+        asyncio.run(load(port_of(address), all_cases, options.visitors, options.seconds, of_one))
+
+
+def port_of(address: str) -> int:
+    return urlsplit(address).port or 0
+
+
+if __name__ == "__main__":
+    main()
