@@ -1,12 +1,12 @@
 """What is kept: within its budget, the latest first, and made once."""
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from nvib.memory import Memory, looking
+from tests.support.waiting import until
 
 
 def never():
@@ -111,8 +111,7 @@ def test_who_waits_for_another_looks_and_may_give_up():
         assert begun.wait(30)
         second, third = pool.submit(patient), pool.submit(impatient)
         assert third.result(30) == "gave up"
-        while len(looks) < 2:
-            time.sleep(0.01)
+        until(lambda: len(looks) > 1)
         may_end.set()
         assert [first.result(30), second.result(30)] == ["value", "value"]
     assert set(looks) == {"other"}

@@ -1,7 +1,6 @@
 """The gate in front of the models: how many at once, who is next, what is told, and that nothing passes it by."""
 
 import threading
-import time
 from contextlib import contextmanager
 
 import pytest
@@ -11,7 +10,7 @@ from transformers import BertConfig, BertModel
 from nvib import NVError
 from nvib.show import gate as gates
 from nvib.show.gate import Gate, Place, in_words
-from tests.support.waiting import until
+from tests.support.waiting import moment, until
 
 PATIENCE = 60.0
 
@@ -80,7 +79,7 @@ def order_of(gate, visitors):
         for visitor in inside:
             order.append(visitor.visitor)
             visitor.ends_turn()
-        time.sleep(0.005)
+        moment()
     return order
 
 
@@ -95,7 +94,7 @@ def test_so_many_at_once_and_no_more(at_once):
                 with lock:
                     inside[0] += 1
                     most[0] = max(most[0], inside[0])
-                time.sleep(0.002)
+                moment(0.002)
                 with lock:
                     inside[0] -= 1
 
@@ -147,7 +146,7 @@ def test_two_pieces_of_long_work_take_turns(clock):
                 order.append(visitor.visitor)
                 clock.now += gates.SHORT + 1
                 visitor.ends_turn()
-        time.sleep(0.005)
+        moment()
     assert order == ["first", "second"] * 4
 
 
@@ -329,7 +328,6 @@ def test_a_forward_waits_for_that_of_another_visitor():
         other = threading.Thread(target=lambda: made.append(model(**batch)), daemon=True)
         other.start()
         until(lambda: gate.waiting)
-        time.sleep(0.3)
         assert not made
         holder.ends_turn()
         other.join(10)

@@ -2,14 +2,13 @@
 
 import random
 import threading
-import time
 from contextlib import suppress
 
 import pytest
 
 from nvib import NVError
 from nvib.show.leases import Leases, in_bytes
-from tests.support.waiting import until
+from tests.support.waiting import moment, until
 
 PATIENCE = 20.0
 QUIET = str  # a look that does nothing
@@ -202,7 +201,7 @@ def test_twelve_runs_of_five_things_where_three_fit():
                 thing = got(leases, rng.choice("abcde"))
                 most[0] = max(most[0], leases.size)
                 for _ in range(3):
-                    time.sleep(rng.random() / 300)
+                    moment(rng.random() / 300)
                     if thing.gone:
                         wrong.append(thing.name)
                 served.append(thing.name)

@@ -1,6 +1,6 @@
 """Waiting for other threads."""
 
-import time
+import threading
 
 
 def until(true):
@@ -8,5 +8,10 @@ def until(true):
     for _ in range(2000):
         if true():
             return
-        time.sleep(0.005)
+        moment()
     raise AssertionError("it never came to that")
+
+
+def moment(seconds=0.005):
+    """Let other threads go on."""
+    threading.Event().wait(seconds)
