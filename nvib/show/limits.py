@@ -33,6 +33,7 @@ class Limits:
     line: str = _limit("24", "visitors who may wait in line; those who come then are told to come back")
     patience: str = _limit("120", "seconds of a wait in line, after which it is given up")
     models_mb: str = _limit("", "megabytes of weights that are kept; half of the machine's memory unless it is set")
+    results_mb: str = _limit("800", "megabytes of what models said that are kept for all visitors, texts among them")
     dtype: str = _limit("float32", f"of the weights: {', '.join(DTYPES)}")
 
     def __post_init__(self) -> None:
@@ -47,6 +48,11 @@ class Limits:
     def models_bytes(self) -> int:
         """Bytes of weights that are kept."""
         return int(self.models_mb) * MB if self.models_mb else psutil.virtual_memory().total // 2
+
+    @property
+    def results_bytes(self) -> int:
+        """Bytes of what models said that are kept."""
+        return int(self.results_mb) * MB
 
 
 def variable(name: str) -> str:

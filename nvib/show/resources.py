@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable, Collection, Hashable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import is_dataclass, replace
-from typing import Any
+from dataclasses import replace
 
-import numpy as np
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
@@ -23,7 +20,7 @@ from nvib.lab.view.observation import OBSERVED
 from nvib.lab.view.samples import Draws, draw_row
 from nvib.lab.view.walk import Path, follow
 from nvib.lab.view.words import Row, Taken
-from nvib.memory import Memory, looking
+from nvib.memory import Memory, Pool, looking, size_of
 from nvib.models import hub
 from nvib.models.catalogue import resolve
 from nvib.prior import Prior
@@ -32,30 +29,19 @@ from nvib.show.gate import Gate, Place
 from nvib.show.leases import Leases, Room
 from nvib.show.limits import limits
 
-PROOFS_KEPT = 64
-SENTENCES_KEPT = 200  # what they are made of
 LONG = 256  # tokens of a text above which a page says that the model is at work
-BYTES_KEPT = 256 * 2**20  # of observations; as many of each of the other kinds
-
-
-def _bytes(value: Any) -> int:
-    """What a value of dataclasses, arrays and lists takes, nearly."""
-    if isinstance(value, np.ndarray):
-        return sys.getsizeof(value) + value.nbytes
-    parts = vars(value).values() if is_dataclass(value) else value if isinstance(value, list | tuple) else ()
-    return sys.getsizeof(value) + sum(_bytes(part) for part in parts)
-
 
 LIMITS = limits()
 PAGES = Gate(int(LIMITS.pages), int(LIMITS.line), float(LIMITS.patience))  # in front of the pages
 GATE = Gate(int(LIMITS.forwards), int(LIMITS.line), float(LIMITS.patience))  # in front of the models
 _benches: Leases[Bench] = Leases(LIMITS.models_bytes, Bench.close, float(LIMITS.patience))
-_observations: Memory[Observation] = Memory(BYTES_KEPT, _bytes)
-_distances: Memory[TextDistance] = Memory(BYTES_KEPT, _bytes)
-_draws: Memory[Draws] = Memory(BYTES_KEPT, _bytes)
-_rows: Memory[Row] = Memory(SENTENCES_KEPT)
-_taken: Memory[Taken] = Memory(SENTENCES_KEPT)
-_proofs: Memory[IdentityProof] = Memory(PROOFS_KEPT)
+KEPT = Pool(LIMITS.results_bytes)
+_observations: Memory[Observation] = Memory(KEPT, size_of)
+_distances: Memory[TextDistance] = Memory(KEPT, size_of)
+_draws: Memory[Draws] = Memory(KEPT, size_of)
+_rows: Memory[Row] = Memory(KEPT, size_of)
+_taken: Memory[Taken] = Memory(KEPT, size_of)
+_proofs: Memory[IdentityProof] = Memory(KEPT, size_of)
 
 
 def bench(name: str) -> Bench:
@@ -71,7 +57,7 @@ def bench(name: str) -> Bench:
                 room(size)
                 turn.enter_context(GATE.turn())
 
-            bench = Bench(name, device="auto", dtype=LIMITS.dtype, ready=ready)
+            bench = Bench(name, device="auto", dtype=LIMITS.dtype, ready=ready, kept=KEPT)
         GATE.guard(bench.model)
         return bench
 

@@ -2,10 +2,13 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
+import numpy as np
 import pytest
+import torch
 
-from nvib.memory import Memory, looking
+from nvib.memory import Memory, Pool, looking, size_of
 from tests.support.waiting import until
 
 
@@ -115,3 +118,39 @@ def test_who_waits_for_another_looks_and_may_give_up():
         may_end.set()
         assert [first.result(30), second.result(30)] == ["value", "value"]
     assert set(looks) == {"other"}
+
+
+def test_memories_that_share_a_pool_stay_within_it_together():
+    gone, pool = [], Pool(10)
+    words, numbers = Memory(pool, size=len, release=gone.append), Memory(pool, size=lambda n: n, release=gone.append)
+    words.get("key", lambda: "four")
+    assert numbers.get("key", lambda: 5) == 5  # the same key is another value in each
+    assert words.get("key", never) == "four"
+    words.get("other", lambda: "five")
+    assert gone == [5]
+    assert "key" not in numbers
+    numbers.get("large", lambda: 7)
+    assert gone == [5, "four", "five"]
+    words.get("key", lambda: "abc")
+    words.clear()
+    assert "large" in numbers
+    assert gone[3:] == ["abc"]
+
+
+@dataclass
+class Part:
+    array: np.ndarray
+    names: list[str]
+
+
+@pytest.mark.parametrize(
+    ("value", "least", "most"),
+    [
+        (np.zeros((10, 100)), 8000, 8300),
+        (torch.zeros(1000), 4000, 4300),
+        (Part(np.zeros(1000), ["x" * 1000]), 9000, 9600),
+        ([np.zeros(500), {"a": np.zeros(500)}, (np.zeros(500), {"text"})], 12_000, 13_600),
+    ],
+)
+def test_the_size_of_a_value_is_that_of_what_it_holds(value, least, most):
+    assert least <= size_of(value) <= most

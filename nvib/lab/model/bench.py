@@ -17,16 +17,15 @@ from nvib.lab.model.mode import head_of, mode_of, require_output, unshown_head
 from nvib.lab.model.priors import Priors
 from nvib.lab.model.shape import Shape
 from nvib.lab.scenario import RUN, Scenario
-from nvib.memory import Memory
+from nvib.memory import Memory, Pool, size_of
 from nvib.models import hub, loading
 from nvib.models.tokens import has_chat_template
 from nvib.prior import Prior, standard_normal_prior
 from nvib.reinterpretation import reinterpret
 
 MAX_TOKENS = 1024
-RESULTS_KEPT = 128
 ANSWER = 64  # new tokens of an answer, at most
-BYTES_KEPT = 600 * 2**20  # of forwards, for each model
+BYTES_KEPT = 600 * 2**20  # of forwards and results
 REPEATABLE = {"do_sample": False, "max_time": None, "num_return_sequences": 1, "return_dict_in_generate": False}
 Batch = dict[str, torch.Tensor]
 
@@ -34,7 +33,8 @@ Batch = dict[str, torch.Tensor]
 class Bench:
     """One model, ready to be observed by many visitors at once; nothing on it depends on a visitor.
 
-    ready: called before the weights are read, with the bytes that they will take; what it raises is raised.
+    ready: called before the weights are read, with the bytes that they will take; what it raises is raised. kept: where
+    it keeps what it said, of its own unless it is given.
 
     Raises NVError when the name cannot be loaded or the architecture is not supported.
     """
@@ -46,6 +46,7 @@ class Bench:
         dtype: str = "float32",
         progress: Callable[[float, str], None] | None = None,
         ready: Callable[[int], None] | None = None,
+        kept: Pool | None = None,
     ) -> None:
         self.state = hub.state(name)  # of the files, before they are read
         self.loaded = loading.load(name, device, dtype, progress=progress, ready=ready)
@@ -54,8 +55,9 @@ class Bench:
         self.mode = mode_of(found)
         require_output(self.model, self.loaded.name, self.mode)
         self.head = head_of(self.model, self.mode)
-        self.sides: Memory[Any] = Memory(BYTES_KEPT, lambda side: side.nbytes)  # forwards, by what they are of
-        self.results: Memory[Any] = Memory(RESULTS_KEPT)  # walks and generated texts, by what they are of
+        pool = kept or Pool(BYTES_KEPT)
+        self.sides: Memory[Any] = Memory(pool, size_of)  # forwards, by what they are of
+        self.results: Memory[Any] = Memory(pool, size_of)  # walks and generated texts, by what they are of
         first = self.loaded.prior or standard_normal_prior(self.model)
         self.nv = reinterpret(self.model, first).__enter__()
         self.shape = self._shape(found)
@@ -63,8 +65,10 @@ class Bench:
         self.priors = Priors(self.loaded, self.shape.words, self.training_batch)
 
     def close(self) -> None:
-        """Take NV attention out of the model again."""
+        """Take NV attention out of the model again, and forget what it said."""
         self.nv.__exit__()
+        self.sides.clear()
+        self.results.clear()
 
     def _shape(self, found: tuple[str, ...]) -> Shape:
         loaded, config = self.loaded, self.model.config
