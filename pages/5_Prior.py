@@ -6,12 +6,15 @@ import pandas as pd
 import streamlit as st
 
 from nvib.lab.examples import OTHER_TEXTS
+from nvib.lab.model.labels import shortened
 from nvib.lab.view import words
 from nvib.lab.view.distance import TextDistance, prior_summary
 from nvib.show import draw, page, resources, share, sidebar
 from nvib.show.figures import bars, maps
 from nvib.show.sections import own_prior, without_prior
 from nvib.show.session import control
+
+NOTES = 20  # of a file on where its prior comes from, which may hold more
 
 
 def distances_table(text: TextDistance) -> pd.DataFrame:
@@ -30,10 +33,11 @@ with page.guarded():
     if told := bench.priors.told(prior):
         st.warning(page.verbatim(told))
     kind = scenario.kind or bench.kinds[-1]
+    told_of = list(prior.provenance.items())[:NOTES]
     st.caption(
         f"The prior of {name}: one Gaussian component with a pseudo-count for each layer. "
         f"{sidebar.SOURCES[scenario.prior]}: "
-        + ", ".join(f"{field} {page.verbatim(value)}" for field, value in prior.provenance.items())
+        + ", ".join(page.verbatim(f"{shortened(field, 40)} {shortened(value, 200)}") for field, value in told_of)
         + f". Fingerprint {prior.fingerprint}."
     )
     st.download_button(
