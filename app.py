@@ -90,7 +90,9 @@ with page.guarded():
         verdict.empty()
         raise
     output.output_change(seen, scenario, view.shape)
-    flip = st.container()
+    flip = st.empty()
+    with flip:
+        flips.announce(scenario)
     if view.loaded:
         output.head_answers(view.loaded, scenario, seen)
     pause()
@@ -112,7 +114,7 @@ with page.guarded():
     if foreign := view.bench.priors.told(resources.prior(view.bench, scenario)):
         st.warning(page.verbatim(foreign))
     identity(view.bench, scenario, foreign)
-    with flip:
+    with flip.container():
         flips.search(view.bench, scenario)
     if scenario.path:
         with path:

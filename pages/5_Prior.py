@@ -49,9 +49,9 @@ with page.guarded():
     st.header(f"By layer, {kind} attention")
     summary = prior_summary(bench, scenario, prior, kind)
     st.caption(
-        "After the scales of the sidebar. Mean: root mean square over the model's dimensions. Standard deviation: root "
-        "of the mean variance. log α: the prior's pseudo-count, whiskers one spread s of the tokens' log α in its "
-        "corpus." + (" All cross-attention layers share one prior." if kind == "cross" else "")
+        "With the prior's scales of the sidebar applied. Mean: root mean square over the model's dimensions. Standard "
+        "deviation: root of the mean variance. log α: the prior's pseudo-count, whiskers one spread s of the tokens' "
+        "log α in its corpus." + (" All cross-attention layers share one prior." if kind == "cross" else "")
     )
     for column, (title, field) in zip(st.columns(3), bars.PRIOR_PARTS.items(), strict=True):
         column.markdown(f"**{title}**")

@@ -113,7 +113,7 @@ st.markdown(
     "s is tiny, ten of it are little, and the prior keeps real attention. Here identity removes the prior."
 )
 
-st.header("Does it help where the model was not at home?")
+st.header("Does it help on text unlike the prior's?")
 st.markdown(
     "Regularised after training, without any training: for each task the setting with the best mean change out of "
     "domain on the validation texts, told on test texts that had no part in the choice, against the untouched model. "

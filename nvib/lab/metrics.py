@@ -21,7 +21,7 @@ WORDS_TOLD = (
     "marks is a word, and so is an emoji. BLEU goes up to 4 words in a row, or as many as the outputs have"
 )
 SMOOTHED = f"{WORDS_TOLD}; where none of some length is found it is smoothed (sacreBLEU's exp)."
-UNSMOOTHED = f"{WORDS_TOLD}; it is of a whole set, and not smoothed. The one called BLEU parts words at spaces alone."
+UNSMOOTHED = f"{WORDS_TOLD}; it is of a whole set, and not smoothed. The one called BLEU parts words only at spaces."
 
 
 def rouges(text: str, target: str) -> list[float]:

@@ -68,7 +68,7 @@ class Scenario:
     prior: str = declare(
         "setting", "shipped", Choice(("shipped", "broad", "text", "normal", "own")),
         "Shipped with the model, of one language or of several (broad), estimated from a text, the standard normal, or "
-        "a file of one's own.", kept=True,
+        "a file of your own.", kept=True,
     )  # fmt: skip
     prior_text: str = declare(
         "setting", "", ANY,
@@ -80,7 +80,7 @@ class Scenario:
             "a prior's fingerprint, twelve hexadecimal digits, or its identity, twenty",
             r"([0-9a-f]{12}([0-9a-f]{8})?)?",
         ),
-        "Which file of one's own is the prior, by its fingerprint, with eight digits of its provenance behind.",
+        "Which file of your own is the prior, by its fingerprint, with eight digits of its provenance behind.",
         swept=False, kept=True,
     )  # fmt: skip
     prior_mean_scale: float = declare(
@@ -134,7 +134,7 @@ class Scenario:
     uploads: str = declare(
         "view", "",
         Pattern("a line for each file, as: inside 120 0123456789ab corpus.txt", rf"({UPLOAD}(\n{UPLOAD})*)?"),
-        "Files of one's own that the view needs and a link cannot hold: what each is for (inside, outside, prior), its "
+        "Files of your own that the view needs and a link cannot hold: what each is for (inside, outside, prior), its "
         "texts, its fingerprint and its name.",
     )  # fmt: skip
 
@@ -156,7 +156,7 @@ class Scenario:
         "sampling temperature, on both sides. 1 leaves none out.",
     )  # fmt: skip
     listing: str = declare(
-        "generation", "", ANY, "Texts that Compare goes through, one a line, a reference after a tab."
+        "generation", "", ANY, "Texts that Compare goes through, one per line, a reference after a tab."
     )
 
     task: str = declare(

@@ -11,17 +11,17 @@ from nvib.show.components.tour import Step, offer_tour
 
 PAPER = "[Fehr & Henderson, COLM 2024, arXiv:2312.00662](https://arxiv.org/abs/2312.00662)"
 FIRST = {
-    "Explore": "Nonparametric variational regularisation (NV) makes a pretrained Transformer less sure of the words it "
-    "reads: beside them it attends to a prior, an average over a corpus, as strongly as a few temperatures say, and "
-    "without any training. Below is one text twice, untouched in grey and under NV in blue: what changes in the "
-    f"output, then where. {PAPER}.",
+    "Explore": "Nonparametric variational regularisation (NV) has a pretrained Transformer attend less to the words it "
+    "reads and more to a prior, the average of a corpus; sliders, called temperatures, set how much, and nothing is "
+    f"trained. It was published to help on text unlike the corpus ({PAPER}). Below is one text twice, untouched in "
+    "grey and under NV in blue: first what changes in the output, then where.",
     "Gallery": "Scenarios worth a look. Each opens Explore on exactly this view; its numbers were stored beforehand, "
     "and are checked against your server's own as soon as the model is loaded.",
     "Pseudo-counts": "A token's pseudo-count says how much it weighs in a layer before any query is asked; this page "
     "sets the tokens of your text beside the prior, layer by layer.",
     "Compare": "What the untouched model (baseline) and the regularised one (NV) make of the same text, and how likely "
     "each finds what the other says.",
-    "Sweep": "Which temperatures help where the model was not at home? A sweep measures a task in the prior's domain "
+    "Sweep": "Which temperatures help on text unlike the prior's? A sweep measures a task in the prior's domain "
     "and outside of it at many settings, each against the untouched model on the same texts.",
     "Prior": "The prior says what a hidden state looks like before any text is read; here is what it is, where it came "
     "from, and how far your text is from it.",
@@ -36,7 +36,7 @@ STEPS = (
          ("[class*='st-key-scenario_'][class*='_alpha']", '[data-testid="stExpandSidebarButton"]')),
     Step("What changes in the output", "The answer comes first: the untouched model in grey, NV in blue.",
          (".st-key-slot-next-token", ".st-key-slot-similarity-nv", '[data-testid="stDataFrame"]')),
-    Step("Where it bites", "Every head of every layer is a square, the darker the more it changed. Click one to open "
+    Step("Where it acts", "Every head of every layer is a square, the darker the more it changed. Click one to open "
          "it.", (".st-key-slot-overview",)),
     Step("The attention of a head", "Rows are queries, columns are keys, and the prior is the amber column. Click a "
          "cell to see why its weight changed.", (".st-key-slot-map-nv", ".st-key-tokens")),

@@ -52,14 +52,16 @@ def heads(count: int) -> list[str]:
 
 @choice
 def step(seen: Observation) -> None:
-    """Show the layer or head before or behind the one that is shown, as the bar above the maps asks; the ends stay."""
+    """Show the layer or head before or behind the one that is shown, as the bar above the maps asks; the ends stay.
+
+    A weight that the visitor chose to have explained stays the one, in the head that comes.
+    """
     asked = st.session_state["map-bar"].stepped
     layers, count = seen.change.shape
     choices: list[Any] = heads(count) if asked["field"] == "head" else list(range(layers))
     at = choices.index(seen.head if asked["field"] == "head" else seen.layer) + (1 if asked["by"] > 0 else -1)
     if 0 <= at < len(choices):
         place("head" if asked["field"] == "head" else "layer", choices[at])
-        forget_cell()
 
 
 def explain(query: int, token: int) -> None:

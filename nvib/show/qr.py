@@ -10,7 +10,7 @@ import streamlit as st
 
 HERE = re.compile(r"localhost|.+\.localhost|127(\.\d+){3}|0\.0\.0\.0|::1?|::ffff:127(\.\d+){3}|::ffff:7f\w\w:\w+")
 ALONE = (
-    "This address is of this machine alone: no phone opens it. Serve with nvib serve --lan, and open the page by the "
+    "Only this machine can open this address; a phone cannot. Serve with nvib serve --lan, and open the page by the "
     "address that it prints."
 )
 LONG = "The view is too long for a link, so there is no code of it: Export saves it as a .json scenario."

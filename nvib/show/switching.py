@@ -19,9 +19,10 @@ SETTING = tuple(name for name, field in FIELDS.items() if field.group == "settin
 
 @dataclass
 class Switched:
-    """What is said of a switch, as long as the page shows what it led to; shown: None until a page has it."""
+    """What is said of a switch to a model while the page shows what it led to; shown: None until a page has it."""
 
     sentence: str
+    model: str
     shown: Scenario | None = None
 
 
@@ -46,7 +47,7 @@ def switch(before: Scenario, chosen: str) -> None:
     if before.text.strip() and before.text not in (*offered, opens.text):
         opens = replace(opens, text=before.text, row=0, cell="")
     session.put(opens)
-    state[TOLD] = Switched(_told(before, opens, chosen in kept))
+    state[TOLD] = Switched(_told(before, opens, chosen in kept), opens.model)
 
 
 def told(shown: Scenario) -> str:
@@ -55,7 +56,7 @@ def told(shown: Scenario) -> str:
     if switched is None:
         return ""
     switched.shown = switched.shown or shown
-    if switched.shown != shown:
+    if switched.shown != shown or shown.model != switched.model:  # a model that could not be shown was left again
         del st.session_state[TOLD]
         return ""
     return switched.sentence

@@ -1,6 +1,7 @@
 """The app in a real Chromium on a server of its own: links, sliders, console and origins."""
 
 import re
+from itertools import pairwise
 from urllib.parse import quote, urlparse
 
 import pytest
@@ -27,6 +28,10 @@ def test_a_visit_to_explore(server, browser):
     assert link["model"] == "smollm2"
     icon = page.locator("head link[rel~=icon]").get_attribute("href")
     assert icon.startswith("data:image/png;")  # no file that may be gone when it is asked for
+
+    rows = [link.bounding_box() for link in page.locator(".st-key-menu a").all()]
+    assert len(rows) == 7
+    assert all(above["y"] + above["height"] <= below["y"] for above, below in pairwise(rows))
 
     slider = page.get_by_role("slider").nth(1)
     slider.focus()

@@ -56,14 +56,14 @@ def test_another_token_is_the_reason_where_it_took_the_weight():
     told = words.why(seen, row)
     before, after = row.weights
     share = [f"{100 * side[3]:.0f} %" for side in (before, after)]
-    assert told.endswith(f" because “sat” at 2 rose from {share[0]} to {share[1]}.")
+    assert told.endswith(f" because “sat” (token 2) rose from {share[0]} to {share[1]}.")
     assert "prior" not in told
 
 
 def test_a_token_that_lost_is_the_reason_where_the_weight_rose():
     seen, row = made([0, 0, -4.0, 0], key=0)
     assert "The weight rose from" in words.why(seen, row)
-    assert "because “sat” at 2 fell from" in words.why(seen, row)
+    assert "because “sat” (token 2) fell from" in words.why(seen, row)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_what_the_prior_takes_and_from_whom():
     mass = row.weights[1][0]
     old, new = (round(100 * side[2]) for side in row.weights)
     assert words.why(seen, row) == (
-        f"The prior takes {100 * mass:.0f} % of this row, and the baseline has no such component. “cat” at 1 lost "
+        f"The prior takes {100 * mass:.0f} % of this row, and the baseline has no such component. “cat” (token 1) lost "
         f"most, from {old} % to {new} %."
     )
 
@@ -237,7 +237,7 @@ def test_heads_in_words_without_their_maps():
     assert "more peaked, from 1.000 to 0.000 nats" in words.heads_in_words(Seen)
     told = words.heads_in_words(Seen, words.Taken(2, (0.1, 0.3), 1, (0.5, 0.2)))
     assert told.endswith(
-        "“cat” at 1 now takes 30 % of its attention, up from 10 %; “The” at 0 loses most, from 50 % to 20 %."
+        "“cat” (token 1) now takes 30 % of its attention, up from 10 %; “The” (token 0) loses most, from 50 % to 20 %."
     )
     Seen.change, Seen.prior_mass = np.array([[0.179]]), np.array([[0.04]])
     assert words.heads_in_words(Seen) == "The only head changed by 0.179: the prior now takes 4 % of its attention."
@@ -273,7 +273,7 @@ def test_shares_are_told_apart(values, said):
 def test_a_kl_in_words(kl, word, kept):
     assert (
         words.kl_in_words(kl)
-        == f"{word}: NV gives what the baseline would say {kept} of its probability, in the geometric mean"
+        == f"{word}: tokens that the baseline would say keep {kept} of their probability, in the geometric mean"
     )
 
 
@@ -281,7 +281,7 @@ def test_the_share_that_a_kl_keeps_is_the_geometric_mean():
     p, q = (np.random.default_rng(n).dirichlet(np.ones(6)) for n in range(2))
     kl = float((p * np.log(p / q)).sum())
     kept = np.prod((q / p) ** p)
-    assert f"{100 * kept:.0f} % of its" in words.kl_in_words(kl)
+    assert f"keep {100 * kept:.0f} % of their" in words.kl_in_words(kl)
 
 
 def test_the_scale_of_a_kl_stands_in_the_docs_once():
@@ -301,9 +301,12 @@ def next_token(old, new):
     ("output", "same", "told"),
     [
         (next_token([0.6, 0.2], [0.5, 0.3]), True,
-         "Both models go on with “a”: 60 % under the baseline, 50 % under NV."),
+         "Both models continue with “a”: 60 % under the baseline, 50 % under NV."),
         (next_token([0.6, 0.2], [0.1, 0.3]), False,
          "The next token changes from “a” to “b”: NV gives “a” 10 % instead of 60 %, and “b” 30 % instead of 20 %."),
+        (next_token([0.225, 0.224], [0.2, 0.3]), False,
+         ("The next token changes from “a” to “b”: NV gives “a” 20.0 % instead of 22.5 %, and “b” 30.0 % instead of "
+          "22.4 %.")),
         (Generated(["x"], ["y"], ["y"], np.zeros(1), np.zeros(1)), True, "Both models write “y”."),
         (Generated(["x", "z"], ["y", "w"], ["y", "w"], np.zeros(2), np.zeros(2)), True,
          "Both models write the same for all 2 rows."),

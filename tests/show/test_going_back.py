@@ -165,6 +165,14 @@ def test_a_model_without_an_example_begins_at_identity(switch):
     assert told.startswith("The settings are back at identity;")
 
 
+@pytest.mark.usefixtures("switch")
+def test_a_model_that_could_not_be_shown_leaves_no_sentence_behind():
+    """A name that is none, and then Back: the settings are what they were, and nothing says that they are not."""
+    switching.switch(OWN, "someone/else")
+    assert switching.told(OWN) == ""
+    assert switching.told(replace(OWN, model="someone/else")) == ""
+
+
 def test_a_switch_that_changes_nothing_else_is_not_told(switch):
     neutral = replace(OWN.at_identity(), cell="")
     assert switch(neutral, "someone/else")[1] == ""

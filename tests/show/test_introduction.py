@@ -9,10 +9,10 @@ from nvib.show.page import PAGES
 from tests.support.pages import opened
 
 STARTS = {
-    "Explore": "Nonparametric variational regularisation (NV) makes a pretrained Transformer less sure of the words",
+    "Explore": "Nonparametric variational regularisation (NV) has a pretrained Transformer attend less to the words",
     "Pseudo-counts": "A token's pseudo-count says how much it weighs",
     "Compare": "What the untouched model (baseline) and the regularised one (NV) make of the same text",
-    "Sweep": "Which temperatures help where the model was not at home?",
+    "Sweep": "Which temperatures help on text unlike the prior's?",
     "Prior": "The prior says what a hidden state looks like before any text is read",
     "Method": "How nonparametric variational attention works",
 }

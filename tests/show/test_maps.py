@@ -78,7 +78,7 @@ def steps(monkeypatch, field, by, layer, head):
      ("head", -1, 0, "1", "0")],
 )  # fmt: skip
 def test_a_step_shows_the_next(monkeypatch, field, by, layer, head, shown):
-    assert steps(monkeypatch, field, by, layer, head) == (shown, "")
+    assert steps(monkeypatch, field, by, layer, head) == (shown, "1,1")  # the weight that was chosen stays
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_the_popover_has_picture_and_address(monkeypatch, url, alone):
     assert "fp=" in code
     assert any(qr.picture(code) in text.value for text in app.markdown)
     told = (
-        "This address is of this machine alone: no phone opens it. Serve with nvib serve --lan, and open the page by "
+        "Only this machine can open this address; a phone cannot. Serve with nvib serve --lan, and open the page by "
         "the address that it prints."
     )
     assert [note.value for note in app.warning] == [told] * alone

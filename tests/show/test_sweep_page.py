@@ -334,7 +334,7 @@ def test_only_the_untouched_model_is_dotted(tmp_path):
 
 def test_few_texts_are_warned_of(tmp_path):
     app = run(grid="mu=0.99")
-    assert any("8 validation texts alone" in warning.value for warning in app.warning)
+    assert any("8 validation texts only" in warning.value for warning in app.warning)
 
 
 def test_a_task_of_another_model_says_so():

@@ -31,7 +31,7 @@ def test_no_form_is_of_two_terms():
 @pytest.mark.parametrize(
     ("form", "words"),
     [
-        ("pseudo-counts", "how much a token's component weighs"),
+        ("pseudo-counts", "how much a layer counts on a token"),
         ("prior mass", "the weight that queries give to the prior component"),
         ("τα", "how far above the prior's a token's pseudo-count starts"),
         ("KL", "Kullback–Leibler divergence"),

@@ -52,7 +52,7 @@ def test_the_badge_tells_what_identity_cannot(folder, monkeypatch):
 
 def test_the_whole_check_is_made_on_the_page_once_for_all(folder):
     app = view(folder)
-    assert "4 of 4 lines of the check hold so far, the others below." in numbers(app)
+    assert "4 of 4 lines of the check hold so far; the button below checks the others." in numbers(app)
     assert not app.table
     (button,) = (each for each in app.button if each.label == "Check this model")
     button.click().run()
@@ -99,7 +99,8 @@ def test_the_verdict_is_in_words_and_its_numbers_are_the_proofs():
     assert badge(right, []) == ":green-badge[✓ identity verified: at identity this is exactly your model]"
     assert numbers_of(right, [], "logit") == (
         "At identity, against the untouched model on this text: max |Δ logit| 2e-06, 3e-07 of its range, top-1 "
-        "agreement 100%, greedy text equal, prior mass 0; 0 of 0 lines of the check hold so far, the others below."
+        "agreement 100%, greedy text equal, prior mass 0; 0 of 0 lines of the check hold so far; the button below "
+        "checks the others."
     )
     for wrong in (replace(right, relative=0.1), replace(right, top1=0.5), replace(right, same_text=False)):
         assert badge(wrong, []) == ":red-badge[✗ identity does not hold: at identity this is not your model]"

@@ -63,7 +63,7 @@ def test_the_head_that_is_explained_is_named_where_the_maps_show_many(head, acro
 def test_both_the_same_is_said_once_and_stronger_settings_are_offered():
     app = opened("Explore", **SAME)
     told = said(app)
-    assert sum(text.startswith("Both models go on with") for text in told) == 1
+    assert sum(text.startswith("Both models continue with") for text in told) == 1
     assert [button.label for button in buttons(app, "Try ")] == ["Try τα 2, τσ 0.05", "Try τσ 0.3", "Try τα 2, τσ 0.3"]
     buttons(app, "Try ")[2].click().run()
     assert not app.exception

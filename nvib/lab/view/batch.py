@@ -136,8 +136,8 @@ def _next_token(bench: Bench, scenario: Scenario, prior: Prior) -> Row:
     columns["changed"] = "yes" if columns["next, baseline"] != columns["next, NV"] else ""
     whole = forced_of(bench, before, after, batch["input_ids"][0, 1:])
     if len(whole.tokens):
-        columns |= {"log p a token, baseline": float(whole.baseline.mean()),
-                    "log p a token, NV": float(whole.regularised.mean())}  # fmt: skip
+        columns |= {"log p per token, baseline": float(whole.baseline.mean()),
+                    "log p per token, NV": float(whole.regularised.mean())}  # fmt: skip
     if scenario.target:
         totals = force_reference(bench, scenario, prior, scenario.text, scenario.target).totals
         columns["reference"] = scenario.target

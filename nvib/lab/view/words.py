@@ -54,7 +54,7 @@ def kl_in_words(kl: float) -> str:
     """What a KL divergence from the baseline, in nats, comes to; KL_SCALE has the upper bounds of its words."""
     word = next(word for bound, word in KL_SCALE.items() if kl < bound)
     (kept,) = percent(math.exp(-kl))
-    return f"{word}: NV gives what the baseline would say {kept} of its probability, in the geometric mean"
+    return f"{word}: tokens that the baseline would say keep {kept} of their probability, in the geometric mean"
 
 
 # The answer
@@ -99,13 +99,13 @@ def _next_token(output: NextToken) -> str:
     old, new = int(output.baseline.argmax()), int(output.regularised.argmax())
     if old == new:
         before, after = percent(float(output.baseline[old]), float(output.regularised[old]))
-        return f"Both models go on with {quoted(output.tokens[old])}: {before} under the baseline, {after} under NV."
-    of_old = percent(float(output.baseline[old]), float(output.regularised[old]))
-    of_new = percent(float(output.baseline[new]), float(output.regularised[new]))
+        return f"Both models continue with {quoted(output.tokens[old])}: {before} under the baseline, {after} under NV."
     was, comes = quoted(output.tokens[old]), quoted(output.tokens[new])
+    shares = [float(side[token]) for token in (old, new) for side in (output.baseline, output.regularised)]
+    old_before, old_after, new_before, new_after = percent(*shares)
     return (
-        f"The next token changes from {was} to {comes}: NV gives {was} {of_old[1]} instead of {of_old[0]}, and "
-        f"{comes} {of_new[1]} instead of {of_new[0]}."
+        f"The next token changes from {was} to {comes}: NV gives {was} {old_after} instead of {old_before}, and "
+        f"{comes} {new_after} instead of {new_before}."
     )
 
 
@@ -189,7 +189,7 @@ def _took(seen: Observation, layer: int, head: int, found: Taken | None) -> str:
 
 def named(tokens: Sequence[str], component: int) -> str:
     """A component in words: the prior, 0, or a token with its position."""
-    return "the prior" if component == 0 else f"{quoted(tokens[component - 1])} at {component - 1}"
+    return "the prior" if component == 0 else f"{quoted(tokens[component - 1])} (token {component - 1})"
 
 
 # One weight

@@ -88,7 +88,7 @@ def curve(
     if picked is not None and picked in results:
         middle, half = _place(axis, picked), step * max(len(sets), 4) / 2
         frames = [_frame({"x0": middle - half, "x1": middle + half, "yref": "paper", "y0": 0, "y1": 1}, theme)]
-    y = {"title": {"text": _change_title(metric)}, "zeroline": False}
+    y = {"title": {"text": _two_lines(_change_title(metric))}, "zeroline": False}
     return _framed(traces, 420, x, y, says, horizontal=True, frames=frames)
 
 
@@ -186,7 +186,7 @@ def ranked(
     labels = [_wrapped(point_name(point, varied)) for point in points]
     y = {"tickvals": at.tolist(), "ticktext": labels, "autorange": "reversed", "zeroline": False,
          "tickfont": {"size": 11}}  # fmt: skip
-    x = {"title": {"text": _change_title(metric).replace(", ", ",<br>")}, "zeroline": False}
+    x = {"title": {"text": _two_lines(_change_title(metric))}, "zeroline": False}
     lines = max((label.count("<br>") + 1 for label in labels), default=1)
     says = f"The {len(points)} best points, a row each, by the {_change_title(metric)}, with intervals."
     frames = []
@@ -252,7 +252,7 @@ def _framed(
     line = {"type": "line", "line": {"color": colours.BASELINE, "width": 2, "dash": "dash"}, "layer": "below", **ends}
     legend = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
     lines = [part for label in y.get("ticktext", []) for part in label.split("<br>")]
-    left = 64 if horizontal else 10 + 6 * max(map(len, lines), default=0)
+    left = 84 if horizontal else 10 + 6 * max(map(len, lines), default=0)
     margin = {"l": left, "r": 8, "t": 48, "b": 56 if horizontal else 68}
     return axes.figure(
         traces, height, x, y, says, showlegend=True, legend=legend, shapes=[line, *frames], margin=margin
@@ -263,6 +263,11 @@ def _change_title(metric: Metric) -> str:
     """The axis of a metric's changes."""
     better = "higher is better" if metric.higher else "lower is better"
     return f"change of {metric.name}, {metric.change_unit} ({better})"
+
+
+def _two_lines(title: str) -> str:
+    """A title that would be longer than its axis."""
+    return title.replace(", ", ",<br>")
 
 
 def _direction(axis: Varied) -> str:

@@ -20,7 +20,7 @@ from nvib.show.session import boxes, control
 
 METRICS = {"change": "Change", "prior mass": "Prior mass", "entropy": "Entropy"}
 MEANING = {
-    "change": "Jensen–Shannon distance between the baseline's and NV's attention, without unit: 0 equal, 1 disjoint.",
+    "change": "Jensen–Shannon distance between the baseline's and NV's attention: 0 the same, 1 nothing in common.",
     "prior mass": "Share of attention that the prior gets.",
     "entropy": "Entropy of NV's attention minus the baseline's, nats: blue more spread, red more peaked.",
 }
@@ -64,7 +64,7 @@ def changed_most(seen: Observation, scenario: Scenario, bench: Bench | None) -> 
 
 def overview(seen: Observation, scenario: Scenario, bench: Bench | None) -> None:
     """All heads of all layers as one picture; a click opens a head."""
-    st.header(f"Where it bites, {seen.kind} layers × heads")
+    st.header(f"Where it acts, {seen.kind} layers × heads")
     changed_most(seen, scenario, bench)
     metric = scenario.metric
     control(
@@ -114,8 +114,9 @@ def attention_maps(seen: Observation, scenario: Scenario) -> None:
         draw.chart(figure, key, card, title=name, says=_explained(seen, scenario))
     mass = seen.prior_mass[seen.layer]
     st.caption(
-        f"Attention on the prior in layer {seen.layer}: mean of its heads {mass.mean():.2%}, largest {mass.max():.2%}. "
-        f"Largest change of one weight shown: {np.abs(seen.difference).max():.4f}."
+        f"Attention on the prior in layer {seen.layer}, mean of the text's queries: {100 * mass.mean():.2f} % over all "
+        f"heads, {100 * mass.max():.2f} % in the head with most. Largest change in the maps above: "
+        f"{np.abs(seen.difference).max():.4f}."
     )
     _marginals(seen)
     draw.table_behind("maps", "The maps as a table", lambda: _map_table(seen), listed=False)
@@ -243,7 +244,7 @@ def why(seen: Observation, scenario: Scenario, bench: Bench | None) -> None:
         st.caption(f"The maps show {_place(seen, scenario)}; this weight is of {which} alone{whose}.")
     st.caption(
         "Click a cell of a map, or choose here. A weight is exp(score − normaliser); the score is the sum of the "
-        "terms. What a whole row shares shifts its normaliser too, and cancels."
+        "terms. What all weights of a row share changes none of them."
     )
     table, picture = st.columns([3, 2])
     rows = pd.DataFrame({"term, nats": cell.terms, "baseline": cell.baseline, "NV": cell.regularised})

@@ -33,12 +33,12 @@ def list_panel(bench: Bench, scenario: Scenario, prior: Prior) -> None:
     """The box for the texts, the run, and the table of what is done."""
     st.header("A list of texts")
     control(
-        "listing", st.text_area, "Texts, one a line", height=110, placeholder="Paste texts, or take a file",
-        help=f"At most {MOST_ROWS}. A reference may stand after a tab.",
+        "listing", st.text_area, "Texts, one per line", height=110, placeholder="Paste texts, or take a file",
+        help=f"At most {MOST_ROWS}. A reference may stand after a tab. What stands here is part of the page's link.",
     )  # fmt: skip
     st.file_uploader(
         "Texts from a file", type=ENDINGS, key="listing_file", on_change=_take_file,
-        help=".txt with a text a line, or .csv, .jsonl and .xlsx with a column “text” and, if you like, “target”; "
+        help=".txt with one text per line, or .csv, .jsonl and .xlsx with a column “text” and, if you like, “target”; "
         "or a table that this page saved.",
     )  # fmt: skip
     problem = st.session_state.get("listing_problem")

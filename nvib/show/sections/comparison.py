@@ -34,7 +34,7 @@ TOP_PS = [round(n * 0.05, 2) for n in range(1, 21)]
 def generation_controls(bench: Bench) -> None:
     """Length, greedy or sampled and how, and the reference; and what of the checkpoint's own settings does not hold."""
     length, way, seed, _ = st.columns([2, 2, 2, 2], vertical_alignment="bottom")
-    control("length", length.number_input, "Length, tokens at most", *bounds("length"))
+    control("length", length.number_input, "New tokens, at most", *bounds("length"))
     control(
         "sampled", way.segmented_control, "Choice of each token", (False, True),
         format_func=lambda s: "sampled" if s else "greedy", required=True, help=FIELDS["sampled"].help,
@@ -52,7 +52,7 @@ def generation_controls(bench: Bench) -> None:
         )
     lines = bench.mode.answers
     control(
-        "target", st.text_area, "References, one a line" if lines else "Reference", height=68,
+        "target", st.text_area, "References, one per line" if lines else "Reference", height=68,
         help="What should come out, a line for each row of the text." if lines else
         "How the text should go on; a space is put before it where letters meet.",
     )  # fmt: skip
@@ -279,7 +279,7 @@ def nearest(output: Similarity, seen: Observation) -> None:
     """Each sentence's nearest neighbour under both models."""
     st.header("Nearest neighbours")
     if len(seen.rows) < 2:
-        st.caption("One sentence has no neighbours; write more, one a line.")
+        st.caption("One sentence has no neighbours; write more, one per line.")
         return
     before, after = neighbours(output.baseline), neighbours(output.regularised)
     draw.say(words.answer(output))

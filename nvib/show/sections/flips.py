@@ -32,6 +32,12 @@ def offers(output: Output, scenario: Scenario, shape: Shape) -> None:
         )  # fmt: skip
 
 
+def announce(scenario: Scenario) -> None:
+    """Say that the search will come, where the visitor asked for it: the page is drawn first."""
+    if st.session_state.get(ASKED) == scenario.without_view() and scenario.effect != "local":
+        st.caption("The search begins as soon as the page is drawn …")
+
+
 def search(bench: Bench, scenario: Scenario) -> None:
     """Walk until the answer flips, when the visitor asked for it; made last, for it takes its time."""
     if st.session_state.get(ASKED) != scenario.without_view() or scenario.effect == "local":

@@ -17,9 +17,9 @@ def upload_panel(bench: Bench) -> None:
     """The file box; a file's prior becomes the scenario's when it is ready."""
     with st.expander("Make or upload a prior of your own", icon=":material/upload_file:"):
         st.caption(
-            "Text of the model's own domain, .txt with a text a line, or .csv, .jsonl and .xlsx with a column “text”, "
-            "is read by the untouched model once; a .safetensors file is a prior that this page made. Short texts can "
-            "also be pasted: Prior, Source, From my text."
+            "Text of the model's own domain, .txt with one text per line, or .csv, .jsonl and .xlsx with a column "
+            "“text”, is read by the untouched model once; a .safetensors file is a prior that this page made. Short "
+            "texts can also be pasted: Prior, Source, From my text."
         )
         file = st.file_uploader("Text or prior", type=[*ENDINGS, "safetensors"], key="prior_file", on_change=_new_file)
         if file is None or not st.session_state.get(WORKING):

@@ -140,9 +140,9 @@ def _offered(name: str, count: int) -> Task:
 def _own(bench: Bench, scenario: Scenario) -> Task | None:
     """A task of the visitor's own files; None while there is none."""
     st.caption(
-        "Files with a text a line, .txt, or with a column “text” and, where there are targets, “target”: .csv, .jsonl "
-        "and .xlsx. A decoder's targets are measured given their texts. Files stay in this session; the server keeps "
-        "the numbers alone."
+        "Files with one text per line, .txt, or with a column “text” and, where there are targets, “target”: .csv, "
+        ".jsonl and .xlsx. A decoder's targets are measured given their texts. Files chosen here stay in this session; "
+        "the server keeps only the numbers, and a link only the files' names."
     )
     for column, (use, name) in zip(st.columns(2), OWN.items(), strict=True):
         with column:

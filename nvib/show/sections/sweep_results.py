@@ -158,7 +158,7 @@ def caveat(plan: Plan, results: Results) -> None:
     fewest = min(len(plan.task.part(name, VALIDATION)) for name in plan.task.sets)
     if fewest < ENOUGH:
         st.warning(
-            f"A set has {fewest} validation texts alone. Intervals of fewer than {ENOUGH} are too narrow: they miss 0 "
+            f"A set has {fewest} validation texts only. Intervals of fewer than {ENOUGH} are too narrow: they miss 0 "
             f"by chance more often than {100 - LEVEL} times in a hundred."
         )
     expected, clear = len(changes) * (100 - LEVEL) / 100, sum(change.clear for change in changes)
@@ -166,7 +166,7 @@ def caveat(plan: Plan, results: Results) -> None:
         f"Intervals: {LEVEL} %, paired bootstrap over the texts of a set, each point by itself. Many are looked at: "
         f"of {len(changes)} intervals about {expected:.0f} would miss 0 by chance alone if no point did anything; "
         f"{clear} do. And the best of many points looks better than it is. So the choice is made on the validation "
-        "texts, and what it is worth is told on the test texts."
+        "texts, and what it is worth is measured on the test texts."
     )
 
 
@@ -175,7 +175,7 @@ def brief(rows: list[Outcome], plan: Plan, metric: Metric) -> pd.DataFrame:
     unit = f" {metric.unit}".rstrip()
     return pd.DataFrame([
         {
-            "set": row.name, "domain": "in" if row.inside else "out of it",
+            "set": row.name, "domain": "in domain" if row.inside else "out of domain",
             f"change, {metric.change_unit} [{LEVEL} % interval]": sweeps.interval(row.result),
             "texts": len(plan.task.part(row.name, row.part)),
             f"{metric.name}, untouched": f"{row.result.baseline:.4g}{unit}",
@@ -191,7 +191,7 @@ def every_row(rows: list[Outcome], plan: Plan, metric: Metric) -> pd.DataFrame:
     return pd.DataFrame([
         {
             **{axis.name: str(getattr(row.point, axis.name)) for axis in plan.space.axes},
-            "set": row.name, "domain": "in" if row.inside else "out", "part": row.part,
+            "set": row.name, "domain": "in domain" if row.inside else "out of domain", "part": row.part,
             "texts": len(plan.task.part(row.name, row.part)),
             f"{metric.name}{unit}, untouched": row.result.baseline, f"{metric.name}{unit}, NV": row.result.value,
             f"change, {metric.change_unit}": row.result.change, "from": row.result.low, "to": row.result.high,

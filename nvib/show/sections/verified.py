@@ -38,7 +38,7 @@ def numbers(proof: IdentityProof, found: list[Finding], compared: str) -> str:
         parts.append(f"greedy text {'equal' if proof.same_text else 'DIFFERS'}")
     parts.append(f"prior mass {proof.prior_mass:.1g}")
     held, known = sum(line.holds is True for line in found), sum(line.holds is not None for line in found)
-    so_far = "" if len(found) == len(LINES) else " so far, the others below"
+    so_far = "" if len(found) == len(LINES) else " so far; the button below checks the others"
     return (
         f"At identity, against the untouched model on this text: {', '.join(parts)}; "
         f"{held} of {known} lines of the check hold{so_far}."

@@ -96,7 +96,7 @@ def _output(output: Output, seen: Untouched) -> None:
 def _similarity(output: Similarity, seen: Untouched) -> None:
     """How alike the sentences are to the untouched model."""
     if len(seen.rows) == 1:
-        st.caption("One sentence has no other to be compared with; write more, one a line.")
+        st.caption("One sentence has no other to be compared with; write more, one per line.")
         return
     st.caption("Cosine similarity of the sentences' mean-pooled embeddings.")
     draw.chart(maps.similarities(output, page.theme())[0], "similarity-baseline", title="Cosine similarity, baseline")
