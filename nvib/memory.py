@@ -42,6 +42,11 @@ class Pool:
         self.values = _Latest(budget)
         self.numbers = count()
 
+    @property
+    def size(self) -> int:
+        """What is kept, in the unit of the sizes."""
+        return int(self.values.currsize)
+
 
 class Memory(Generic[T]):
     """Values by key, the least recently used dropped when their sizes exceed the budget. Safe in threads.

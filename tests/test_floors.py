@@ -26,7 +26,8 @@ LAB = (
 )
 SHOW = ("boundary", "figures", "components", "session", "steps", "switching", "limits", "gate", "leases", "waiting",
         "resources", "poster", "pick", "report", "reading", "qr", "draw", "sidebar", "terms", "introduction",
-        "view_line", "story", "page", "share", "sections", "server", "__main__")  # fmt: skip
+        "view_line", "story", "page", "share", "sections", "counters",
+        "server", "__main__")  # fmt: skip
 FACADES = ("nvib", "nvib.lab")  # they name what others hold, and import it when it is asked for
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path

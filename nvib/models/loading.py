@@ -203,6 +203,15 @@ def prepare(progress: Progress | None = None) -> None:
         packaged.converted(smollm2.folder, smollm2.revision, progress)
 
 
+def unprepared() -> list[str]:
+    """The embedded models that cannot be loaded at once: not installed, or still to be converted."""
+    smollm2 = CATALOGUE["smollm2"]
+    lacking = [card.id for card in CATALOGUE.values() if not card.installed]
+    if smollm2.installed and not packaged.is_converted(smollm2.revision):
+        lacking.append(smollm2.id)
+    return lacking
+
+
 def _device(name: str) -> torch.device:
     if name == "auto":
         found = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"

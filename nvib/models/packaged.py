@@ -80,7 +80,7 @@ def converted(package: Path, revision: str, progress: Progress | None = None) ->
     """
     tell = progress or (lambda fraction, sentence: None)
     cache = cache_folder()
-    done = cache / f"{revision.replace(' ', '-')}-converted-{CONVERTER}"
+    done = _copy(revision)
     if not _whole(done):
         try:
             cache.mkdir(parents=True, exist_ok=True)
@@ -94,6 +94,15 @@ def converted(package: Path, revision: str, progress: Progress | None = None) ->
             ) from error
     tell(1.0, "SmolLM2 is ready")
     return done
+
+
+def is_converted(revision: str) -> bool:
+    """Whether SmolLM2's copy is there and whole."""
+    return _whole(_copy(revision))
+
+
+def _copy(revision: str) -> Path:
+    return cache_folder() / f"{revision.replace(' ', '-')}-converted-{CONVERTER}"
 
 
 def _whole(folder: Path) -> bool:

@@ -17,8 +17,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from nvib.errors import NVError
+from nvib.memory import LOOK
 
-LOOK = 0.2  # seconds between two looks at the line, by whoever waits in it
 SHORT = 2.0  # seconds of the model that a view takes at most; what has had more is long work, and steps aside for views
 ASIDE = 10.0  # seconds for which a step of long work does so
 REMEMBERED = 60.0  # seconds for which the place of a visitor is kept whose request gave way to a newer one

@@ -10,8 +10,7 @@ from time import monotonic
 from typing import Generic, TypeVar
 
 from nvib.errors import NVError
-
-LOOK = 0.2  # seconds between two looks, by whoever waits
+from nvib.memory import LOOK
 
 T = TypeVar("T")
 Room = Callable[[int], None]

@@ -34,7 +34,7 @@ LONG = 256  # tokens of a text above which a page says that the model is at work
 LIMITS = limits()
 PAGES = Gate(int(LIMITS.pages), int(LIMITS.line), float(LIMITS.patience))  # in front of the pages
 GATE = Gate(int(LIMITS.forwards), int(LIMITS.line), float(LIMITS.patience))  # in front of the models
-_benches: Leases[Bench] = Leases(LIMITS.models_bytes, Bench.close, float(LIMITS.patience))
+BENCHES: Leases[Bench] = Leases(LIMITS.models_bytes, Bench.close, float(LIMITS.patience))
 KEPT = Pool(LIMITS.results_bytes)
 _observations: Memory[Observation] = Memory(KEPT, size_of)
 _distances: Memory[TextDistance] = Memory(KEPT, size_of)
@@ -62,7 +62,7 @@ def bench(name: str) -> Bench:
         return bench
 
     with nullcontext() if loaded(name) else st.spinner("Loading the model …"):
-        return _benches.get(_files(name), made, _wait_for_memory)
+        return BENCHES.get(_files(name), made, _wait_for_memory)
 
 
 @contextmanager
@@ -77,7 +77,7 @@ def visit() -> Iterator[None]:
             PAGES.leave()
         waiting.tell(place)
 
-    with PAGES.run(visitor, waiting.tell), GATE.run(visitor, at_gate), _benches.run(), looking(_wait_for_another):
+    with PAGES.run(visitor, waiting.tell), GATE.run(visitor, at_gate), BENCHES.run(), looking(_wait_for_another):
         try:
             yield
         finally:
@@ -97,7 +97,7 @@ def _wait_for_memory(sentence: str) -> None:
 
 def loaded(name: str) -> bool:
     """Whether `bench` has the model of this name at hand."""
-    return _files(name) in _benches
+    return _files(name) in BENCHES
 
 
 def _files(name: str) -> Hashable:

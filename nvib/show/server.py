@@ -15,6 +15,7 @@ from starlette.middleware import Middleware
 
 from nvib import assets
 from nvib.show import sections
+from nvib.show.counters import ROUTES
 from nvib.show.figures import axes
 
 CODE = Path(streamlit.__file__).parent / "static" / "static" / "js"
@@ -68,4 +69,4 @@ class Hurried:
 
 
 warm()
-app = streamlit.App(assets.shipped("app.py"), middleware=[Middleware(Hurried)])
+app = streamlit.App(assets.shipped("app.py"), routes=ROUTES, middleware=[Middleware(Hurried)])

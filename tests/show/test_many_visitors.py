@@ -41,7 +41,7 @@ def three_fit(folders, monkeypatch):
     sizes = []
     Bench(folders[0], ready=sizes.append).close()
     leases = Leases(KEPT * sizes[0], Bench.close, 60.0)
-    monkeypatch.setattr(resources, "_benches", leases)
+    monkeypatch.setattr(resources, "BENCHES", leases)
     monkeypatch.setattr(resources, "_observations", Memory(1))
     yield leases
     leases.clear()
@@ -109,7 +109,7 @@ def test_five_models_three_kept_twelve_visitors_and_sweeps_among_them(folders, t
 
 
 def test_a_model_that_does_not_fit_is_refused_before_its_weights_are_read(folders, monkeypatch):
-    monkeypatch.setattr(resources, "_benches", Leases(1000, Bench.close, 60.0))
+    monkeypatch.setattr(resources, "BENCHES", Leases(1000, Bench.close, 60.0))
     monkeypatch.setattr("nvib.models.loading._from_folder", None)
     with pytest.raises(NVError, match=r"^This model's weights take \d+ kB, and this server keeps 1\.0 kB of models: "):
         resources.bench(folders[0])
