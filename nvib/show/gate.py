@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from time import monotonic
 
 from torch import nn
@@ -44,13 +45,14 @@ class Place:
 class Run:
     """A run of a page, or whatever else asks for a model.
 
-    came: when it took its place in the line; used: seconds that it has had a model; inside: forwards of it that are
-    going on, one in the other.
+    came: when it took its place in the line; number: tells who was first of two at one time; used: seconds that it has
+    had a model; inside: forwards of it that are going on, one in the other.
     """
 
     visitor: str
     tell: Tell
     came: float = field(default_factory=monotonic)
+    number: int = field(default_factory=count().__next__)
     used: float = 0.0
     inside: int = 0
     asked: float = 0.0
@@ -200,11 +202,11 @@ class Gate:
             run.used += monotonic() - run.since
             self._changed.notify_all()
 
-    def _order(self, run: Run) -> tuple[bool, float]:
+    def _order(self, run: Run) -> tuple[bool, float, int]:
         """Runs in the order in which they came; a step of long work when it was asked for, and after the views."""
         if run.used <= SHORT:
-            return False, run.came
-        return monotonic() - run.asked < ASIDE, run.asked
+            return False, run.came, run.number
+        return monotonic() - run.asked < ASIDE, run.asked, run.number
 
     def _place(self, run: Run) -> Place:
         before = sum(self._order(other) < self._order(run) for other in self._line if other is not run)

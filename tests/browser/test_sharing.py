@@ -283,7 +283,7 @@ def test_generated_text_can_be_cancelled_before_the_sidebar_is_there(shared, bro
     visit.settled()
     expect(page.get_by_role("heading", name="Generated text")).to_be_visible()
     before = visit.query()
-    box = page.get_by_role("spinbutton", name="Length")
+    box = page.get_by_role("spinbutton", name="New tokens")
     box.fill("8")
     box.press("Enter")
     expect(page.get_by_role("heading", name="What each model makes of each text")).to_be_visible(timeout=WAIT)
