@@ -23,6 +23,7 @@ import psutil
 
 from nvib.lab import Scenario
 from nvib.lab.share import link
+from nvib.models.catalogue import CATALOGUE
 from tools.serve import serving
 from tools.visitors import Seen, Visitor
 
@@ -34,7 +35,6 @@ TEXTS = {
     "minilm": ("The film was long.\nThe film was short.", "A cat sleeps.\nA dog barks.\nIt rains in the city."),
     "g2p": ("nightingale treaty", "winter wonder"),
 }
-KINDS = {"smollm2": ("decoder",), "minilm": ("encoder",), "g2p": ("encoder", "cross", "decoder")}
 SETTINGS = ((0.0, 0.1), (1.0, 0.2), (2.0, 0.3), (3.0, 0.4))
 WARM = 0.3  # of the time, before memory is looked at
 WRONG_TOLD = 5
@@ -76,7 +76,7 @@ def cases() -> list[Case]:
 
 def everywhere(model: str, **values: float) -> dict[str, Any]:
     """Temperatures of every kind of attention of a model."""
-    return {f"{kind}_{name}": value for kind, (name, value) in product(KINDS[model], values.items())}
+    return {f"{kind}_{name}": value for kind, (name, value) in product(CATALOGUE[model].kinds, values.items())}
 
 
 async def alone(port: int, all_cases: list[Case]) -> None:

@@ -18,6 +18,7 @@ PATIENCE = 180.0  # seconds without a message, after which a visitor gives up
 WAITS = re.compile(r"You are (next|number \d+) in line|Another visitor's page|Every model that fits")
 TIMED = re.compile(r"on this machine, at the rate of")  # a time, which is another each time
 REFUSED = re.compile(r"The server is (too )?busy")
+SAYS = {"plotly_chart": "spec", "markdown": "body", "alert": "body", "exception": "message"}  # by kind of element
 
 
 @dataclass
@@ -70,8 +71,7 @@ class Visitor:
                 break
         seen.seconds = time.perf_counter() - begun
         seen.figures, seen.words, seen.alerts, seen.errors = (
-            [said for sort, said in shown.values() if sort == wanted]
-            for wanted in ("plotly_chart", "markdown", "alert", "exception")
+            [said for sort, said in shown.values() if sort == wanted] for wanted in SAYS
         )
         return seen
 
@@ -102,12 +102,7 @@ class Visitor:
             return
         element = delta.new_element
         kind = element.WhichOneof("type") or ""
-        said = {
-            "plotly_chart": lambda: element.plotly_chart.spec,
-            "markdown": lambda: element.markdown.body,
-            "alert": lambda: element.alert.body,
-            "exception": lambda: element.exception.message,
-        }.get(kind, str)()
+        said = getattr(getattr(element, kind), SAYS[kind]) if kind in SAYS else ""
         shown[place] = kind, said
         waits = kind == "alert" and bool(WAITS.search(said))
         seen.waits += waits

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import monotonic
 from typing import Generic, TypeVar
 
@@ -23,13 +23,6 @@ class _Kept(Generic[T]):
     value: T
     size: int
     runs: int = 0
-
-
-@dataclass
-class _Held:
-    """What a run has: keys, each once."""
-
-    keys: set[Hashable] = field(default_factory=set)
 
 
 class Leases(Generic[T]):
@@ -50,16 +43,23 @@ class Leases(Generic[T]):
     @contextmanager
     def run(self) -> Iterator[None]:
         """What this thread gets inside stays until the end; what it gets outside of any run may go at once."""
-        before: _Held | None = getattr(self._mine, "held", None)
-        held = self._mine.held = _Held()
+        before = self._held
+        held: set[Hashable] = set()
+        self._mine.held = held
         try:
             yield
         finally:
             self._mine.held = before
             with self._changed:
-                for key in held.keys:
+                for key in held:
                     self._kept[key].runs -= 1
                 self._changed.notify_all()
+
+    @property
+    def _held(self) -> set[Hashable] | None:
+        """The keys of what this thread's run has; None outside of any."""
+        held: set[Hashable] | None = getattr(self._mine, "held", None)
+        return held
 
     def __contains__(self, key: Hashable) -> bool:
         return key in self._kept
@@ -103,9 +103,8 @@ class Leases(Generic[T]):
 
     def _leased(self, key: Hashable) -> T:
         kept = self._kept[key] = self._kept.pop(key)
-        held: _Held | None = getattr(self._mine, "held", None)
-        if held is not None and key not in held.keys:
-            held.keys.add(key)
+        if self._held is not None and key not in self._held:
+            self._held.add(key)
             kept.runs += 1
         return kept.value
 

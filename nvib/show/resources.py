@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Collection, Hashable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
@@ -62,7 +63,7 @@ def bench(name: str) -> Bench:
         return bench
 
     with nullcontext() if loaded(name) else st.spinner("Loading the model …"):
-        return BENCHES.get(_files(name), made, _wait_for_memory)
+        return BENCHES.get(_files(name), made, _stand_aside)
 
 
 @contextmanager
@@ -77,20 +78,16 @@ def visit() -> Iterator[None]:
             PAGES.leave()
         waiting.tell(place)
 
-    with PAGES.run(visitor, waiting.tell), GATE.run(visitor, at_gate), BENCHES.run(), looking(_wait_for_another):
+    aside = partial(_stand_aside, "Another visitor's page is making these numbers …")
+    with PAGES.run(visitor, waiting.tell), GATE.run(visitor, at_gate), BENCHES.run(), looking(aside):
         try:
             yield
         finally:
             waiting.tell(None)
 
 
-def _wait_for_another() -> None:
-    """While another visitor's run makes what this one needs, there is room for other pages."""
-    PAGES.leave()
-    waiting.say("Another visitor's page is making these numbers …")
-
-
-def _wait_for_memory(sentence: str) -> None:
+def _stand_aside(sentence: str) -> None:
+    """While a run waits for what another has, or is making, there is room for other pages."""
     PAGES.leave()
     waiting.say(sentence)
 

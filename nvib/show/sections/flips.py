@@ -34,13 +34,13 @@ def offers(output: Output, scenario: Scenario, shape: Shape) -> None:
 
 def announce(scenario: Scenario) -> None:
     """Say that the search will come, where the visitor asked for it: the page is drawn first."""
-    if st.session_state.get(ASKED) == scenario.without_view() and scenario.effect != "local":
+    if _asked(scenario):
         st.caption("The search begins as soon as the page is drawn …")
 
 
 def search(bench: Bench, scenario: Scenario) -> None:
     """Walk until the answer flips, when the visitor asked for it; made last, for it takes its time."""
-    if st.session_state.get(ASKED) != scenario.without_view() or scenario.effect == "local":
+    if not _asked(scenario):
         return
     bar = st.progress(0.0, "Walking from identity until the answer flips")
     place = st.empty()
@@ -62,6 +62,11 @@ def search(bench: Bench, scenario: Scenario) -> None:
     )
     if found.setting != scenario:
         st.button("Open this setting", key="open-flip", on_click=_open, args=(found.setting,))
+
+
+def _asked(scenario: Scenario) -> bool:
+    """Whether the visitor asked for the search on what is shown."""
+    return scenario.effect != "local" and bool(st.session_state.get(ASKED) == scenario.without_view())
 
 
 @choice
