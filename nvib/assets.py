@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from contextlib import suppress
 from os import PathLike
 from pathlib import Path
@@ -19,6 +20,20 @@ def named(path: str | PathLike[str]) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         return Path(path)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file beside its place and move it there: whoever is killed leaves the file that was there before."""
+    if path.exists() and not path.is_file():  # a pipe or a terminal
+        path.write_bytes(data)
+        return
+    target = path.resolve()  # what a link points to is written, not the link
+    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    try:
+        part.write_bytes(data)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def public_name(name: str) -> str:

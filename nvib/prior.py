@@ -14,13 +14,14 @@ from safetensors.torch import load as deserialize
 from safetensors.torch import save as serialize
 from torch import nn
 
-from nvib.assets import named, public_name
+from nvib.assets import named, public_name, write_whole
 from nvib.characters import writable
 from nvib.errors import NVError
 from nvib.families import model_width, sites
 from nvib.precision import exact
 
 FORMAT = "nvib-prior-1"
+LONGEST_HEADER = 4 * 2**20  # bytes
 SAMPLE = 64  # numbers of each weight that tell a model from another
 TENSORS = ("mean", "var", "log_alpha", "log_alpha_std")
 
@@ -80,8 +81,8 @@ class Prior:
         return cls(layers, dict(provenance or {}))
 
     def save(self, path: str | Path) -> None:
-        """Write a safetensors file; the provenance goes into its metadata."""
-        named(path).write_bytes(self.to_bytes())
+        """Write a safetensors file, whole or not at all; the provenance goes into its metadata."""
+        write_whole(named(path), self.to_bytes())
 
     @classmethod
     def load(cls, path: str | Path) -> Prior:
@@ -96,9 +97,11 @@ class Prior:
     @classmethod
     def from_bytes(cls, name: str, data: bytes) -> Prior:
         """As `load`, from the bytes of a file of this name, which never touch a disk."""
+        length = int.from_bytes(data[:8], "little")
+        if LONGEST_HEADER < length < len(data):
+            raise NVError(f"The prior {name!r} has a header of {length:,} bytes; {LONGEST_HEADER:,} are enough.")
         try:
             tensors = deserialize(data)
-            length = int.from_bytes(data[:8], "little")
             metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
         except (SafetensorError, ValueError, KeyError) as error:
             raise NVError(f"The prior {name!r} is no readable safetensors file: {error}.") from error
@@ -121,7 +124,7 @@ class Prior:
 
     def to_bytes(self) -> bytes:
         """The file that `save` writes."""
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in self.state_dict().items()}
         said = {writable(name): writable(text) for name, text in self.provenance.items()}
         return serialize(tensors, metadata={**said, "format": FORMAT})
 

@@ -5,6 +5,7 @@ Weights are safetensors, or the packages' own data files; no code from a model i
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -51,6 +52,10 @@ from nvib.prior import Prior
 SEQ2SEQ = (*MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES.values(), *MODEL_MAPPING_NAMES.values())
 OTHER_INPUTS = {"pixel_values": "images", "input_features": "sound", "input_values": "sound"}
 WIDEST = 8  # bytes of a number that is kept as it is
+LONGEST_CONFIG = 10**7  # bytes
+PARTS = re.compile(r"layers?$|heads?$|depth$|experts?$|blocks?$|groups?$")  # what a configuration counts
+SIZES = re.compile(r"size$|dim$|width$|model$|positions?$|embeddings$")  # and measures
+MOST_PARTS, MOST_SIZE = 2_000, 10**8
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -166,14 +171,16 @@ def load(
     if dtype not in DTYPES:
         raise ValueError(f"dtype={dtype!r} is not one of {', '.join(DTYPES)}.")
     name, kind = resolve(name), DTYPES[dtype]
-    fits = ready or (lambda size: None)
     if name in CATALOGUE:
         card = CATALOGUE[name]
-        fits(card.parameters * kind.itemsize)
+        if ready:
+            ready(card.parameters * kind.itemsize)
         loaded = _embedded(card, kind, tell)
     else:
         folder, exact = locate(name, revision, tell)
-        fits(weight_bytes(folder, kind))
+        _require_sizes(name, folder)
+        if ready:
+            ready(max(weight_bytes(folder, kind), claimed_bytes(name, folder, kind)))
         loaded = _from_folder(name, folder, exact, kind)
     try:
         loaded.model.to(where).eval().requires_grad_(False)  # type: ignore[arg-type]
@@ -194,6 +201,45 @@ def weight_bytes(folder: Path, dtype: torch.dtype) -> int:
                 wide = dtype.itemsize if "F" in piece.get_dtype() else WIDEST
                 total += math.prod(piece.get_shape()) * wide
     return total
+
+
+def claimed_bytes(name: str, folder: Path, dtype: torch.dtype) -> int:
+    """The bytes of the model that a folder's configuration describes, whatever its files hold; none are taken.
+
+    Tensors that the files lack would be made anew, and only then be told.
+    """
+    with packaged.building(), torch.device("meta"), _told(name, folder, "configuration"):
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        chosen = _class_of(config, name)
+        make = getattr(chosen, "from_config", chosen)  # the model's own class is its own maker
+        model = make(config)
+        weights = sum(part.numel() for part in model.parameters()) * dtype.itemsize
+        return int(weights + sum(part.numel() * part.element_size() for part in model.buffers()))
+
+
+def _require_sizes(name: str, folder: Path) -> None:
+    """Raise NVError for a configuration of more layers, heads or numbers than any model has, before it is built."""
+    with suppress(OSError, ValueError, RecursionError):  # what cannot be read is told when it is
+        size = (folder / "config.json").stat().st_size
+        told = _sizes(json.loads((folder / "config.json").read_text("utf-8"))) if size < LONGEST_CONFIG else iter(())
+        if size >= LONGEST_CONFIG:
+            raise NVError(f"The configuration of the model {shown(name)} takes {size:,} bytes; check its config.json.")
+        for field, value in told:
+            most = MOST_PARTS if PARTS.search(field) else MOST_SIZE
+            if value > most:
+                raise NVError(
+                    f"The configuration of the model {shown(name)} says {field[:40]}={value:.4g}, and no model has "
+                    f"more than {most:,}; check its config.json."
+                )
+
+
+def _sizes(said: Any, field: str = "") -> Iterator[tuple[str, float]]:
+    """The sizes in a configuration, at any depth: every whole number under a name that is one's."""
+    if isinstance(said, dict):
+        for name, value in said.items():
+            yield from _sizes(value, str(name))
+    elif isinstance(said, int) and (PARTS.search(field) or SIZES.search(field)):
+        yield field, said
 
 
 def prepare(progress: Progress | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,7 @@ from nvib.models.catalogue import ModelCard
 
 CONVERTER = 2  # raise it when the conversion changes: a copy made by an older one is then left aside
 PIECES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")
+SUMS = "sha256.json"  # of the pieces of a copy, written last
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
 SPELLER_LENGTH = 64  # tokens: the positions that the model of graphemes to phonemes has
 Progress = Callable[[float, str], None]
@@ -76,16 +79,17 @@ def converted(package: Path, revision: str, progress: Progress | None = None) ->
 
     The copy is written beside its place and moved there whole, so a killed conversion leaves nothing behind
     that a later call would take for a model; a lock lets two processes convert only once. A copy that has lost
-    a piece since is made anew. Raises NVError when the cache folder cannot be written.
+    a piece since, or of which a piece is not what was written, is made anew. Raises NVError when the cache folder
+    cannot be written.
     """
     tell = progress or (lambda fraction, sentence: None)
     cache = cache_folder()
     done = _copy(revision)
-    if not _whole(done):
+    if not _intact(done):
         try:
             cache.mkdir(parents=True, exist_ok=True)
             with FileLock(cache / "smollm2.lock"):
-                if not _whole(done):  # another process may have made it while this one waited
+                if not _intact(done):  # another process may have made it while this one waited
                     _make(package, done, tell)
         except (OSError, SafetensorError) as error:
             raise NVError(
@@ -107,7 +111,7 @@ def _copy(revision: str) -> Path:
 
 def _whole(folder: Path) -> bool:
     """Whether a converted copy is complete: a cleaner may have taken a file, a full disk cut one short."""
-    pieces = [folder / name for name in PIECES]
+    pieces = [folder / name for name in (SUMS, *PIECES)]
     if not all(piece.is_file() and piece.stat().st_size for piece in pieces):
         return False
     try:
@@ -117,6 +121,34 @@ def _whole(folder: Path) -> bool:
         return False
 
 
+def _intact(folder: Path) -> bool:
+    """Whether a converted copy is complete, and each piece what was written; read whole, and once while it stays."""
+    return _whole(folder) and _as_summed(folder, tuple(_stamp(folder / name) for name in (*PIECES, SUMS)))
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    return (path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else None
+
+
+@lru_cache(8)
+def _as_summed(folder: Path, _stamps: tuple[tuple[int, int] | None, ...]) -> bool:
+    """Whether the pieces have the sums that were written with them."""
+    try:
+        said = json.loads((folder / SUMS).read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(said == _sums(folder))
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every piece of a copy."""
+    found = {}
+    for name in PIECES:
+        with (folder / name).open("rb") as piece:
+            found[name] = hashlib.file_digest(piece, "sha256").hexdigest()
+    return found
+
+
 def _make(package: Path, done: Path, tell: Progress) -> None:
     """Convert into a folder of its own, then move it to its place; the caller holds the lock."""
     for stale in done.parent.glob("converting-*"):  # whoever made them is gone: the lock is ours
@@ -124,6 +156,7 @@ def _make(package: Path, done: Path, tell: Progress) -> None:
     unfinished = Path(tempfile.mkdtemp(prefix="converting-", dir=done.parent))
     try:
         _convert(package, unfinished, tell)
+        (unfinished / SUMS).write_text(json.dumps(_sums(unfinished)), "utf-8")
         if done.exists():  # a damaged copy: a folder with files in it cannot be replaced
             shutil.rmtree(done)
         unfinished.replace(done)

@@ -193,14 +193,15 @@ def test_auto_chooses_a_device():
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_what_weights_will_take_is_told_before_they_are_read(tmp_path, dtype):
-    """In shards or not, a number that is no fraction as it is: the bytes that the loaded parameters then have."""
+    """In shards or not, a number that is no fraction as it is: the bytes that what is loaded then has."""
     for shards in ("20kB", "1MB"):  # the whole file beside the pieces, in the end, as in some repositories
         folder = save(tmp_path, tiny.model_of("llama"))
         (folder / "model.safetensors").unlink()
         tiny.model_of("llama").save_pretrained(folder, max_shard_size=shards)
         told = []
         loaded = nvib.load(str(folder), dtype=dtype, ready=told.append)
-        assert told == [sum(each.numel() * each.element_size() for each in loaded.model.parameters())]
+        tensors = [*loaded.model.parameters(), *loaded.model.buffers()]
+        assert told == [sum(each.numel() * each.element_size() for each in tensors)]
         assert (folder / "model.safetensors").exists() == (shards == "1MB")
 
 
@@ -219,3 +220,55 @@ def test_what_is_raised_then_is_raised_and_nothing_is_read(tmp_path, monkeypatch
     monkeypatch.setattr(transformers.LlamaForCausalLM, "from_pretrained", None)
     with pytest.raises(nvib.NVError, match=r"^\d+ is too much\.$"):
         nvib.load(str(folder), ready=refuses)
+
+
+# A configuration that describes more than its files hold
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("num_hidden_layers", 10**9), ("num_attention_heads", 10**12), ("vocab_size", 10**15), ("hidden_size", 10**18),
+        ("max_position_embeddings", 10**12), ("intermediate_size", 10**30),
+    ],
+)  # fmt: skip
+def test_a_configuration_of_sizes_that_no_model_has(tmp_path, field, value):
+    folder = save(tmp_path / "model", tiny.llama())
+    change(folder, **{field: value})
+    told = sentence(str(folder))
+    assert told.startswith(f"The configuration of the model {shown(str(folder))} says {field}=")
+    assert ", and no model has more than " in told
+    assert told.endswith("; check its config.json.")
+
+
+def change(folder, **fields):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | fields), "utf-8")
+
+
+@pytest.mark.parametrize("make", [tiny.llama, tiny.bert, tiny.bart])
+def test_what_a_configuration_claims_is_told_before_it_is_made(tmp_path, make):
+    """As much as a model takes that was saved whole; and of one that claims more, that."""
+    folder = save(tmp_path / "model", make())
+    exact, claimed = sum(parameter.numel() * 4 for parameter in make().parameters()), []
+    nvib.load(str(folder), ready=claimed.append)
+    assert exact <= claimed[0] <= 1.2 * exact
+    change(folder, vocab_size=50_000_000)
+
+    def stop(size):
+        claimed.append(size)
+        raise nvib.NVError("Too large.")
+
+    with pytest.raises(nvib.NVError, match=r"^Too large"):
+        nvib.load(str(folder), ready=stop)
+    assert claimed[-1] >= 50_000_000 * 4 * 16
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"a":' * 100_000, "1" * 10_000, "\0", " " * 10**7 + "{}"])
+def test_a_configuration_that_is_none(tmp_path, content):
+    folder = save(tmp_path / "model", tiny.llama())
+    (folder / "config.json").write_text(content, "utf-8")
+    told = sentence(str(folder))
+    assert told.startswith(("The configuration of the model ", "The tokenizer of the model "))
+    if len(content) > 10**6:
+        assert told.endswith(" takes 10,000,002 bytes; check its config.json.")

@@ -9,15 +9,14 @@ import warnings
 from pathlib import Path
 
 import filelock
-import gguf
 import numpy as np
 import pytest
 import torch
 import transformers
-from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 import nvib
 from nvib.models import catalogue, loading, packaged
+from tests.support.folders import write_gguf
 
 
 @pytest.fixture(scope="module")
@@ -91,47 +90,6 @@ def test_smollm2_in_another_dtype_keeps_its_rotary_frequencies():
     assert loaded.dtype == "bfloat16"
     assert loaded.model.model.rotary_emb.inv_freq.dtype == torch.float32
     assert torch.get_default_dtype() == torch.float32
-
-
-def write_gguf(folder):
-    """A tiny random Llama as a GGUF file, its tokenizer of single bytes and one merge included."""
-    folder.mkdir()
-    alphabet = sorted(bytes_to_unicode().values())
-    tokens = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *alphabet, "th"]
-    file = gguf.GGUFWriter(folder / "tiny.gguf", "llama")
-    width, inner, heads = 32, 64, 4
-    file.add_block_count(1)
-    file.add_context_length(128)
-    file.add_embedding_length(width)
-    file.add_feed_forward_length(inner)
-    file.add_head_count(heads)
-    file.add_head_count_kv(heads // 2)
-    file.add_rope_freq_base(10_000.0)
-    file.add_layer_norm_rms_eps(1e-5)
-    file.add_vocab_size(len(tokens))
-    file.add_rope_dimension_count(width // heads)
-    file.add_tokenizer_model("gpt2")
-    file.add_token_list(tokens)
-    file.add_token_types([3] * 3 + [1] * (len(tokens) - 3))
-    file.add_token_merges(["t h"])
-    file.add_bos_token_id(1)
-    file.add_eos_token_id(2)
-    file.add_unk_token_id(0)
-    file.add_add_bos_token(False)
-    random = np.random.default_rng(0)
-    shapes = {
-        "token_embd": (len(tokens), width), "blk.0.attn_q": (width, width), "blk.0.attn_k": (width // 2, width),
-        "blk.0.attn_v": (width // 2, width), "blk.0.attn_output": (width, width), "blk.0.ffn_gate": (inner, width),
-        "blk.0.ffn_up": (inner, width), "blk.0.ffn_down": (width, inner), "blk.0.attn_norm": (width,),
-        "blk.0.ffn_norm": (width,), "output_norm": (width,),
-    }  # fmt: skip
-    for name, shape in shapes.items():
-        file.add_tensor(f"{name}.weight", random.normal(size=shape).astype(np.float32))
-    file.write_header_to_file()
-    file.write_kv_data_to_file()
-    file.write_tensors_to_file()
-    file.close()
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -284,6 +242,36 @@ def test_a_damaged_copy_is_made_anew(package, cache, conversions):
     (folder / "tokenizer.json").unlink()
     assert_whole(packaged.converted(package, "tiny 1"), package, cache)
     assert len(conversions) == 2
+
+
+@pytest.mark.parametrize("piece", [*packaged.PIECES, packaged.SUMS])
+def test_a_copy_with_one_other_byte_is_made_anew(package, cache, conversions, piece):
+    """As a failing disk leaves it: of the same length, readable, and no model of ours."""
+    folder = packaged.converted(package, "tiny 1")
+    content = bytearray((folder / piece).read_bytes())
+    content[-9] ^= 1
+    (folder / piece).write_bytes(content)
+    assert_whole(packaged.converted(package, "tiny 1"), package, cache)
+    assert len(conversions) == 2
+
+
+def test_a_copy_without_its_sums_is_made_anew(package, cache, conversions):
+    folder = packaged.converted(package, "tiny 1")
+    (folder / packaged.SUMS).unlink()
+    assert not packaged.is_converted("tiny 1")
+    packaged.converted(package, "tiny 1")
+    assert packaged.is_converted("tiny 1")
+    assert len(conversions) == 2
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(package, cache, monkeypatch):
+    def full(self, folder):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(transformers.LlamaForCausalLM, "save_pretrained", full)
+    with pytest.raises(nvib.NVError, match=r"No space left on device.*; set NVIB_CACHE to a folder with 600 MB"):
+        packaged.converted(package, "tiny 1")
+    assert [path.name for path in cache.iterdir() if path.is_dir()] == []
 
 
 def test_a_cache_that_cannot_be_written_is_one_sentence(package, tmp_path, monkeypatch):

@@ -1,10 +1,5 @@
 """The sweep, its statistics and its file, against single measurements, closed forms and a kill."""
 
-import random
-import signal
-import sqlite3
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +11,7 @@ from nvib.lab.sweep import measures
 from nvib.lab.sweep.measures import ERRORS, LIKELIHOOD, PHONEMES, Example, Measure
 from nvib.lab.sweep.run import baseline_point, in_explore, read_findings, sweep
 from nvib.lab.sweep.tasks import TEST, VALIDATION, Task
-from tests.support.scenes import Known, plan_of, pretended, small
+from tests.support.scenes import Known, contents, plan_of, pretended, small
 
 
 def test_a_sweep_holds_what_single_measurements_give(benches, tmp_path):
@@ -131,30 +126,6 @@ def test_a_setting_that_breaks_the_model_is_not_chosen(benches, tmp_path):
     plan = plan_of("decoder_sigma=0.1,0.3,0.4", chosen_task=broken)
     sweep(bench, plan, tmp_path / "s.db")
     assert read_findings(plan, tmp_path / "s.db", bench.shape.revision).best.decoder_sigma in (0.1, 0.4)
-
-
-def contents(path):
-    with sqlite3.connect(path) as db:
-        return db.execute("select * from sums order by point, name, part, example").fetchall()
-
-
-def test_a_killed_sweep_ends_with_the_rows_of_an_undisturbed_one(benches, tmp_path):
-    spec = "decoder_sigma=0,0.1,0.2,0.3,0.4,0.5 cross_alpha=inf,3,2,1,0"
-    command = [sys.executable, "-m", "nvib", "sweep", "--task", "phonemes", "--count", "8", "--grid", spec, "--out"]
-    killed, counts, draw = tmp_path / "killed.db", [], random.Random(0)
-    for n in (0, 4, 8):
-        process = subprocess.Popen([*command, killed], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        for _ in range(6 * n + draw.randint(1, 6)):  # of 66 places
-            told = iter(lambda: process.stderr.read(1), b"\r")  # noqa: B023  # another place is begun
-            assert b"" not in told
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-        counts.append(len(contents(killed)))
-    assert counts == sorted(counts)
-    assert counts[0] < counts[-1]
-    subprocess.run([*command, killed], check=True, capture_output=True)
-    sweep(benches("g2p"), plan_of(spec), tmp_path / "whole.db")
-    assert contents(killed) == contents(tmp_path / "whole.db")
 
 
 def test_a_point_opens_in_explore_on_the_visitors_text():

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import gguf
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -10,6 +12,7 @@ from tokenizers.models import Unigram, WordLevel
 from tokenizers.normalizers import NFC, BertNormalizer
 from tokenizers.pre_tokenizers import Metaspace, Whitespace
 from tokenizers.processors import TemplateProcessing
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 import nvib
 from tests.support import tiny
@@ -95,3 +98,44 @@ def save_words(folder, model, template="", **options):
         tokenizer_object=tokenizer, unk_token="[UNK]", **named | options
     ).save_pretrained(folder)
     return str(folder)
+
+
+def write_gguf(folder):
+    """A tiny random Llama as a GGUF file, its tokenizer of single bytes and one merge included."""
+    folder.mkdir()
+    alphabet = sorted(bytes_to_unicode().values())
+    tokens = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *alphabet, "th"]
+    file = gguf.GGUFWriter(folder / "tiny.gguf", "llama")
+    width, inner, heads = 32, 64, 4
+    file.add_block_count(1)
+    file.add_context_length(128)
+    file.add_embedding_length(width)
+    file.add_feed_forward_length(inner)
+    file.add_head_count(heads)
+    file.add_head_count_kv(heads // 2)
+    file.add_rope_freq_base(10_000.0)
+    file.add_layer_norm_rms_eps(1e-5)
+    file.add_vocab_size(len(tokens))
+    file.add_rope_dimension_count(width // heads)
+    file.add_tokenizer_model("gpt2")
+    file.add_token_list(tokens)
+    file.add_token_types([3] * 3 + [1] * (len(tokens) - 3))
+    file.add_token_merges(["t h"])
+    file.add_bos_token_id(1)
+    file.add_eos_token_id(2)
+    file.add_unk_token_id(0)
+    file.add_add_bos_token(False)
+    random = np.random.default_rng(0)
+    shapes = {
+        "token_embd": (len(tokens), width), "blk.0.attn_q": (width, width), "blk.0.attn_k": (width // 2, width),
+        "blk.0.attn_v": (width // 2, width), "blk.0.attn_output": (width, width), "blk.0.ffn_gate": (inner, width),
+        "blk.0.ffn_up": (inner, width), "blk.0.ffn_down": (width, inner), "blk.0.attn_norm": (width,),
+        "blk.0.ffn_norm": (width,), "output_norm": (width,),
+    }  # fmt: skip
+    for name, shape in shapes.items():
+        file.add_tensor(f"{name}.weight", random.normal(size=shape).astype(np.float32))
+    file.write_header_to_file()
+    file.write_kv_data_to_file()
+    file.write_tensors_to_file()
+    file.close()
+    return folder

@@ -1,6 +1,7 @@
 """Short scenarios of the embedded models, and their float64 results."""
 
 import copy
+import sqlite3
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
 from functools import lru_cache
@@ -75,6 +76,12 @@ def small():
 
 def plan_of(spec, search="grid", trials=0, model="g2p", chosen_task=None):
     return Plan(chosen_task or small(), space(Scenario(model=model), spec), search, trials)
+
+
+def contents(path):
+    """The rows of a sweep's file."""
+    with sqlite3.connect(path) as db:
+        return db.execute("select * from sums order by point, name, part, example").fetchall()
 
 
 class Known:

@@ -6,10 +6,11 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -27,12 +28,16 @@ create table if not exists sums (
   point text not null, name text not null, part text not null, example integer not null,
   sums text not null, primary key (point, name, part, example)
 ) without rowid;
+create table if not exists checks (
+  point text not null, name text not null, part text not null, digest text not null, primary key (point, name, part)
+) without rowid;
 """
-TABLES = {"about", "sums"}
+TABLES = {"about", "sums", "checks"}
 VERSION = 1  # of the keys; in version 0 they named every field that was not neutral, a prior's text with all its words
 KEYS_KEPT = 30_000
 COUNTING, FIRST = "counting", "1"  # which way of counting a file's sums are of; the first is not named
 Slot = tuple[str, str, str]
+AT = "where point = ? and name = ? and part = ?"
 
 
 def file_name(task: Task, revision: str) -> str:
@@ -67,7 +72,8 @@ def _shipped(model: str, broad: bool) -> str:
 class Store:
     """Sums of every example by a point's key, set and part, in one SQLite file; a set is written whole.
 
-    A file of an earlier version is moved on to this one's keys. Raises NVError for one of another task, text or model,
+    A file of an earlier version is moved on to this one's keys. A place whose sums are not those that were written is
+    forgotten, and measured anew. Raises NVError for one of another task, text or model,
     or of a later version.
     """
 
@@ -98,6 +104,7 @@ class Store:
             what = "the sweep of another task, text or model" if kept != about else "something else than a sweep"
             raise NVError(f"The file {self._path!r} holds {what}; name another one.")
         self._earlier = earlier
+        self._sound: set[Slot] = set()  # the places that were compared with their digests
         if version > VERSION:
             self._db.close()
             raise NVError(f"The file {self._path!r} was written by a later version of the app; name another one.")
@@ -128,9 +135,23 @@ class Store:
         self._db.close()
 
     def __contains__(self, place: Slot) -> bool:
-        query = "select 1 from sums where point = ? and name = ? and part = ? limit 1"
+        if place in self._sound:
+            return True
         with self._told("read"):
-            return self._db.execute(query, place).fetchone() is not None
+            found = self._rows(place)
+            written = self._db.execute(f"select digest from checks {AT}", place).fetchone()
+        if written and written[0] != _digest(found):
+            with self._told("written"), self._db:
+                for table in ("sums", "checks"):
+                    self._db.execute(f"delete from {table} {AT}", place)
+            return False
+        if found:
+            self._sound.add(place)
+        return bool(found)
+
+    def _rows(self, place: Slot) -> list[str]:
+        """What is written of a place, an example each."""
+        return [sums for (sums,) in self._db.execute(f"select sums from sums {AT} order by example", place)]
 
     def put(self, place: Slot, found: np.ndarray) -> None:
         """Write the sums [examples, sums] of one place, all or nothing; another's of the same place stay.
@@ -142,12 +163,28 @@ class Store:
                 f"The file {self._path!r} was measured by another version, which counts {self._metric} in another way; "
                 "name another one."
             )
-        rows = [(*place, n, json.dumps(sums)) for n, sums in enumerate(found.tolist())]
+        lines = [json.dumps(sums) for sums in found.tolist()]
         with self._told("written"), self._db:
-            self._db.executemany("insert or ignore into sums values (?, ?, ?, ?, ?)", rows)
+            self._db.execute("begin immediate")
+            if not self._rows(place):
+                rows = [(*place, n, sums) for n, sums in enumerate(lines)]
+                self._db.executemany("insert into sums values (?, ?, ?, ?, ?)", rows)
+                self._db.execute("insert or replace into checks values (?, ?, ?, ?)", (*place, _digest(lines)))
 
     def get(self, place: Slot) -> np.ndarray:
         """The sums [examples, sums] of one place."""
-        query = "select sums from sums where point = ? and name = ? and part = ? order by example"
         with self._told("read"):
-            return np.array([json.loads(sums) for (sums,) in self._db.execute(query, place)])
+            return np.array([json.loads(sums) for sums in self._rows(place)])
+
+
+def _digest(lines: list[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def is_sound(path: Path) -> bool:
+    """Whether a file is a database whose pages hold together."""
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as db:
+            return bool(db.execute("pragma quick_check(1)").fetchone() == ("ok",))
+    except sqlite3.Error:
+        return False

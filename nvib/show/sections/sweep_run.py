@@ -6,6 +6,7 @@ import gzip
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from nvib import NVError, assets
 from nvib.lab import Bench
 from nvib.lab.bootstrap import Metric
 from nvib.lab.sweep.run import Findings, Plan, read_findings, sweep
-from nvib.lab.sweep.store import file_name
+from nvib.lab.sweep.store import file_name, is_sound
 from nvib.lab.sweep.timing import in_words, seconds_a_text
 from nvib.memory import Memory
 from nvib.models.packaged import cache_folder
@@ -42,6 +43,10 @@ def store_of(plan: Plan, revision: str) -> Path:
         for old in sorted(changed, key=lambda file: changed[file])[:-STORES_KEPT]:
             if old != path and time.time() - changed[old] > KEPT_SECONDS:
                 old.unlink(missing_ok=True)
+        if path.exists() and not _sound(
+            path, path.stat().st_mtime_ns
+        ):  # a disk that failed: what is lost is measured anew
+            path.replace(path.with_suffix(".damaged"))
         if shipped.exists() and not path.exists():
             part = path.with_suffix(f".{time.monotonic_ns()}")
             part.write_bytes(gzip.decompress(shipped.read_bytes()))
@@ -49,6 +54,12 @@ def store_of(plan: Plan, revision: str) -> Path:
     except OSError as error:
         raise NVError(f"The results cannot be kept in {str(path.parent)!r} ({error.strerror}).") from error
     return path
+
+
+@lru_cache(STORES_KEPT)
+def _sound(path: Path, _written: int) -> bool:
+    """Whether a file of results holds together, asked once while nobody writes to it."""
+    return is_sound(path)
 
 
 def run_panel(bench: Bench, plan: Plan, path: Path, kept: Findings) -> None:
