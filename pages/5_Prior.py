@@ -40,6 +40,8 @@ with page.guarded():
         + ", ".join(page.verbatim(f"{shortened(field, 40)} {shortened(value, 200)}") for field, value in told_of)
         + f". Fingerprint {prior.fingerprint}."
     )
+    if few := own_prior.few_tokens(prior):
+        st.warning(few)
     st.download_button(
         "Download the prior", prior.to_bytes(), f"prior-{prior.fingerprint}.safetensors",
         on_click="ignore", icon=":material/download:",

@@ -87,19 +87,21 @@ def serve(arguments: list[str]) -> int:
     from streamlit import config
     from streamlit.web import bootstrap, cli
 
-    from nvib.show.limits import limits
+    from nvib.show.limits import check_mode, limits
 
     run = cli.main_run.callback
     assert run is not None
 
     def start(lan: bool, **options: Any) -> None:
         """Start the server with what was given, in a variable or as an option, before what the app is shipped with."""
-        limits()
+        given = limits()
         if lan:
             options["server_address"] = lan_address(options.get("server_address"))
-        options = {**settings(), **{name: value for name, value in options.items() if value not in (None, ())}}
+        shipped = {**settings(), "server_maxUploadSize": int(given.upload_mb)}
+        options = {**shipped, **{name: value for name, value in options.items() if value not in (None, ())}}
         bootstrap.load_config_options(options)
         address = config.get_option("server.address")
+        check_mode(address)
         if not (address or "").startswith("unix:"):
             check_port(address, config.get_option("server.port"))
         if lan:

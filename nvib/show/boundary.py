@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import traceback
 from collections.abc import Callable
@@ -12,21 +13,28 @@ from typing import Any
 import streamlit as st
 
 from nvib.errors import NVError
+from nvib.show.limits import limits
 
 LOG = logging.getLogger("nvib.show")
+PATH = re.compile(r"(?<![\w.:/<])(?:~|[A-Za-z]:)?(?:[/\\][^\s/\\'\",;]+){2,}[/\\]?")  # of a folder or file
 UNTOLD = "untold"  # sentences on callbacks, until the page that follows says them
 
 
 def sentence(error: Exception) -> str:
     """One sentence for the visitor; an error that has none of ours goes into the log under the number it names."""
-    if isinstance(error, NVError) or _is_ours(error):
-        return str(error)
+    if is_told(error):
+        return PATH.sub("a file of this server", str(error)) if limits().is_public else str(error)
     number = secrets.token_hex(3)
     LOG.error("Error %s of a page", number, exc_info=error)
     return (
         f"This page met an error that it does not know ({type(error).__name__}, number {number}); choose another "
         "model, text or setting, or give the number to whoever runs the server: its log has the rest."
     )
+
+
+def is_told(error: Exception) -> bool:
+    """Whether an error is one sentence for a visitor as it is."""
+    return isinstance(error, NVError) or _is_ours(error)
 
 
 def choice(act: Callable[..., None]) -> Callable[..., None]:

@@ -6,14 +6,17 @@ forwards asks again at each. It has no thread of its own, and the library knows 
 
 from __future__ import annotations
 
+import math
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from time import monotonic
+from typing import Any
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -21,6 +24,7 @@ from nvib.errors import NVError
 from nvib.memory import LOOK
 
 SHORT = 2.0  # seconds of the model that a view takes at most; what has had more is long work, and steps aside for views
+HOUR, MINUTE = 3600.0, 60.0  # what a visitor had is kept by the minute
 ASIDE = 10.0  # seconds for which a step of long work does so
 REMEMBERED = 60.0  # seconds for which the place of a visitor is kept whose request gave way to a newer one
 
@@ -45,8 +49,10 @@ class Place:
 class Run:
     """A run of a page, or whatever else asks for a model.
 
-    came: when it took its place in the line; number: tells who was first of two at one time; used: seconds that it has
-    had a model; inside: forwards of it that are going on, one in the other.
+    came: when it took its place in the line; number: tells who was first of two at one time; used, waited: seconds that
+    it has had a model and been in the line; turns, tokens: that it has had, in all; model: the last
+    that it was of; inside: forwards of it that are
+    going on, one in the other.
     """
 
     visitor: str
@@ -54,16 +60,23 @@ class Run:
     came: float = field(default_factory=monotonic)
     number: int = field(default_factory=count().__next__)
     used: float = 0.0
+    waited: float = 0.0
+    turns: int = 0
+    tokens: int = 0
+    model: str = ""
     inside: int = 0
     asked: float = 0.0
     since: float = 0.0
 
 
 class Gate:
-    """at_once: forwards; longest: runs that may wait for their first; patience: seconds of a wait."""
+    """at_once: forwards; longest: runs that may wait for their first; patience: seconds of a wait.
 
-    def __init__(self, at_once: int, longest: int, patience: float) -> None:
-        self.at_once, self.longest, self.patience = at_once, longest, patience
+    work: seconds of the model that a visitor has within an hour.
+    """
+
+    def __init__(self, at_once: int, longest: int, patience: float, work: float = math.inf) -> None:
+        self.at_once, self.longest, self.patience, self.work = at_once, longest, patience, work
         self.counts: Counter[str] = Counter()
         self._changed = threading.Condition()
         self._mine = threading.local()
@@ -71,16 +84,19 @@ class Gate:
         self._inside: set[Run] = set()
         self._places: dict[str, float] = {}  # when they came whose request gave way to a newer one, by visitor
         self._usual = 1.0  # seconds of the model that a run takes
+        self._had: dict[str, deque[tuple[float, float]]] = {}  # when a visitor had the model, and for how long
 
     def guard(self, model: nn.Module) -> None:
         """Have every forward of a model ask for a turn: of its parts too, which generation calls by themselves."""
         for part in model.modules():
             if isinstance(part, PreTrainedModel):
-                part.register_forward_pre_hook(lambda _part, _given: self.enter())
+                part.register_forward_pre_hook(
+                    lambda _part, given, named: self.enter(_tokens(given, named)), with_kwargs=True
+                )
                 part.register_forward_hook(lambda _part, _given, _made: self.leave(), always_call=True)
 
     @contextmanager
-    def run(self, visitor: str, tell: Tell) -> Iterator[None]:
+    def run(self, visitor: str, tell: Tell) -> Iterator[Run]:
         """All that this thread asks for inside is of one run of a visitor's.
 
         tell: called with the place while it waits, and with None as soon as it goes on and before each turn; what it
@@ -92,7 +108,7 @@ class Gate:
             self._mine.run = run = Run(visitor, tell, self._places.pop(visitor, now))
             self.counts["runs"] += 1
         try:
-            yield
+            yield run
         finally:
             self._mine.run = before
             with self._changed:
@@ -111,6 +127,11 @@ class Gate:
         finally:
             self.leave()
 
+    def note(self, model: str) -> None:
+        """Whatever is asked for from now on is of this model's."""
+        if run := self._current():
+            run.model = model
+
     @property
     def is_long(self) -> bool:
         """Whether the run of this thread has had more than a view takes."""
@@ -126,7 +147,7 @@ class Gate:
         run: Run | None = getattr(self._mine, "run", None)
         return run
 
-    def enter(self) -> None:
+    def enter(self, tokens: int = 0) -> None:
         """Wait for a turn. Raises NVError where that is too long, and what `tell` raises."""
         run = self._current()
         if run is None:  # no page's: it comes, waits and goes by itself
@@ -134,9 +155,11 @@ class Gate:
         if run.inside:
             run.inside += 1
             return
+        run.tokens += tokens
         run.tell(None)
         run.asked = monotonic()
         with self._changed:
+            self._require_work(run)
             if self._taken(run):
                 return
             if not run.used and len(self._line) >= self.longest:
@@ -147,6 +170,7 @@ class Gate:
         try:
             self._wait(run)
         finally:
+            run.waited += monotonic() - run.asked
             with self._changed:
                 self._line.remove(run)
                 self._changed.notify_all()
@@ -192,15 +216,36 @@ class Gate:
             return False
         self._inside.add(run)
         run.inside, run.since = 1, monotonic()
+        run.turns += 1
         self.counts["turns"] += 1
         return True
 
     def _out(self, run: Run) -> None:
         if run in self._inside:
             self._inside.remove(run)
-            run.inside = 0
-            run.used += monotonic() - run.since
+            run.inside, took = 0, monotonic() - run.since
+            run.used += took
+            if run.visitor and self.work < math.inf:
+                had = self._had.setdefault(run.visitor, deque())
+                start, before = had.pop() if had and run.since - had[-1][0] < MINUTE else (run.since, 0.0)
+                had.append((start, before + took))
             self._changed.notify_all()
+
+    def _require_work(self, run: Run) -> None:
+        """Raise NVError where a visitor has had as much of the model as there is within an hour."""
+        since = monotonic() - HOUR
+        for visitor, had in list(self._had.items()):
+            while had and had[0][0] < since:
+                had.popleft()
+            if not had:
+                del self._had[visitor]
+        had = self._had.get(run.visitor, deque())
+        if sum(took for _, took in had) >= self.work:
+            self.counts["refused"] += 1
+            raise NVError(
+                f"You have had the {self.work:.0f} seconds of the models that this server gives a visitor within an "
+                f"hour; go on in {in_words(had[0][0] - since)}, or run it on a machine of your own."
+            )
 
     def _order(self, run: Run) -> tuple[bool, float, int]:
         """Runs in the order in which they came; a step of long work when it was asked for, and after the views."""
@@ -224,6 +269,12 @@ class Gate:
         count = len(self._line)
         are = "visitor is" if count == 1 else "visitors are"
         return f"The server is busy, {count} {are} waiting for the model already; come back in {after}."
+
+
+def _tokens(given: tuple[Any, ...], named: Mapping[str, Any]) -> int:
+    """The tokens that a forward is given."""
+    found = [named.get("input_ids"), named.get("decoder_input_ids"), *given[:1]]
+    return sum(ids.numel() for ids in found if isinstance(ids, torch.Tensor) and not ids.is_floating_point())
 
 
 def in_words(seconds: float) -> str:

@@ -106,6 +106,7 @@ def view(title: str, early: bool = True, text: bool = True) -> View:
         shape, stored = bench.shape, None
     opened = session.link_opened()
     _note(_beyond(shape) if opened else ())
+    _note(_more_than_given())
     if bench and text:
         resources.run_ahead(bench, session.current(before))
     with st.sidebar:
@@ -117,6 +118,7 @@ def view(title: str, early: bool = True, text: bool = True) -> View:
     steps.note(scenario)
     with st.sidebar:
         steps.buttons()
+        st.caption(resources.LIMITS.words)
     if told := switching.told(scenario):
         draw.drawn().notes.info(verbatim(told))
     _links()
@@ -161,12 +163,12 @@ def guarded() -> Iterator[None]:
 
     The sidebar has its menu and its choice of a model then, however far the page came.
     """
-    with resources.visit():
-        try:
+    try:
+        with resources.visit():
             yield
-        except Exception as error:  # a model's own code, torch and tokenizers raise what they like
-            _leave_open()
-            stop(boundary.sentence(error))
+    except Exception as error:  # a model's own code, torch and tokenizers raise what they like
+        _leave_open()
+        stop(boundary.sentence(error))
 
 
 @contextmanager
@@ -232,6 +234,14 @@ def _beyond(shape: Shape) -> list[str]:
             sentences.append(f"The link's {field}={state[key(field)]} does not exist here; the last is {count - 1}.")
             session.place(field, type(state[key(field)])(count - 1))
     return sentences
+
+
+def _more_than_given() -> Iterator[str]:
+    """What is asked for and is more than this server gives, which then is what it gives."""
+    most = int(resources.LIMITS.new_tokens)
+    if st.session_state[key("length")] > most:
+        yield f"This server writes {most} new tokens at most, not {st.session_state[key('length')]}."
+        session.place("length", most)
 
 
 def _note(sentences: Iterable[str]) -> None:

@@ -11,6 +11,7 @@ from functools import partial
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from nvib.errors import NVError
 from nvib.lab import Bench, IdentityProof, Observation, Scenario, observe, prove_identity
 from nvib.lab.scenario import PRIOR
 from nvib.lab.view import distance, words
@@ -25,7 +26,7 @@ from nvib.memory import Memory, Pool, looking, size_of
 from nvib.models import hub
 from nvib.models.catalogue import resolve
 from nvib.prior import Prior
-from nvib.show import session, waiting
+from nvib.show import journal, session, waiting
 from nvib.show.gate import Gate, Place
 from nvib.show.leases import Leases, Room
 from nvib.show.limits import limits
@@ -34,7 +35,7 @@ LONG = 256  # tokens of a text above which a page says that the model is at work
 
 LIMITS = limits()
 PAGES = Gate(int(LIMITS.pages), int(LIMITS.line), float(LIMITS.patience))  # in front of the pages
-GATE = Gate(int(LIMITS.forwards), int(LIMITS.line), float(LIMITS.patience))  # in front of the models
+GATE = Gate(int(LIMITS.forwards), int(LIMITS.line), float(LIMITS.patience), LIMITS.work_seconds)  # of the models
 BENCHES: Leases[Bench] = Leases(LIMITS.models_bytes, Bench.close, float(LIMITS.patience))
 KEPT = Pool(LIMITS.results_bytes)
 _observations: Memory[Observation] = Memory(KEPT, size_of)
@@ -50,6 +51,7 @@ def bench(name: str) -> Bench:
 
     Raises NVError or ValueError with one sentence.
     """
+    called, name = resolve(name), meant(name)
 
     def made(room: Room) -> Bench:
         with ExitStack() as turn:
@@ -58,12 +60,16 @@ def bench(name: str) -> Bench:
                 room(size)
                 turn.enter_context(GATE.turn())
 
-            bench = Bench(name, device="auto", dtype=LIMITS.dtype, ready=ready, kept=KEPT)
+            bench = Bench(
+                name, device="auto", dtype=LIMITS.dtype, ready=ready, kept=KEPT, most=int(LIMITS.tokens), called=called
+            )
         GATE.guard(bench.model)
         return bench
 
-    with nullcontext() if loaded(name) else st.spinner("Loading the model …"):
-        return BENCHES.get(_files(name), made, _stand_aside)
+    with nullcontext() if loaded(called) else st.spinner("Loading the model …"):
+        found = BENCHES.get(_files(name), made, _stand_aside)
+    GATE.note(called)
+    return found
 
 
 @contextmanager
@@ -79,7 +85,10 @@ def visit() -> Iterator[None]:
         waiting.tell(place)
 
     aside = partial(_stand_aside, "Another visitor's page is making these numbers …")
-    with PAGES.run(visitor, waiting.tell), GATE.run(visitor, at_gate), BENCHES.run(), looking(aside):
+    with (
+        PAGES.run(visitor, waiting.tell) as page, GATE.run(visitor, at_gate) as run, BENCHES.run(), looking(aside),
+        journal.line(visitor, (page, run)),
+    ):  # fmt: skip
         try:
             yield
         finally:
@@ -92,9 +101,24 @@ def _stand_aside(sentence: str) -> None:
     waiting.say(sentence)
 
 
+def meant(name: str) -> str:
+    """What is loaded for a name that a visitor gives: in public mode one of those that are offered, and no other.
+
+    Raises NVError, the same for every other name, and without a look at any file.
+    """
+    offered, asked = LIMITS.offered, resolve(name)
+    if offered is None:
+        return asked
+    if asked not in offered:
+        raise NVError(f"This server has the models {', '.join(offered)}, and no other; choose one of them.")
+    return offered[asked]
+
+
 def loaded(name: str) -> bool:
     """Whether `bench` has the model of this name at hand."""
-    return _files(name) in BENCHES
+    with suppress(NVError):
+        return _files(meant(name)) in BENCHES
+    return False
 
 
 def _files(name: str) -> Hashable:

@@ -12,13 +12,18 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit
 from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+from streamlit.runtime import Runtime
 
 from nvib import assets
-from nvib.show import sections
+from nvib.show import journal, resources, sections
 from nvib.show.counters import ROUTES
 from nvib.show.figures import axes
+from nvib.show.limits import MB
 
 CODE = Path(streamlit.__file__).parent / "static" / "static" / "js"
+UPLOAD = re.compile(r"/_stcore/upload_file/([^/]+)/")
+FILES = 8  # a visitor may have files of as many bytes as so many of the largest
 HEAD = 4000  # characters in which a file names what it imports
 
 
@@ -68,5 +73,26 @@ class Hurried:
         await self._app(scope, receive, hurried)
 
 
+class Bounded:
+    """Refuses a file of a visitor who has as many bytes of files here as `FILES` of the largest."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        upload = UPLOAD.search(scope.get("path", "")) if scope.get("method") == "PUT" else None
+        if upload and held(upload[1]) >= FILES * int(resources.LIMITS.upload_mb) * MB:
+            await PlainTextResponse("Too many files; take some away.", 413)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def held(session: str) -> int:
+    """The bytes of the files that a visitor's session has here."""
+    storage = getattr(Runtime.instance().uploaded_file_mgr, "file_storage", {}) if Runtime.exists() else {}
+    return sum(len(file.data) for file in list(storage.get(session, {}).values()))
+
+
 warm()
-app = streamlit.App(assets.shipped("app.py"), routes=ROUTES, middleware=[Middleware(Hurried)])
+journal.open_at(resources.LIMITS.log)
+app = streamlit.App(assets.shipped("app.py"), routes=ROUTES, middleware=[Middleware(Hurried), Middleware(Bounded)])

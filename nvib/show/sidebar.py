@@ -16,7 +16,7 @@ from nvib.lab.model.shape import Shape
 from nvib.lab.presets import Preset, presets
 from nvib.lab.scenario import FIELDS, bounds, options
 from nvib.models.catalogue import CATALOGUE, resolve
-from nvib.show import pick, session, switching
+from nvib.show import pick, resources, session, switching
 from nvib.show.boundary import choice
 from nvib.show.pick import forget_cell, head_name
 from nvib.show.session import boxes, control, fit, key, place
@@ -48,12 +48,15 @@ USED = {
 
 def model_and_text(before: Scenario, text: bool) -> None:
     """The model and, on a page that is of one, the text; before: what the last run showed."""
-    names = list(CATALOGUE)
+    offered = resources.LIMITS.offered
+    names = list(offered or CATALOGUE)
     current = st.session_state[key("model")] = resolve(st.session_state[key("model")] or before.model)
     control(
-        "model", st.selectbox, "Model", names if current in names else [*names, current], accept_new_options=True,
+        "model", st.selectbox, "Model", names if current in names else [*names, current],
+        accept_new_options=offered is None,
         format_func=lambda name: CATALOGUE[name].title if name in CATALOGUE else name, on_change=_switch_model,
-        help="One of the embedded models, or type a Hugging Face hub id or a local folder (safetensors only).",
+        help="One of the embedded models, or type a Hugging Face hub id or a local folder (safetensors only)."
+        if offered is None else "One of the models of this server.",
     )  # fmt: skip
     if not text:
         return

@@ -37,6 +37,7 @@ def served(monkeypatch, tmp_path):
     monkeypatch.setattr(bootstrap, "load_config_options", seen.append)
     monkeypatch.setattr(cli.main_run, "callback", lambda target, **options: seen.append(options | {"target": target}))
     monkeypatch.setattr(serving, "check_port", lambda address, port: None)
+    monkeypatch.setattr(limits, "check_mode", lambda address: None)  # as the options never get to Streamlit
 
     def run(*arguments):
         with pytest.raises(SystemExit) as status:
@@ -63,7 +64,7 @@ def test_settings_are_options_of_streamlit():
 
 
 def test_settings_hold_in_any_folder(served):
-    assert served() == serving.settings() | {"target": str(serving.SERVER)}
+    assert served() == serving.settings() | {"server_maxUploadSize": 5, "target": str(serving.SERVER)}
 
 
 def test_what_is_given_goes_first(served, monkeypatch):

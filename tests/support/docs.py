@@ -20,6 +20,7 @@ from nvib.show import limits
 from tests.support.folders import ROOT
 
 DOCS = ROOT / "docs"
+MODES = ("private", "public")
 BEGIN, END = "<!-- made by tests/support/docs.py: {} -->", "<!-- end -->"
 # Every room of the house, its folder's modules without those of the rooms in it.
 ROOMS = {
@@ -180,10 +181,14 @@ def of_refused() -> str:
 def of_limits() -> str:
     """What one server gives, a variable a row."""
     rows = (
-        (f"`{limits.variable(each.name)}`", f"`{each.default}`" if each.default else "", each.metadata["says"])
+        (f"`{limits.variable(each.name)}`", *(_code(each.metadata[mode]) for mode in MODES), each.metadata["says"])
         for each in fields(limits.Limits)
     )
-    return table(("variable", "unless set", "means"), rows)
+    return table(("variable", *(f"unless set, {mode}" for mode in MODES), "means"), rows)
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else ""
 
 
 def of_room(folder: str) -> str:

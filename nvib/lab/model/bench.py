@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from itertools import compress
 from typing import Any
 
@@ -34,7 +35,8 @@ class Bench:
     """One model, ready to be observed by many visitors at once; nothing on it depends on a visitor.
 
     ready: called before the weights are read, with the bytes that they will take; what it raises is raised. kept: where
-    it keeps what it said, of its own unless it is given.
+    it keeps what it said, of its own unless it is given. most: tokens of a text. called: a name for others, who are not
+    told where the model lies.
 
     Raises NVError when the name cannot be loaded or the architecture is not supported.
     """
@@ -47,9 +49,13 @@ class Bench:
         progress: Callable[[float, str], None] | None = None,
         ready: Callable[[int], None] | None = None,
         kept: Pool | None = None,
+        most: int = MAX_TOKENS,
+        called: str = "",
     ) -> None:
         self.state = hub.state(name)  # of the files, before they are read
-        self.loaded = loading.load(name, device, dtype, progress=progress, ready=ready)
+        loaded = loading.load(name, device, dtype, progress=progress, ready=ready)
+        self.source, self.most = loaded.name, most
+        self.loaded = replace(loaded, name=called or loaded.name)
         self.model = self.loaded.model
         found = kinds(self.model)
         self.mode = mode_of(found)
@@ -134,12 +140,12 @@ class Bench:
     @property
     def longest(self) -> int:
         """The most tokens a text may have here: the page's cap, or the model's own limit."""
-        return min(MAX_TOKENS, self.loaded.source_positions or MAX_TOKENS)
+        return min(self.most, self.loaded.source_positions or self.most)
 
     @property
     def longest_target(self) -> int:
         """The most tokens that an encoder-decoder's output may have here, without its start token."""
-        return min(MAX_TOKENS, self.loaded.target_positions or MAX_TOKENS)
+        return min(self.most, self.loaded.target_positions or self.most)
 
     def run_of(self, scenario: Scenario) -> Scenario:
         """What both forwards of a scenario depend on: the key of what is kept of them."""

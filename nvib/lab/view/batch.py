@@ -36,14 +36,14 @@ class Row:
     embeddings: np.ndarray | None = None
 
 
-def entries(listing: str) -> list[tuple[str, str]]:
+def entries(listing: str, most: int = MOST_ROWS) -> list[tuple[str, str]]:
     """The list's texts, each with its reference, which stands after a tab; empty lines are none.
 
     Raises NVError for more than fit into one go.
     """
     lines = [line for line in listing.splitlines() if line.strip()]
-    if len(lines) > MOST_ROWS:
-        raise NVError(f"The list has {len(lines):,} texts; {MOST_ROWS} are compared at most: shorten it.")
+    if len(lines) > most:
+        raise NVError(f"The list has {len(lines):,} texts; {most} are compared at most: shorten it.")
     return [(text.strip(), target.strip()) for text, _, target in (line.partition("\t") for line in lines)]
 
 

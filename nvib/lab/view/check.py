@@ -80,7 +80,7 @@ def _tokenizer(bench: Bench, _text: str) -> Verdict:
 
 def _own_code(bench: Bench, text: str) -> Verdict:
     """Loaded anew and never reinterpreted, with the attention that transformers writes out in full."""
-    model = loading.load(bench.loaded.name, bench.loaded.device, bench.loaded.dtype).model
+    model = loading.load(bench.source, bench.loaded.device, bench.loaded.dtype).model
     model.set_attn_implementation("eager")
     batch = _batch(bench, _rows(bench, text))
     real = _real(batch)
@@ -196,7 +196,7 @@ def _sums(bench: Bench, text: str) -> Verdict:
 
 def _half(bench: Bench, text: str) -> Verdict:
     """Under a setting, bfloat16 is as near to float32 as rounding lets it be, and the untouched model too."""
-    other = Bench(bench.loaded.name, bench.loaded.device, "bfloat16")
+    other = Bench(bench.source, bench.loaded.device, "bfloat16")
     batch = _batch(bench, _rows(bench, text)[:1])
     worst = {}
     for side in ("untouched", "regularised"):

@@ -17,9 +17,9 @@ from nvib.lab.metrics import SMOOTHED
 from nvib.lab.model.labels import shortened
 from nvib.lab.share import link
 from nvib.lab.uploads import ENDINGS, pairs
-from nvib.lab.view.batch import MOST_ROWS, Row, answers_changed, as_table, entries, go_through, summary
+from nvib.lab.view.batch import Row, answers_changed, as_table, entries, go_through, summary
 from nvib.prior import Prior
-from nvib.show import boundary, draw, page, report, session
+from nvib.show import boundary, draw, page, report, resources, session
 from nvib.show.boundary import choice
 from nvib.show.session import control, place
 
@@ -31,10 +31,11 @@ REDRAWN = 1.0  # seconds between two pictures of the table while it grows
 
 def list_panel(bench: Bench, scenario: Scenario, prior: Prior) -> None:
     """The box for the texts, the run, and the table of what is done."""
+    most = int(resources.LIMITS.listed)
     st.header("A list of texts")
     control(
         "listing", st.text_area, "Texts, one per line", height=110, placeholder="Paste texts, or take a file",
-        help=f"At most {MOST_ROWS}. A reference may stand after a tab. What stands here is part of the page's link.",
+        help=f"At most {most}. A reference may stand after a tab. What stands here is part of the page's link.",
     )  # fmt: skip
     st.file_uploader(
         "Texts from a file", type=ENDINGS, key="listing_file", on_change=_take_file,
@@ -45,7 +46,7 @@ def list_panel(bench: Bench, scenario: Scenario, prior: Prior) -> None:
     if problem:
         page.refuse(problem)
     try:
-        listed = entries(scenario.listing)
+        listed = entries(scenario.listing, most)
     except NVError as error:
         page.refuse(str(error))
         return

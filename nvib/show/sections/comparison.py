@@ -18,7 +18,7 @@ from nvib.lab.view.comparison import SIDES, Comparison, Forced, target_of
 from nvib.lab.view.generation import generate
 from nvib.lab.view.outputs import NextToken, Similarity, neighbours
 from nvib.prior import Prior
-from nvib.show import draw, page
+from nvib.show import draw, page, resources
 from nvib.show.components.marked import Marked, draw_marked
 from nvib.show.figures import bars
 from nvib.show.sections import output as output_section
@@ -34,7 +34,9 @@ TOP_PS = [round(n * 0.05, 2) for n in range(1, 21)]
 def generation_controls(bench: Bench) -> None:
     """Length, greedy or sampled and how, and the reference; and what of the checkpoint's own settings does not hold."""
     length, way, seed, _ = st.columns([2, 2, 2, 2], vertical_alignment="bottom")
-    control("length", length.number_input, "New tokens, at most", *bounds("length"))
+    least, most = bounds("length")
+    most = min(most, int(resources.LIMITS.new_tokens))
+    control("length", length.number_input, "New tokens, at most", least, most)
     control(
         "sampled", way.segmented_control, "Choice of each token", (False, True),
         format_func=lambda s: "sampled" if s else "greedy", required=True, help=FIELDS["sampled"].help,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import streamlit as st
 
 from nvib import Prior
@@ -11,6 +13,7 @@ from nvib.show import boundary, page
 from nvib.show.boundary import choice
 
 WORKING = "prior_file_taken"
+UNSURE = 0.05  # of a standard deviation: two hundred tokens
 
 
 def upload_panel(bench: Bench) -> None:
@@ -37,6 +40,22 @@ def upload_panel(bench: Bench) -> None:
     st.session_state[WORKING] = False
     st.session_state["prior_taken"] = fingerprint, Upload.of(file.name, file.getvalue(), count)
     st.rerun()
+
+
+def few_tokens(prior: Prior) -> str:
+    """One sentence where a prior was estimated from so few tokens that its deviations are not worth much, else "".
+
+    The standard error of a standard deviation of n independent Gaussian values is 1 / √(2n) of it.
+    """
+    told = prior.provenance.get("tokens", "")
+    count = int(told) if told.isascii() and told.isdecimal() and len(told) < 10 else 0
+    error = 1 / math.sqrt(2 * count) if count else 0.0
+    if error <= UNSURE:
+        return ""
+    return (
+        f"This prior was estimated from {count:,} tokens: each of its standard deviations has a standard error of "
+        f"{error:.0%} of it, or more. A thousand tokens have 2 %."
+    )
 
 
 def _made(bench: Bench, name: str, data: bytes) -> tuple[Prior, int]:

@@ -15,7 +15,7 @@ from nvib.lab.sweep.run import Plan
 from nvib.lab.sweep.space import grids, require_kinds, space
 from nvib.lab.sweep.tasks import FEWEST, OFFERS, OWN, Task, own, task
 from nvib.memory import Memory
-from nvib.show import draw, page, session
+from nvib.show import draw, page, resources, session
 from nvib.show.boundary import choice
 from nvib.show.sections import own_texts
 from nvib.show.sections.sweep_grid import make_grid
@@ -129,7 +129,12 @@ def plan_of(bench: Bench, scenario: Scenario) -> Plan | None:
     made = _own(bench, scenario) if name == "own" else _offered(name, scenario.examples or OFFERS[name].examples)
     swept = space(scenario.at_identity(), grid)
     require_kinds(swept, bench.shape)
-    return Plan(made, swept, scenario.search, scenario.trials, scenario.seed) if made else None
+    if not made:
+        return None
+    plan, most = Plan(made, swept, scenario.search, scenario.trials, scenario.seed), int(resources.LIMITS.points)
+    if plan.points > most:
+        raise NVError(f"The sweep has {plan.points:,} points; this server takes {most:,} at most: try fewer values.")
+    return plan
 
 
 def _offered(name: str, count: int) -> Task:
@@ -153,6 +158,8 @@ def _own(bench: Bench, scenario: Scenario) -> Task | None:
     made, skipped = own(bench.shape, files)
     for sentence in skipped:
         st.warning(sentence)
+    if len(files) > 1 and len({tuple(pairs) for pairs in files.values()}) == 1:
+        st.warning("Both sets are the same texts: what is said of one is said of the other, and of no other domain.")
     return made
 
 

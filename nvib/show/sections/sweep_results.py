@@ -135,7 +135,8 @@ def verdict(plan: Plan, kept: Findings, metric: Metric) -> None:
         + ("On the test texts, which had no part in the choice:" if tested else "")
     )
     if tested:
-        draw.show_table(brief(tested, plan, metric), "The chosen point on test")
+        draw.show_table(brief(tested, plan, metric))
+        draw.drawn().tables["The chosen point on test"] = lambda: every_row(tested, plan, metric)
         if kept.outside and len(plan.task.outside) > 1:
             count = sum(len(plan.task.part(name, TEST)) for name in plan.task.outside)
             st.markdown(
