@@ -1,8 +1,8 @@
 """Many visitors at once on one server: how long until each is answered, how much is served, and is every number right.
 
-Each opens pages on settings of its own, priors that are estimated from a text among them, and half of them leave now
-and then in the middle. On a first server every page is visited alone, which says what its numbers are; on a second,
-one visitor asks for one page after the other; on a third all come at once, for as long.
+Each opens pages on settings of its own, estimates priors from texts and from files, compares lists and measures sweeps,
+and half of them leave now and then in the middle. On a first server every page is visited alone, which says what its
+numbers are; on a second, one visitor asks for one page after the other; on a third all come at once, for as long.
 Run: PYTHONPATH=. python benchmarks/load.py [--visitors 20] [--seconds 60]
 """
 
@@ -14,8 +14,12 @@ import os
 import random
 import statistics
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,7 +27,9 @@ import psutil
 
 from nvib.lab import Scenario
 from nvib.lab.share import link
+from nvib.models import packaged
 from nvib.models.catalogue import CATALOGUE
+from nvib.show.sections.sweep_plan import SIZES
 from tools.serve import serving
 from tools.visitors import Seen, Visitor
 
@@ -35,6 +41,7 @@ TEXTS = {
     "minilm": ("The film was long.\nThe film was short.", "A cat sleeps.\nA dog barks.\nIt rains in the city."),
     "g2p": ("nightingale treaty", "winter wonder"),
 }
+SWEPT = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 SETTINGS = ((0.0, 0.1), (1.0, 0.2), (2.0, 0.3), (3.0, 0.4))
 WARM = 0.3  # of the time, before memory is looked at
 WRONG_TOLD = 5
@@ -46,6 +53,7 @@ class Case:
 
     page: str
     query: dict[str, str]
+    then: tuple[str, ...] = ()  # what is pressed once it stands, or the box that gets a file, its name and its text
     alone: Seen = field(default_factory=Seen)
 
 
@@ -71,7 +79,25 @@ def cases() -> list[Case]:
         estimated = replace(base, prior="text", prior_text=PRIOR_TEXT, **everywhere(model, alpha=2.0))
         found += [Case("", link.encode(estimated) or {})]
         found += [Case(page, link.encode(base) or {}) for page in OTHERS]
+        found += [Case("Prior", link.encode(base) or {}, ("Text or prior", f"{n}.txt", PRIOR_TEXT * n)) for n in (1, 2)]
+        listed = replace(
+            base, listing="\n".join([*texts[0].split("\n"), "winter", "wonder"]), **everywhere(model, alpha=1.0)
+        )
+        found += [Case("Compare", link.encode(listed) or {}, ("Compare ",))]
+    for sigma in SWEPT:
+        swept = Scenario(model="g2p", task="phonemes", examples=SIZES[0], grid=f"cross_sigma=0,{sigma}")
+        found += [Case("Sweep", link.encode(swept) or {}, ("Run the sweep",))]
     return found
+
+
+async def see(visitor: Visitor, case: Case) -> Seen:
+    """Open a page and do on it what its case says; what it showed first counts for the time of the first answer."""
+    seen = await visitor.open(case.query, case.page)
+    if not case.then or seen.refused or not visitor.has(case.then[0]):
+        return seen
+    box, *file = case.then
+    then = await (visitor.upload(box, file[0], file[1].encode()) if file else visitor.press(box))
+    return replace(then, first=seen.first, seconds=seen.seconds + then.seconds, waits=seen.waits + then.waits)
 
 
 def everywhere(model: str, **values: float) -> dict[str, Any]:
@@ -83,7 +109,7 @@ async def alone(port: int, all_cases: list[Case]) -> None:
     """Visit every page alone."""
     visitor = Visitor(port)
     for case in all_cases:
-        case.alone = await visitor.open(case.query, case.page)
+        case.alone = await see(visitor, case)
         for error in case.alone.errors:
             print("alone:", case.page, case.query, error)
     await visitor.leave()
@@ -103,7 +129,7 @@ async def one(port: int, all_cases: list[Case], seconds: float) -> float:
     rng, visitor, begun, count = random.Random(1), Visitor(port), time.perf_counter(), 0
     while time.perf_counter() - begun < seconds:
         case = rng.choice(all_cases)
-        await visitor.open(case.query, case.page)
+        await see(visitor, case)
         count += 1
     await visitor.leave()
     return count / (time.perf_counter() - begun)
@@ -114,7 +140,7 @@ async def visit(number: int, port: int, all_cases: list[Case], until: float, tot
     while time.perf_counter() < until:
         case = rng.choice(all_cases)
         try:
-            seen = await visitor.open(case.query, case.page)
+            seen = await see(visitor, case)
             total.seen.append(seen)
             total.failed += seen.errors
             if not seen.refused and seen.numbers != case.alone.numbers:
@@ -198,12 +224,22 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     options = parser.parse_args()
     all_cases = cases()
-    with serving() as address:
+    with fresh() as address:
         asyncio.run(alone(port_of(address), all_cases))
-    with serving() as address:
+    with fresh() as address:
         of_one = asyncio.run(one(port_of(address), all_cases, options.seconds))
-    with serving() as address:
+    with fresh() as address:
         asyncio.run(load(port_of(address), all_cases, options.visitors, options.seconds, of_one))
+
+
+@contextmanager
+def fresh() -> Iterator[str]:
+    """The address of a server that has measured nothing yet; the converted model is where it was."""
+    with TemporaryDirectory() as folder:
+        for copy in packaged.cache_folder().glob("*-converted-*"):
+            (Path(folder) / copy.name).symlink_to(copy, target_is_directory=True)
+        with serving(NVIB_CACHE=folder) as address:
+            yield address
 
 
 def port_of(address: str) -> int:

@@ -200,3 +200,16 @@ def test_every_python_block_runs():
     assert names["ids"].shape[1] == queries + 20 or names["ids"][0, -1] == names["loaded"].tokenizer.eos_token_id
     exec(compile(last, "python.md", "exec"), names)
     assert names["seen"].change.shape == (6, 12)
+
+
+# Attacks
+
+
+def test_every_attack_is_a_test():
+    """At least forty, each with a test that there is."""
+    text = of("security")
+    named = re.findall(r"^\|.*\| `([\w/.]+)::(\w+)` \|$", text, re.M)
+    rows = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| what is tried")]
+    assert len(rows) == len(named) == len(set(named)) >= 40
+    for path, test in named:
+        assert f"\ndef {test}(" in (ROOT / "tests" / path).read_text("utf-8"), (path, test)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import http.client
 import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http.cookies import SimpleCookie
 from urllib.parse import urlencode
 
 import websockets
@@ -18,6 +20,7 @@ PATIENCE = 180.0  # seconds without a message, after which a visitor gives up
 WAITS = re.compile(r"You are (next|number \d+) in line|Another visitor's page|Every model that fits")
 TIMED = re.compile(r"on this machine, at the rate of")  # a time, which is another each time
 REFUSED = re.compile(r"The server is (too )?busy")
+PRESSED = ("button", "file_uploader")  # widgets that a visitor here can use
 SAYS = {"plotly_chart": "spec", "markdown": "body", "alert": "body", "exception": "message"}  # by kind of element
 
 
@@ -54,17 +57,86 @@ class Visitor:
     def __init__(self, port: int) -> None:
         self._port = port
         self._socket: websockets.ClientConnection | None = None
+        self._query = BackMsg()  # the last page that was asked for
+        self._session = ""
+        self._widgets: dict[str, str] = {}  # of the last run, by what they say
 
     async def open(self, query: Mapping[str, str], page: str = "") -> Seen:
         """Run a page on a link's parameters, and read until it has ended. page: "" is Explore."""
-        begun, seen = time.perf_counter(), Seen()
+        begun = time.perf_counter()
         await self.ask(query, page)
+        return await self._read(begun)
+
+    async def press(self, button: str) -> Seen:
+        """Press the button whose label begins so, and read until the run that it begins has ended."""
+        begun = time.perf_counter()
+        await self.ask_for(button)
+        return await self._read(begun)
+
+    async def ask_for(self, button: str) -> None:
+        """Press a button, and do not wait for what comes of it."""
+        widget = self._again().rerun_script.widget_states.widgets.add()
+        widget.id, widget.trigger_value = self._widget(button), True
+        await self._send(self._query)
+
+    async def upload(self, box: str, name: str, data: bytes) -> Seen:
+        """Give a file to the box whose label begins so, and read until the run that it begins has ended."""
+        begun = time.perf_counter()
+        asks = BackMsg()
+        asks.file_urls_request.request_id = name
+        asks.file_urls_request.file_names.append(name)
+        asks.file_urls_request.session_id = self._session
+        await self._send(asks)
+        while True:
+            message = await self._message()
+            if message.WhichOneof("type") == "file_urls_response":
+                break
+        urls = message.file_urls_response.file_urls[0]
+        status = await asyncio.to_thread(put, self._port, urls.upload_url, name, data)
+        if status >= 300:
+            raise RuntimeError(f"The server answers {status} to a file.")
+        widget = self._again().rerun_script.widget_states.widgets.add()
+        widget.id = self._widget(box)
+        file = widget.file_uploader_state_value.uploaded_file_info.add()
+        file.file_id, file.name, file.size = urls.file_id, name, len(data)
+        file.file_urls.CopyFrom(urls)
+        await self._send(self._query)
+        return await self._read(begun)
+
+    def has(self, label: str) -> bool:
+        """Whether the last page has a button or a box whose label begins so."""
+        return any(said.startswith(label) for said in self._widgets)
+
+    def _widget(self, label: str) -> str:
+        found = [name for said, name in self._widgets.items() if said.startswith(label)]
+        if not found:
+            raise RuntimeError(f"No widget on the page begins with {label!r}; there are {sorted(self._widgets)}.")
+        return found[0]
+
+    def _again(self) -> BackMsg:
+        self._query.rerun_script.ClearField("widget_states")
+        return self._query
+
+    async def _message(self) -> ForwardMsg:
         assert self._socket
+        message = ForwardMsg()
+        message.ParseFromString(await asyncio.wait_for(self._socket.recv(decode=False), PATIENCE))
+        return message
+
+    async def _send(self, message: BackMsg) -> None:
+        assert self._socket
+        await self._socket.send(message.SerializeToString())
+
+    async def _read(self, begun: float) -> Seen:
+        """What a run shows until it has ended."""
+        seen = Seen()
         shown: dict[str, tuple[str, str]] = {}
         while True:
-            message = ForwardMsg()
-            message.ParseFromString(await asyncio.wait_for(self._socket.recv(decode=False), PATIENCE))
+            message = await self._message()
             kind = message.WhichOneof("type")
+            if kind == "new_session":
+                self._session = message.new_session.initialize.session_id
+                self._widgets = {}
             if kind == "delta":
                 self._note(message, seen, shown, begun)
             if kind == "script_finished" and message.script_finished == ForwardMsg.FINISHED_SUCCESSFULLY:
@@ -82,10 +154,10 @@ class Visitor:
                 f"ws://127.0.0.1:{self._port}/_stcore/stream", subprotocols=[websockets.Subprotocol("streamlit")],
                 max_size=None, open_timeout=60, ping_interval=None, origin=websockets.Origin(f"http://127.0.0.1:{self._port}"),
             )  # fmt: skip
-        message = BackMsg()
-        message.rerun_script.query_string = urlencode(query)
-        message.rerun_script.page_name = page
-        await self._socket.send(message.SerializeToString())
+        self._query = BackMsg()
+        self._query.rerun_script.query_string = urlencode(query)
+        self._query.rerun_script.page_name = page
+        await self._send(self._query)
 
     async def leave(self) -> None:
         """Close the tab, whatever the page does."""
@@ -93,8 +165,7 @@ class Visitor:
             await self._socket.close()
         self._socket = None
 
-    @staticmethod
-    def _note(message: ForwardMsg, seen: Seen, shown: dict[str, tuple[str, str]], begun: float) -> None:
+    def _note(self, message: ForwardMsg, seen: Seen, shown: dict[str, tuple[str, str]], begun: float) -> None:
         delta, place = message.delta, ".".join(map(str, message.metadata.delta_path))
         if delta.WhichOneof("type") == "add_block":
             for below in [each for each in shown if each.startswith(f"{place}.")]:
@@ -102,9 +173,29 @@ class Visitor:
             return
         element = delta.new_element
         kind = element.WhichOneof("type") or ""
+        if kind in PRESSED:
+            self._widgets[getattr(element, kind).label] = getattr(element, kind).id
         said = getattr(getattr(element, kind), SAYS[kind]) if kind in SAYS else ""
         shown[place] = kind, said
         waits = kind == "alert" and bool(WAITS.search(said))
         seen.waits += waits
         if seen.first is None and (waits or kind == "plotly_chart" or (kind == "alert" and REFUSED.search(said))):
             seen.first = time.perf_counter() - begun
+
+
+def put(port: int, url: str, name: str, data: bytes) -> int:
+    """Send a file's bytes, as a page of a server of this machine does; returns the answer's status."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("GET", "/_stcore/health")
+    answer = connection.getresponse()
+    answer.read()
+    token = SimpleCookie(answer.headers.get("Set-Cookie", "")).get("_streamlit_xsrf")
+    mark = hashlib.sha256(data).hexdigest()
+    head = f'--{mark}\r\nContent-Disposition: form-data; name="{name}"; filename="{name}"\r\n\r\n'
+    headers = {"Content-Type": f"multipart/form-data; boundary={mark}"}
+    if token:
+        headers |= {"X-Xsrftoken": token.value, "Cookie": f"_streamlit_xsrf={token.value}"}
+    connection.request("PUT", url, head.encode() + data + f"\r\n--{mark}--\r\n".encode(), headers)
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status
