@@ -3,7 +3,7 @@
 Each opens pages on settings of its own, estimates priors from texts and from files, compares lists and measures sweeps,
 and half of them leave now and then in the middle. On a first server every page is visited alone, which says what its
 numbers are; on a second, one visitor asks for one page after the other; on a third all come at once, for as long.
-Run: PYTHONPATH=. python benchmarks/load.py [--visitors 20] [--seconds 60]
+Run: PYTHONPATH=. python benchmarks/load.py [--visitors 20] [--seconds 60], or [--visits 1000]
 """
 
 from __future__ import annotations
@@ -83,9 +83,9 @@ def cases() -> list[Case]:
         listed = replace(
             base, listing="\n".join([*texts[0].split("\n"), "winter", "wonder"]), **everywhere(model, alpha=1.0)
         )
-        found += [Case("Compare", link.encode(listed) or {}, ("Compare ",))]
+        found += [Case("Compare", link.encode(listed) or {}, ())]
     for sigma in SWEPT:
-        swept = Scenario(model="g2p", task="phonemes", examples=SIZES[0], grid=f"cross_sigma=0,{sigma}")
+        swept = Scenario(model="g2p", examples=SIZES[0], grid=f"cross_sigma=0,{sigma}")
         found += [Case("Sweep", link.encode(swept) or {}, ("Run the sweep",))]
     return found
 
@@ -174,13 +174,18 @@ async def watch(process: psutil.Process, until: float, total: Total) -> None:
         await asyncio.sleep(1)
 
 
-async def load(port: int, all_cases: list[Case], visitors: int, seconds: float, of_one: float) -> None:
-    """All at once, and the table of what came of it."""
-    await prepare(port, all_cases)
-    process = next(
+def process_of(port: int) -> int | None:
+    """The process that listens on a port of this machine."""
+    return next(
         connection.pid for connection in psutil.net_connections("tcp")
         if connection.status == "LISTEN" and connection.laddr and connection.laddr.port == port
     )  # fmt: skip
+
+
+async def load(port: int, all_cases: list[Case], visitors: int, seconds: float, of_one: float) -> None:
+    """All at once, and the table of what came of it."""
+    await prepare(port, all_cases)
+    process = process_of(port)
     total, begun = Total(), time.perf_counter()
     until = begun + seconds
     await asyncio.gather(
@@ -213,6 +218,19 @@ async def load(port: int, all_cases: list[Case], visitors: int, seconds: float, 
         print("failed:", sentence)
 
 
+async def visits(port: int, all_cases: list[Case], count: int) -> None:
+    """So many visitors one after the other, each of whom opens one page and goes: the server's memory on the way."""
+    await prepare(port, all_cases)
+    process, rng = psutil.Process(process_of(port)), random.Random(2)
+    for number in range(1, count + 1):
+        case = rng.choice([case for case in all_cases if not case.then])
+        visitor = Visitor(port)
+        await visitor.open(case.query, case.page)
+        await visitor.leave()
+        if number in (1, 50, 100, 200, 400, 700, count):
+            print(f"| {number:,} visits | {process.memory_info().rss / 1e6:,.0f} MB |", flush=True)
+
+
 def at(values: list[float], share: float) -> float:
     """The value below which this share lies."""
     return values[min(len(values) - 1, int(share * len(values)))] if values else float("nan")
@@ -222,8 +240,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--visitors", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--visits", type=int, default=0, help="only these, one after the other, and the memory")
     options = parser.parse_args()
     all_cases = cases()
+    if options.visits:
+        with fresh() as address:
+            asyncio.run(visits(port_of(address), all_cases, options.visits))
+        return
     with fresh() as address:
         asyncio.run(alone(port_of(address), all_cases))
     with fresh() as address:

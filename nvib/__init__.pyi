@@ -1,5 +1,6 @@
 from . import divergence as divergence
 from . import mixture as mixture
+from . import peers as peers
 from . import sampling as sampling
 from .capturing import Capture as Capture
 from .capturing import capture as capture

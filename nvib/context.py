@@ -7,16 +7,21 @@ from contextlib import AbstractContextManager
 from contextvars import ContextVar, Token
 from typing import NamedTuple
 
+from nvib.peers import Peer
 from nvib.prior import Prior
 from nvib.settings import Regularisation
 
 
 class Setting(NamedTuple):
-    """What is active for one model in one context; local: measured in every layer, but passed on by none."""
+    """What is active for one model in one context; local: measured in every layer, but passed on by none.
+
+    peer: what stands in the place of NV, whose regularisation then is of no layer.
+    """
 
     regularisation: Regularisation
     prior: Prior
     local: bool = False
+    peer: Peer | None = None
 
 
 _UNSAID: Mapping[object, Setting] = {}  # never mutated

@@ -23,7 +23,9 @@ from nvib.capturing import Capture, current_capture
 from nvib.context import Setting, any_active, setting_of
 from nvib.errors import NVError
 from nvib.families import Site, check_projections, passes, sites
+from nvib.memory import Memory, size_of
 from nvib.mixture import Layer
+from nvib.peers import LINEAR
 from nvib.plan import LayerPlan, Plans
 from nvib.posterior import LayerPosterior
 from nvib.prior import Prior
@@ -32,6 +34,7 @@ from nvib.scores import Scores
 from nvib.settings import Regularisation
 
 REGISTERED = {"sdpa": "nvib_sdpa", "eager": "nvib_eager"}
+CHANGED_KEPT = 2**30  # bytes of weights that peers made of a model's
 _OWNERS: WeakKeyDictionary[nn.Module, Hooks] = WeakKeyDictionary()
 _LOCK = threading.RLock()
 
@@ -39,13 +42,15 @@ _LOCK = threading.RLock()
 class Passing(threading.local):
     """What the hooks of one forward hand on, in the thread that runs it.
 
-    wants_weights: whether the caller asked for attention weights; passed: how often the forward has come to an
-    attention module that serves several layers; rotation: the tables of the positions, and tables: the model's own;
-    states: a layer and the hidden states that just entered its key projection; arrival: what its tokens bring along;
-    moved: hidden states that entered a key projection, and what it was given instead, for the value projection.
+    wants_weights: whether the caller asked for attention weights; past: how many tokens its cache has seen; passed: how
+    often the forward has come to an attention module that serves several layers; rotation: the tables of the positions,
+    and tables: the model's own; states: a layer and the hidden states that just entered its key projection; arrival:
+    what its tokens bring along; moved: hidden states that entered a key projection, and what it was given instead, for
+    the value projection.
     """
 
     wants_weights: bool = False
+    past: int = 0
     rotation: Rotation | None = None
     tables: torch.Tensor | None = None
     states: tuple[Site, torch.Tensor] | None = None
@@ -88,6 +93,8 @@ class Hooks:
         self.plans = Plans(self.sites)
         self.passing = Passing()
         self._handles: list[Any] = []
+        self._listening = False
+        self._changed: Memory[torch.Tensor] = Memory(CHANGED_KEPT, size_of)
         self._before = ""
 
     def install(self) -> None:
@@ -118,6 +125,8 @@ class Hooks:
             for module in self._passes:
                 _OWNERS.pop(module, None)
             self._dispatch(self._before)
+            self._listening = False
+            self._changed.clear()
 
     def require_installed(self) -> None:
         """Raise NVError where the model is without NV attention: what it said would be the untouched model's."""
@@ -163,6 +172,24 @@ class Hooks:
             if config._attn_implementation != name:
                 config._attn_implementation = name
 
+    def listen(self) -> None:
+        """Have every module that a peer may change ask for one, from now on until the hooks are removed."""
+        with _LOCK:
+            if self._listening:
+                return
+            self._listening = True
+            for name, module in self.model.named_modules():
+                if isinstance(module, (*LINEAR, nn.Dropout)):
+                    self._handles.append(
+                        module.register_forward_hook(lambda m, args, _out, name=name: self._by_peer(name, m, args[0]))
+                    )
+
+    def _by_peer(self, name: str, module: nn.Module, x: torch.Tensor) -> torch.Tensor | None:
+        setting = setting_of(self)
+        if setting is None or setting.peer is None:
+            return None
+        return setting.peer.made(name, module, x, self._changed)
+
     # What is active
 
     def site(self, module: nn.Module) -> Site:
@@ -196,6 +223,8 @@ class Hooks:
         A forward may be the first after the model was trained, or an adapter switched.
         """
         self.passing.wants_weights = bool(kwargs.get("output_attentions"))
+        past = kwargs.get("past_key_values")
+        self.passing.past = 0 if past is None else past.get_seq_length()
         if setting_of(self) is not None:
             self.plans.doubt()
         self.passing.passed.clear()
@@ -357,6 +386,12 @@ def _attention_function(baseline: str) -> Any:
             return hooks.attend(plan, call, want_weights)
         kwargs.pop("output_attentions", None)
         scores = Scores(unscaled, key, attention_mask, causal, 1.0 / site.noise, call.offset, sinks=site.sinks)
+        setting = setting_of(hooks)
+        if setting is not None and setting.peer is not None:
+            changed = setting.peer.scores(site, scores, hooks.passing.past)
+            if changed is not scores:
+                hooks.observe(site, call, changed)
+                return changed.attended(value).transpose(1, 2).contiguous(), changed.weights() if want_weights else None
         mask = attention_mask
         if baseline == "eager":  # which knows no past of its own
             mask = _additive(scores.visible() if causal else mask, query.dtype)
@@ -365,7 +400,7 @@ def _attention_function(baseline: str) -> Any:
         if not want_weights:
             return out, None
         attended = scores.weights()  # with a column for the prior where other layers have one
-        return out, attended if setting_of(hooks) is not None else attended[..., 1:]
+        return out, attended if setting is not None else attended[..., 1:]
 
     return nv_attention
 

@@ -16,9 +16,11 @@ from nvib.cache import cache_for
 from nvib.context import Setting, active, decided, setting_of
 from nvib.errors import NVError
 from nvib.hooks import Hooks
+from nvib.peers import Peer
 from nvib.prior import Prior
 from nvib.settings import Regularisation
 
+NOTHING = Regularisation(layers={})  # of no layer
 ASSISTED = ("assistant_model", "assistant_early_exit", "use_mtp")
 
 
@@ -54,21 +56,33 @@ class Reinterpretation(AbstractContextManager["Reinterpretation"]):
         )
 
     def regularised(
-        self, regularisation: Regularisation, prior: Prior | None = None, *, local: bool = False
+        self, regularisation: Regularisation | Peer, prior: Prior | None = None, *, local: bool = False
     ) -> AbstractContextManager[None]:
         """Evaluate this model's attention as NV attention inside the context. Safe in threads; nests.
+
+        A peer of `nvib.peers` stands in the place of NV: nothing else is changed then.
 
         prior: for this context only, instead of the one given to `reinterpret`. local: the model stays the
         baseline, and a capture sees what each layer would do on the baseline's own inputs.
 
         Raises NVError where the model is without NV attention, before or by the end.
         """
+        if isinstance(regularisation, Peer):
+            return self._with_peer(regularisation, prior, local)
         if not isinstance(regularisation, Regularisation):
             raise NVError(f"regularised() needs an nvib.Regularisation, not {type(regularisation).__name__}.")
         self._check_layers(regularisation)
         if prior is not None:
             prior.check(self.model)
         return _Regularised(self._hooks, Setting(regularisation, prior or self.prior, local))
+
+    def _with_peer(self, peer: Peer, prior: Prior | None, local: bool) -> AbstractContextManager[None]:
+        if prior is not None or local:
+            raise NVError(f"{type(peer).__name__} takes neither a prior nor the local effect; leave them out.")
+        peer.check(self.model, self.sites)
+        if peer.acts_on_modules:
+            self._hooks.listen()
+        return _Regularised(self._hooks, Setting(NOTHING, self.prior, peer=peer))
 
     @property
     def generate(self) -> Callable[..., Any]:

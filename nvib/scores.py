@@ -84,6 +84,18 @@ class Scores:
             return scores
         return scores.masked_fill(~self.visible(rows), torch.finfo(scores.dtype).min)
 
+    def attended(self, value: torch.Tensor) -> torch.Tensor:
+        """As `mixed`, on PyTorch's fused kernel where there are no sinks."""
+        if self.sinks is not None:
+            return self.mixed(value)
+        mask, causal = self.mask, self.causal and self.mask is None
+        if self.offset is not None:
+            mask, causal = self.shown(self.offset), False
+        return nn.functional.scaled_dot_product_attention(
+            self.query, self.key, value, attn_mask=mask, is_causal=causal, scale=self.scale,
+            enable_gqa=self.query.shape[1] != self.key.shape[1],
+        )  # fmt: skip
+
     def mixed(self, value: torch.Tensor) -> torch.Tensor:
         """sum_n a(m, n) value_n of value [B, G, K, width]: [B, H, Q, width], in blocks as in `summary`."""
         value, first = value.repeat_interleave(self.query.shape[1] // value.shape[1], dim=1), int(not self.has_prior)

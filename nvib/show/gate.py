@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import chain, count, repeat
 from time import monotonic
 from typing import Any
 
@@ -25,6 +25,7 @@ from nvib.memory import LOOK
 
 SHORT = 2.0  # seconds of the model that a view takes at most; what has had more is long work, and steps aside for views
 HOUR, MINUTE = 3600.0, 60.0  # what a visitor had is kept by the minute
+TOLD = 1.0  # seconds between two tellings of a place
 ASIDE = 10.0  # seconds for which a step of long work does so
 REMEMBERED = 60.0  # seconds for which the place of a visitor is kept whose request gave way to a newer one
 
@@ -181,10 +182,11 @@ class Gate:
             raise
 
     def _wait(self, run: Run) -> None:
-        """Until it has its turn."""
+        """Until it has its turn; its place is told soon, and then once in a while, for that takes its time too."""
+        looks = chain([LOOK], repeat(TOLD))
         while True:
             with self._changed:
-                if self._changed.wait_for(lambda: self._taken(run), LOOK):
+                if self._changed.wait_for(lambda: self._taken(run), next(looks)):
                     return
                 place = self._place(run)
             if monotonic() - run.asked > self.patience:
@@ -283,5 +285,7 @@ def in_words(seconds: float) -> str:
         return "about a second"
     if seconds <= 55:
         return f"about {5 * -(-seconds // 5):.0f} seconds" if seconds > 5 else f"about {-(-seconds // 1):.0f} seconds"
-    minutes = -(-seconds // 60)
-    return "about a minute" if minutes == 1 else f"about {minutes:.0f} minutes"
+    minutes, hours = -(-seconds // 60), -(-seconds // 3600)
+    if minutes <= 90:
+        return "about a minute" if minutes == 1 else f"about {minutes:.0f} minutes"
+    return f"about {hours:,.0f} hours"

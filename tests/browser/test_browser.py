@@ -139,7 +139,7 @@ def test_labels_of_unusual_tokens(shared, browser):
 @pytest.mark.parametrize(
     "path",
     [
-        "?model=smollm2&path=True",
+        "?model=g2p&path=True",
         "?model=minilm",
         "Pseudo-counts?model=g2p",
         "Prior?model=minilm",

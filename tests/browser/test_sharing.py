@@ -79,7 +79,7 @@ def copied(visit):
 
 @pytest.mark.parametrize(
     ("page", "model", "within"),
-    [("", "g2p", "stApp"), ("Pseudo-counts", "minilm", "stMain"), ("Compare", "smollm2", "stMain")],
+    [("", "g2p", "stApp"), ("Pseudo-counts", "minilm", "stMain"), ("Compare", "g2p", "stMain")],
 )
 def test_every_control_travels_with_the_link(shared, browser, page, model, within):
     """The sidebar of a page that is of a text is Explore's: there, the controls in the page itself are changed."""

@@ -83,4 +83,6 @@ def test_rows_are_downloaded(kept, browser):
 
 
 def test_no_serious_violation_of_accessibility(kept, browser):
-    Visit(browser, kept, "Sweep?model=g2p").drawn(2).accessible()
+    visit = Visit(browser, kept, "Sweep?model=g2p").drawn(2)
+    visit.accessible()
+    visit.fits(390, 1280)

@@ -105,7 +105,7 @@ LEGAL = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=3000, deadline=None, derandomize=True)
+@settings(max_examples=600, deadline=None, derandomize=True)
 @given(LEGAL)
 def test_a_scenario_survives_link_and_file(scenario):
     made = link.Made("abc", "package 1.2", "0.1")
@@ -141,7 +141,7 @@ def legal(name, text):
         return False
 
 
-@settings(max_examples=1000, deadline=None, derandomize=True)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.dictionaries(st.text(max_size=20), st.text(max_size=60), max_size=8))
 def test_any_query_opens_and_says_what_it_ignored(query):
     query = {name: text for name, text in query.items() if name not in ("v", *link.MADE)}

@@ -93,15 +93,6 @@ def test_a_rate_is_of_as_many_texts_as_take_long_enough(bench, each, first, runs
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
-    [(0.01, "about 1 second"), (2.4, "about 2 seconds"), (89, "about 89 seconds"), (100, "about 2 minutes"),
-     (240, "about 4 minutes"), (5399, "about 90 minutes"), (5400, "about 2 hours"), (36_000_000, "about 10,000 hours")],
-)  # fmt: skip
-def test_a_duration_in_words(seconds, said):
-    assert timing.in_words(seconds) == said
-
-
-@pytest.mark.parametrize(
     ("grid", "point", "edges"),
     [
         ("decoder_sigma=0,0.2,0.4", {"decoder_sigma": 0.4}, ["decoder_sigma"]),

@@ -339,6 +339,8 @@ def test_a_forward_waits_for_that_of_another_visitor():
     [
         (0, "about a second"), (1, "about a second"), (1.2, "about 2 seconds"), (5, "about 5 seconds"),
         (5.1, "about 10 seconds"), (54, "about 55 seconds"), (56, "about a minute"), (61, "about 2 minutes"),
+        (240, "about 4 minutes"), (5400, "about 90 minutes"), (5401, "about 2 hours"),
+        (36_000_000, "about 10,000 hours"),
     ],
 )  # fmt: skip
 def test_a_time_is_said_rounded_up(seconds, words):

@@ -47,7 +47,7 @@ def test_how_long_it_will_take_is_told_by_the_last_rate(monkeypatch):
     assert f"{texts} texts to run, each under one setting: about 4 minutes on this machine" in said(app)
     assert 3.0 * texts / 60 == pytest.approx(4, abs=0.1)
     app.text_input(key=key("grid")).set_value("decoder_sigma=0.3").run()
-    assert "64 texts to run, each under one setting: about 3 minutes on this machine" in said(app)
+    assert "64 texts to run, each under one setting: about 4 minutes on this machine" in said(app)
     assert len(rates) == 1  # timed once
     run(app)
     ((rate,),) = [entry.value for entry in sweep_run._rates._pool.values.values()]

@@ -40,10 +40,3 @@ def _setting(bench: Bench, plan: Plan) -> Scenario:
     point = next((point for point in points_of(plan) if key_of(point) != untouched), plan.space.base)
     waiting = point.prior == "text" and not bench.priors.has(point)
     return replace(point, prior="normal", prior_text="") if waiting else point
-
-
-def in_words(seconds: float) -> str:
-    """A duration as people say it: "about 4 minutes"."""
-    size, unit = (1, "second") if seconds < 90 else (60, "minute") if seconds < 90 * 60 else (3600, "hour")
-    count = max(1, round(seconds / size))
-    return f"about {count:,} {unit}{'s' if count > 1 else ''}"

@@ -17,10 +17,11 @@ from nvib.lab import Bench
 from nvib.lab.bootstrap import Metric
 from nvib.lab.sweep.run import Findings, Plan, read_findings, sweep
 from nvib.lab.sweep.store import file_name, is_sound
-from nvib.lab.sweep.timing import in_words, seconds_a_text
+from nvib.lab.sweep.timing import seconds_a_text
 from nvib.memory import Memory
 from nvib.models.packaged import cache_folder
 from nvib.show import resources
+from nvib.show.gate import in_words
 
 RUNNING = "sweep_running"
 STORES_KEPT, KEPT_SECONDS = 64, 86_400  # files of results that nobody asked for since
