@@ -29,6 +29,7 @@ from nvib.lab import Scenario
 from nvib.lab.share import link
 from nvib.models import packaged
 from nvib.models.catalogue import CATALOGUE
+from nvib.show import session
 from nvib.show.sections.sweep_plan import SIZES
 from tools.serve import serving
 from tools.visitors import Seen, Visitor
@@ -90,9 +91,14 @@ def cases() -> list[Case]:
     return found
 
 
+def anew(query: dict[str, str]) -> dict[str, str]:
+    """A link that opens what it says also where its visitor had it before, as those on the pages do."""
+    return session.opening(query) or {}
+
+
 async def see(visitor: Visitor, case: Case) -> Seen:
     """Open a page and do on it what its case says; what it showed first counts for the time of the first answer."""
-    seen = await visitor.open(case.query, case.page)
+    seen = await visitor.open(anew(case.query), case.page)
     if not case.then or seen.refused or not visitor.has(case.then[0]):
         return seen
     box, *file = case.then
@@ -150,7 +156,7 @@ async def visit(number: int, port: int, all_cases: list[Case], until: float, tot
             if number % 2 and rng.random() < 0.2:
                 total.left += 1
                 case = rng.choice(all_cases)
-                await visitor.ask(case.query, case.page)
+                await visitor.ask(anew(case.query), case.page)
                 await asyncio.sleep(rng.random())
                 await visitor.leave()
         except Exception as error:

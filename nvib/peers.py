@@ -204,7 +204,8 @@ class LowRank(_Weights):
     def weight(self, weight: torch.Tensor) -> torch.Tensor:
         u, s, v = torch.linalg.svd(weight.float(), full_matrices=False)
         rank = max(1, round(self.kept * len(s)))
-        return ((u[:, :rank] * s[:rank]) @ v[:rank]).to(weight.dtype)
+        lower: torch.Tensor = (u[:, :rank] * s[:rank]) @ v[:rank]
+        return lower.to(weight.dtype)
 
 
 @dataclass(frozen=True)
@@ -228,7 +229,8 @@ class RoundedWeights(_Weights):
     def weight(self, weight: torch.Tensor) -> torch.Tensor:
         most = 2 ** (self.bits - 1) - 1
         step = weight.abs().amax(1, keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny) / most
-        return (weight / step).round().clamp(-most, most) * step
+        rounded: torch.Tensor = (weight / step).round().clamp(-most, most) * step
+        return rounded
 
 
 @dataclass(frozen=True)

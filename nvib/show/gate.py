@@ -21,11 +21,10 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from nvib.errors import NVError
-from nvib.memory import LOOK
 
 SHORT = 2.0  # seconds of the model that a view takes at most; what has had more is long work, and steps aside for views
 HOUR, MINUTE = 3600.0, 60.0  # what a visitor had is kept by the minute
-TOLD = 1.0  # seconds between two tellings of a place
+SOON, TOLD = 0.05, 1.0  # seconds until a place is told, and between two tellings
 ASIDE = 10.0  # seconds for which a step of long work does so
 REMEMBERED = 60.0  # seconds for which the place of a visitor is kept whose request gave way to a newer one
 
@@ -183,7 +182,7 @@ class Gate:
 
     def _wait(self, run: Run) -> None:
         """Until it has its turn; its place is told soon, and then once in a while, for that takes its time too."""
-        looks = chain([LOOK], repeat(TOLD))
+        looks = chain([SOON], repeat(TOLD))
         while True:
             with self._changed:
                 if self._changed.wait_for(lambda: self._taken(run), next(looks)):

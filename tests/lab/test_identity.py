@@ -2,7 +2,7 @@
 
 import pytest
 
-from nvib.lab import EXAMPLES, prove_identity
+from nvib.lab import EXAMPLES, Bench, prove_identity
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -22,3 +22,15 @@ def test_a_broken_identity_is_red(benches, monkeypatch):
     proof = prove_identity(benches("minilm"), EXAMPLES["minilm"].text)
     assert not proof.holds
     assert proof.prior_mass > 0
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", ["g2p", "minilm"])
+def test_identity_holds_in_the_precision_that_a_server_keeps(name, dtype):
+    """NVIB_DTYPE: at identity not one number of the output is another, and no query sees the prior."""
+    bench = Bench(name, dtype=dtype)
+    proof = prove_identity(bench, EXAMPLES[name].text)
+    assert proof.holds
+    assert (proof.max_delta, proof.prior_mass) == (0.0, 0.0)
+    assert bench.loaded.dtype == dtype
+    bench.close()
