@@ -97,6 +97,7 @@ class Prior:
     @classmethod
     def from_bytes(cls, name: str, data: bytes) -> Prior:
         """As `load`, from the bytes of a file of this name, which never touch a disk."""
+        name = name if len(name) <= 60 else f"{name[:59]}…"
         length = int.from_bytes(data[:8], "little")
         if LONGEST_HEADER < length < len(data):
             raise NVError(f"The prior {name!r} has a header of {length:,} bytes; {LONGEST_HEADER:,} are enough.")
@@ -104,7 +105,7 @@ class Prior:
             tensors = deserialize(data)
             metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
         except (SafetensorError, ValueError, KeyError) as error:
-            raise NVError(f"The prior {name!r} is no readable safetensors file: {error}.") from error
+            raise NVError(f"The prior {name!r} is no readable safetensors file: {str(error)[:200]}.") from error
         metadata.pop("format", None)
         return cls.from_state_dict(tensors, _public(metadata))
 

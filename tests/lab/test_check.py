@@ -33,7 +33,7 @@ def test_the_embedded_models_hold(name, benches):
 
 @pytest.mark.parametrize("family", ["bert", "gpt2", "opt", "llama", "gemma3", "bart", "t5", "marian", "gpt oss"])
 def test_a_folder_of_each_form_holds(family, tmp_path):
-    found = list(check.check(str(save(tmp_path, tiny.FAMILIES[family]())), half=True, text=TEXT))
+    found = list(check.check(str(save(tmp_path, tiny.model_of(family))), half=True, text=TEXT))
     assert [line.name for line in found] == [*NAMES, "half precision"]
     assert [line for line in found if line.holds is False] == []
 
