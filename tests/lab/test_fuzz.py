@@ -30,10 +30,14 @@ COUNT = int(os.environ.get("NVIB_FUZZ", "2000"))
 KINDS = 4
 SECONDS = 5
 ALLOWED = Path(tempfile.gettempdir())
+FEW = COUNT <= 2000  # one of many tests: the same examples each time, and no clock
 HARD = settings(
-    max_examples=COUNT // KINDS, deadline=None if COUNT <= 2000 else 1000 * SECONDS, suppress_health_check=list(HealthCheck), database=None,
-    derandomize=COUNT <= 2000,
-)  # fmt: skip
+    max_examples=COUNT // KINDS,
+    deadline=None if FEW else 1000 * SECONDS,
+    suppress_health_check=list(HealthCheck),
+    database=None,
+    derandomize=FEW,
+)
 
 ODD = st.sampled_from([
     "", " ", "nan", "inf", "-inf", "1e999", "-1", "0", "9" * 400, "0x10", "१२", "½", "1_000",
