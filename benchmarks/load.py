@@ -228,8 +228,9 @@ async def visits(port: int, all_cases: list[Case], count: int) -> None:
     """So many visitors one after the other, each of whom opens one page and goes: the server's memory on the way."""
     await prepare(port, all_cases)
     process, rng = psutil.Process(process_of(port)), random.Random(2)
+    opened = [case for case in all_cases if not case.then]
     for number in range(1, count + 1):
-        case = rng.choice([case for case in all_cases if not case.then])
+        case = rng.choice(opened)
         visitor = Visitor(port)
         await visitor.open(case.query, case.page)
         await visitor.leave()

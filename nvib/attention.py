@@ -325,21 +325,6 @@ def _attended_queries(
 
 
 def _kernel(folded: Folded) -> torch.Tensor:
-    """The fused kernel's [B, H, Q, width]; it knows no sinks, which are evaluated in blocks of queries."""
-    if folded.scores.sinks is not None:
-        return folded.scores.mixed(folded.value)
-    scores, query, mask = folded.scores, folded.query, folded.scores.mask
-    idle = query.shape[2] - scores.query.shape[2]
-    causal = scores.causal and mask is None
-    if scores.offset is not None:
-        mask, causal = scores.shown(scores.offset), False
-    out = nn.functional.scaled_dot_product_attention(
-        query,
-        scores.key,
-        folded.value,
-        attn_mask=mask,
-        is_causal=causal,
-        scale=scores.scale,
-        enable_gqa=query.shape[1] != scores.key.shape[1],
-    )
-    return out[:, :, idle:]
+    """The fused kernel's [B, H, Q, width], without the idle query."""
+    scores = folded.scores
+    return scores.attended(folded.value, folded.query)[:, :, -scores.query.shape[2] :]

@@ -84,15 +84,18 @@ class Scores:
             return scores
         return scores.masked_fill(~self.visible(rows), torch.finfo(scores.dtype).min)
 
-    def attended(self, value: torch.Tensor) -> torch.Tensor:
-        """As `mixed`, on PyTorch's fused kernel where there are no sinks."""
+    def attended(self, value: torch.Tensor, query: torch.Tensor | None = None) -> torch.Tensor:
+        """As `mixed`, on PyTorch's fused kernel where there are no sinks, which it does not know.
+
+        query: the kernel's, with idle ones in front, whose output comes first then.
+        """
         if self.sinks is not None:
             return self.mixed(value)
         mask, causal = self.mask, self.causal and self.mask is None
         if self.offset is not None:
             mask, causal = self.shown(self.offset), False
         return nn.functional.scaled_dot_product_attention(
-            self.query, self.key, value, attn_mask=mask, is_causal=causal, scale=self.scale,
+            self.query if query is None else query, self.key, value, attn_mask=mask, is_causal=causal, scale=self.scale,
             enable_gqa=self.query.shape[1] != self.key.shape[1],
         )  # fmt: skip
 

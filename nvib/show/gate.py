@@ -50,9 +50,8 @@ class Run:
     """A run of a page, or whatever else asks for a model.
 
     came: when it took its place in the line; number: tells who was first of two at one time; used, waited: seconds that
-    it has had a model and been in the line; turns, tokens: that it has had, in all; model: the last
-    that it was of; inside: forwards of it that are
-    going on, one in the other.
+    it has had a model and been in the line; turns, tokens: that it has had, in all; model: the last that it was of;
+    inside: forwards of it that are going on, one in the other.
     """
 
     visitor: str
@@ -105,6 +104,7 @@ class Gate:
         now, before = monotonic(), self._current()
         with self._changed:
             self._places = {name: came for name, came in self._places.items() if now - came < REMEMBERED}
+            self._had = {name: had for name, had in self._had.items() if had and now - had[-1][0] < HOUR}
             self._mine.run = run = Run(visitor, tell, self._places.pop(visitor, now))
             self.counts["runs"] += 1
         try:
@@ -234,13 +234,9 @@ class Gate:
 
     def _require_work(self, run: Run) -> None:
         """Raise NVError where a visitor has had as much of the model as there is within an hour."""
-        since = monotonic() - HOUR
-        for visitor, had in list(self._had.items()):
-            while had and had[0][0] < since:
-                had.popleft()
-            if not had:
-                del self._had[visitor]
-        had = self._had.get(run.visitor, deque())
+        since, had = monotonic() - HOUR, self._had.get(run.visitor, deque())
+        while had and had[0][0] < since:
+            had.popleft()
         if sum(took for _, took in had) >= self.work:
             self.counts["refused"] += 1
             raise NVError(
