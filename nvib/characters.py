@@ -9,6 +9,7 @@ import regex
 from nvib.errors import NVError
 
 HALF = r"\ud800-\udfff"  # lone surrogates: halves of a UTF-16 character, which no encoding and no tokenizer takes
+LONGEST = 80  # characters of a name in a sentence
 SHOWN = 20  # characters around a half that a sentence shows
 CLUSTER = regex.compile(r"\X")
 UNSPACED = regex.compile(r"[\p{Line_Break=SA}\p{Han}\p{Hiragana}\p{Katakana}]")  # SA: Thai, Lao, Khmer, Burmese ...
@@ -27,6 +28,11 @@ def near(text: str) -> str:
     """A piece of a text that a sentence can show: around its first half of a character, else its beginning."""
     start = max(0, (half(text) or 0) - SHOWN)
     return text[start : start + 2 * SHOWN]
+
+
+def quoted(name: str) -> str:
+    """A name that somebody gave, as a sentence can hold it: in quotes, escaped, and cut where it is long."""
+    return repr(name if len(name) <= LONGEST else name[: LONGEST - 1] + "…")
 
 
 def require_whole(text: str) -> None:

@@ -15,7 +15,7 @@ from safetensors.torch import save as serialize
 from torch import nn
 
 from nvib.assets import named, public_name, write_whole
-from nvib.characters import writable
+from nvib.characters import quoted, writable
 from nvib.errors import NVError
 from nvib.families import model_width, sites
 from nvib.precision import exact
@@ -91,21 +91,20 @@ class Prior:
             data = named(path).read_bytes()
         except OSError as error:
             reason = error.strerror or error
-            raise NVError(f"The prior {Path(path).name!r} is no readable safetensors file: {reason}.") from error
+            raise NVError(f"The prior {quoted(Path(path).name)} is no readable safetensors file: {reason}.") from error
         return cls.from_bytes(Path(path).name, data)
 
     @classmethod
     def from_bytes(cls, name: str, data: bytes) -> Prior:
         """As `load`, from the bytes of a file of this name, which never touch a disk."""
-        name = name if len(name) <= 60 else f"{name[:59]}…"
         length = int.from_bytes(data[:8], "little")
         if LONGEST_HEADER < length < len(data):
-            raise NVError(f"The prior {name!r} has a header of {length:,} bytes; {LONGEST_HEADER:,} are enough.")
+            raise NVError(f"The prior {quoted(name)} has a header of {length:,} bytes; {LONGEST_HEADER:,} are enough.")
         try:
             tensors = deserialize(data)
             metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
         except (SafetensorError, ValueError, KeyError) as error:
-            raise NVError(f"The prior {name!r} is no readable safetensors file: {str(error)[:200]}.") from error
+            raise NVError(f"The prior {quoted(name)} is no readable safetensors file: {str(error)[:200]}.") from error
         metadata.pop("format", None)
         return cls.from_state_dict(tensors, _public(metadata))
 
@@ -138,8 +137,8 @@ class Prior:
         if other.partition(", ")[0] == name:  # as folders may be called alike
             other, name = (f"{called} of weights {of.split()[-1]}" for called, of in ((other, known), (name, here)))
         return (
-            f"The prior was estimated from another model, {other!r}, not from "
-            f"{name!r}: what it calls typical is not this model's own; estimate one from this model."
+            f"The prior was estimated from another model, {quoted(other)}, not from "
+            f"{quoted(name)}: what it calls typical is not this model's own; estimate one from this model."
         )
 
     def check(self, model: nn.Module) -> None:
@@ -159,18 +158,18 @@ def layer_name(kind: str, layer: int) -> str:
 def _layer_from(name: str, tensors: Mapping[str, torch.Tensor]) -> LayerPrior:
     kind, _, number = name.partition(".")
     if not (name == "cross" or (kind in ("encoder", "decoder") and number.isdecimal())):
-        raise NVError(f"The prior names {name!r}; entries are encoder.0, cross, decoder.0 and so on.")
+        raise NVError(f"The prior names {quoted(name)}; entries are encoder.0, cross, decoder.0 and so on.")
     missing = [f for f in TENSORS if f"{name}.{f}" not in tensors]
     if missing:
-        raise NVError(f"The prior's entry {name!r} lacks {', '.join(missing)}.")
+        raise NVError(f"The prior's entry {quoted(name)} lacks {', '.join(missing)}.")
     values = [tensors[f"{name}.{f}"] for f in TENSORS]
     mean, var, log_alpha, spread = (value.float().reshape(-1) for value in values)
     if mean.shape != var.shape or log_alpha.numel() != 1 or spread.numel() != 1:
-        raise NVError(f"The prior's entry {name!r} needs mean and var of one width, and single pseudo-counts.")
+        raise NVError(f"The prior's entry {quoted(name)} needs mean and var of one width, and single pseudo-counts.")
     if not all(value.isfinite().all() for value in (mean, var, log_alpha, spread)):
-        raise NVError(f"The prior's entry {name!r} holds a number that is not finite.")
+        raise NVError(f"The prior's entry {quoted(name)} holds a number that is not finite.")
     if not (var > 0).all() or not (spread >= 0).all():
-        raise NVError(f"The prior's entry {name!r} needs variances above 0 and a spread of at least 0.")
+        raise NVError(f"The prior's entry {quoted(name)} needs variances above 0 and a spread of at least 0.")
     return LayerPrior(mean, var, log_alpha, spread)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from nvib.characters import half, writable
+from nvib.characters import half, quoted, writable
 from nvib.errors import NVError
 from nvib.lab import workbook
 from nvib.lab.scenario import Scenario
@@ -108,7 +108,7 @@ def read(name: str, data: bytes, empty: bool = False, targets: bool = True) -> T
     empty: keep rows without text, for whoever counts them; targets: whether there are any to be looked for.
     """
     ending = name.rpartition(".")[2].lower()
-    shown = repr(name if len(name) <= 60 else name[:59] + "…")
+    shown = quoted(name)
     if ending not in ENDINGS:
         raise NVError(f"The file {shown} is none of .txt, .csv and .jsonl, and no .xlsx; save it as one of them.")
     if ending == workbook.ENDING:
@@ -177,7 +177,7 @@ def _called(shown: str, names: Iterable[str], own: tuple[str, ...], others: tupl
             return found[0]
     found = [name for name in known if known[name] in others]
     if len(found) > 1:
-        listed = " and ".join(map(repr, found[:3]))
+        listed = " and ".join(map(quoted, found[:3]))
         raise NVError(f"The file {shown} has the columns {listed}, which may be the same; name one of them {own[0]!r}.")
     return found[0] if found else None
 

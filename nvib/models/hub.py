@@ -19,6 +19,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
+from nvib.characters import quoted
 from nvib.errors import NVError
 from nvib.models.catalogue import CATALOGUE, resolve
 from nvib.models.packaged import Progress
@@ -40,14 +41,14 @@ def locate(name: str, revision: str | None, tell: Progress) -> tuple[Path, str]:
         raise NVError(f"No model was named: {advice}.")
     folder = _local(name)
     if folder is not None:
-        _check(f"The folder {shown(name)}", folder)
+        _check(f"The folder {quoted(name)}", folder)
         return folder, _fingerprint(folder)
     try:
         validate_repo_id(name)
     except HFValidationError as error:
-        raise NVError(f"There is no model {shown(name)}: {advice}.") from error
+        raise NVError(f"There is no model {quoted(name)}: {advice}.") from error
     if revision is not None and (".." in revision or not re.fullmatch(r"[\w./-]{1,100}", revision)):
-        raise NVError(f"revision={shown(revision)} is no commit, branch or tag; give one of the model's.")
+        raise NVError(f"revision={quoted(revision)} is no commit, branch or tag; give one of the model's.")
     tell(0.0, f"Looking for {name} on the hub")
     folder = _fetch(name, revision)
     return folder, folder.name  # the hub's cache names a snapshot by its commit
@@ -80,9 +81,9 @@ def _check(what: str, folder: Path) -> None:
 def _fetch(name: str, revision: str | None) -> Path:
     """The snapshot of a hub model on this machine, downloaded if need be. Raises NVError with one sentence."""
     commit = _commit(name, revision)
-    at = f" at revision {shown(revision)}" if revision else ""
+    at = f" at revision {quoted(revision)}" if revision else ""
     absent = (
-        f"The model {shown(name)}{at} is not on this machine and the hub cannot be reached; choose an embedded model."
+        f"The model {quoted(name)}{at} is not on this machine and the hub cannot be reached; choose an embedded model."
     )
     try:
         folder = Path(
@@ -93,15 +94,15 @@ def _fetch(name: str, revision: str | None) -> Path:
         )  # fmt: skip
     except GatedRepoError as error:
         raise NVError(
-            f"The hub gives {shown(name)} only to people it knows; log in, or choose another model."
+            f"The hub gives {quoted(name)} only to people it knows; log in, or choose another model."
         ) from error
     except LocalEntryNotFoundError as error:
         raise NVError(absent) from error
     except Exception as error:  # the transport's errors share no public base class
-        raise NVError(f"Fetching {shown(name)} failed ({first_sentence(error)}); try again.") from error
+        raise NVError(f"Fetching {quoted(name)} failed ({first_sentence(error)}); try again.") from error
     if commit is None and not (folder / "config.json").exists():  # of another program, which needed less of it
         raise NVError(absent)
-    _check(f"The hub's model {shown(name)}", folder)
+    _check(f"The hub's model {quoted(name)}", folder)
     return folder
 
 
@@ -126,21 +127,16 @@ def _commit(name: str, revision: str | None) -> str | None:
         return None
     if isinstance(found, RevisionNotFoundError):
         raise NVError(
-            f"The hub's model {shown(name)} has no revision {shown(revision or 'main')}; check it."
+            f"The hub's model {quoted(name)} has no revision {quoted(revision or 'main')}; check it."
         ) from found
     if isinstance(found, RepositoryNotFoundError):
-        raise NVError(f"The hub has no model {shown(name)} that is open to you; check its name.") from found
+        raise NVError(f"The hub has no model {quoted(name)} that is open to you; check its name.") from found
     return None if isinstance(found, Exception) else found
 
 
 def first_sentence(error: Exception) -> str:
     text = " ".join(str(error).split())
     return re.split(r"[.!?](?:\s|$)", text)[0][:160] or type(error).__name__
-
-
-def shown(name: str) -> str:
-    """A name as a sentence quotes it: escaped, and of bounded length."""
-    return repr(name if len(name) <= 80 else name[:79] + "…")
 
 
 def state(name: str) -> tuple[tuple[str, int, int, int], ...]:

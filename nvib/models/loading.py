@@ -40,10 +40,11 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from nvib import assets
+from nvib.characters import quoted
 from nvib.errors import NVError
 from nvib.models import packaged, tokens
 from nvib.models.catalogue import CATALOGUE, ModelCard, resolve
-from nvib.models.hub import first_sentence, locate, shown
+from nvib.models.hub import first_sentence, locate
 from nvib.models.packaged import Progress
 from nvib.positions import source_positions, target_positions
 from nvib.prior import Prior
@@ -185,7 +186,7 @@ def load(
     try:
         loaded.model.to(where).eval().requires_grad_(False)  # type: ignore[arg-type]
     except torch.OutOfMemoryError as error:
-        raise NVError(f"The model {shown(name)} does not fit into the memory of {device}; use cpu.") from error
+        raise NVError(f"The model {quoted(name)} does not fit into the memory of {device}; use cpu.") from error
     loaded.model.name_or_path = assets.public_name(name)
     tell(1.0, f"{name} is ready")
     return loaded
@@ -223,12 +224,12 @@ def _require_sizes(name: str, folder: Path) -> None:
         size = (folder / "config.json").stat().st_size
         told = _sizes(json.loads((folder / "config.json").read_text("utf-8"))) if size < LONGEST_CONFIG else iter(())
         if size >= LONGEST_CONFIG:
-            raise NVError(f"The configuration of the model {shown(name)} takes {size:,} bytes; check its config.json.")
+            raise NVError(f"The configuration of the model {quoted(name)} takes {size:,} bytes; check its config.json.")
         for field, value in told:
             most = MOST_PARTS if PARTS.search(field) else MOST_SIZE
             if value > most:
                 raise NVError(
-                    f"The configuration of the model {shown(name)} says {field[:40]}={value:.4g}, and no model has "
+                    f"The configuration of the model {quoted(name)} says {field[:40]}={value:.4g}, and no model has "
                     f"more than {most:,}; check its config.json."
                 )
 
@@ -301,7 +302,7 @@ def _from_folder(name: str, folder: Path, revision: str, dtype: torch.dtype) -> 
     missing = sorted(key for key in report["missing_keys"] if "pooler" not in key)
     if missing:
         raise NVError(
-            f"The weights of {shown(name)} lack {len(missing)} tensors of its architecture, "
+            f"The weights of {quoted(name)} lack {len(missing)} tensors of its architecture, "
             f"{missing[0]} among them; "
             f"save the whole {type(model).__name__}."
         )
@@ -310,7 +311,7 @@ def _from_folder(name: str, folder: Path, revision: str, dtype: torch.dtype) -> 
 
 
 def _tokenizer(name: str, folder: Path, common: dict[str, Any]) -> Any:
-    absent = f"The model {shown(name)} comes without a tokenizer; save its tokenizer into the same folder."
+    absent = f"The model {quoted(name)} comes without a tokenizer; save its tokenizer into the same folder."
     try:
         with _told(name, folder, "tokenizer"):
             tokenizer = AutoTokenizer.from_pretrained(folder, **common)
@@ -334,8 +335,8 @@ def _require_embeddings(name: str, tokenizer: Any, model: PreTrainedModel) -> No
         beyond = tokens.beyond(vocabulary or {}, tokens.special_ids(tokenizer), count)
         if beyond:
             raise NVError(
-                f"The tokenizer of {shown(name)} has {len(beyond):,} tokens beyond the {count:,} embeddings of its "
-                f"model, {shown(beyond[0])} among them; save the tokenizer that the model was trained with."
+                f"The tokenizer of {quoted(name)} has {len(beyond):,} tokens beyond the {count:,} embeddings of its "
+                f"model, {quoted(beyond[0])} among them; save the tokenizer that the model was trained with."
             )
 
 
@@ -345,7 +346,7 @@ def _require_text(name: str, config: Any) -> None:
     inputs = OTHER_INPUTS.get(getattr(kind, "main_input_name", ""))
     if inputs:
         raise NVError(
-            f"The model {shown(name)} reads {inputs}, and what is loaded by name is given text; "
+            f"The model {quoted(name)} reads {inputs}, and what is loaded by name is given text; "
             "load it with transformers, and reinterpret it from Python."
         )
 
@@ -364,7 +365,7 @@ def _class_of(config: Any, name: str) -> Any:
     unknown = [each for each in named if not hasattr(transformers, str(each))]
     if unknown:
         raise NVError(
-            f"The model {shown(name)} is a {shown(unknown[0])}, a class that transformers does not know; choose "
+            f"The model {quoted(name)} is a {quoted(unknown[0])}, a class that transformers does not know; choose "
             "another model, or name the class that its weights fit under architectures in its config.json."
         )
     if answers and set(named) & set(SEQ2SEQ):
@@ -387,7 +388,7 @@ def _told(name: str, folder: Path, part: str) -> Iterator[None]:
     except Exception as error:  # transformers', tokenizers' and safetensors' errors share no base class
         if "trust_remote_code" in str(error):
             raise NVError(
-                f"The model {shown(name)} needs code of its own, which is never run here; choose another model."
+                f"The model {quoted(name)} needs code of its own, which is never run here; choose another model."
             ) from error
         reason = first_sentence(error).replace(str(folder), "its folder")
-        raise NVError(f"The {part} of the model {shown(name)} cannot be read ({reason}); check its files.") from error
+        raise NVError(f"The {part} of the model {quoted(name)} cannot be read ({reason}); check its files.") from error

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nvib.characters import require_whole
+from nvib.characters import quoted, require_whole
 from nvib.errors import NVError
 from nvib.models.hub import first_sentence
 
@@ -126,4 +126,4 @@ def require_embeddings(rows: Sequence[Sequence[int]], tokenizer: Any, count: int
     strange = next((number for row in rows for number in row if number >= count), None)
     if strange is not None:
         piece = tokenizer.convert_ids_to_tokens([strange])[0]
-        raise NVError(f"The text has the token {piece!r}, for which the model has no embedding; leave it out.")
+        raise NVError(f"The text has the token {quoted(piece)}, for which the model has no embedding; leave it out.")

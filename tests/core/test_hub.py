@@ -13,6 +13,7 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 import nvib
+from nvib.characters import quoted
 from nvib.models import hub
 from tests.support import tiny
 from tests.support.folders import sentence
@@ -233,4 +234,4 @@ def test_malformed_names(offline, name):
 @pytest.mark.parametrize("revision", ["../../main", "a b", "", "x" * 200])
 def test_malformed_revisions(offline, revision):
     told = "is no commit, branch or tag; give one of the model's."
-    assert sentence("owner/model", revision=revision) == f"revision={hub.shown(revision)} {told}"
+    assert sentence("owner/model", revision=revision) == f"revision={quoted(revision)} {told}"

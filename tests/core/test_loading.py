@@ -8,8 +8,8 @@ import torch
 import transformers
 
 import nvib
+from nvib.characters import quoted
 from nvib.models import loading
-from nvib.models.hub import shown
 from tests.support import tiny
 from tests.support.folders import save, sentence
 
@@ -86,7 +86,7 @@ WITHOUT = "comes without a tokenizer; save its tokenizer into the same folder."
 def test_a_folder_without_a_tokenizer(tmp_path, make):
     make().save_pretrained(tmp_path)
     told = sentence(str(tmp_path))
-    assert told == f"The model {shown(str(tmp_path))} {WITHOUT}"
+    assert told == f"The model {quoted(str(tmp_path))} {WITHOUT}"
 
 
 def test_a_tokenizer_that_cannot_be_read_is_one_sentence(bert):
@@ -236,7 +236,7 @@ def test_a_configuration_of_sizes_that_no_model_has(tmp_path, field, value):
     folder = save(tmp_path / "model", tiny.llama())
     change(folder, **{field: value})
     told = sentence(str(folder))
-    assert told.startswith(f"The configuration of the model {shown(str(folder))} says {field}=")
+    assert told.startswith(f"The configuration of the model {quoted(str(folder))} says {field}=")
     assert ", and no model has more than " in told
     assert told.endswith("; check its config.json.")
 

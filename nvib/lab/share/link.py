@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
-from nvib.characters import near, writable
+from nvib.characters import near, quoted, writable
 from nvib.errors import NVError
 from nvib.lab.examples import EXAMPLES
 from nvib.lab.fields import Value, written
@@ -96,7 +96,7 @@ def to_json(scenario: Scenario, made: Made) -> str:
 
 def from_json(name: str, data: bytes) -> tuple[Scenario, Made]:
     """The scenario of a file. Raises NVError with one sentence when it is none, or holds what is not legal."""
-    shown = repr(name if len(name) <= 60 else name[:59] + "…")
+    shown = quoted(name)
     if len(data) > MOST_BYTES:
         raise NVError(f"The file {shown} has {len(data):,} bytes; a scenario has {MOST_BYTES:,} at most.")
     try:
