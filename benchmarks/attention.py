@@ -105,7 +105,8 @@ def variants(make: Callable[[], Model], tokens: int, held: ExitStack) -> dict[st
 
 def posterior(prior: nvib.Prior) -> LayerPosterior:
     """The regularised setting's, for a layer with heads of 64."""
-    return LayerPosterior.of(prior.of("encoder", 0), SETTINGS["NV prior and variance"], "encoder", 8.0, DEVICE)
+    setting = SETTINGS["NV prior and variance"]
+    return LayerPosterior.of(prior.of("encoder", 0), setting, setting.encoder.at(0), 8.0, DEVICE)
 
 
 def seconds(call: Call, repeats: int) -> float:

@@ -6,6 +6,8 @@ from .capturing import Capture as Capture
 from .capturing import capture as capture
 from .errors import NVError as NVError
 from .estimation import estimate_prior as estimate_prior
+from .fitting import Fit as Fit
+from .fitting import fit as fit
 from .models.catalogue import CATALOGUE as CATALOGUE
 from .models.loading import Loaded as Loaded
 from .models.loading import load as load

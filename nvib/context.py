@@ -5,23 +5,41 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar, Token
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from nvib.families import Place
 from nvib.peers import Peer
 from nvib.prior import Prior
-from nvib.settings import Regularisation
+from nvib.settings import LayerTemperature, Regularisation
+
+
+class Learned:
+    """Temperatures by layer that are scalars of torch, for as long as one graph of theirs is of use."""
+
+    def __init__(self, temperatures: Mapping[Place, LayerTemperature]) -> None:
+        self.temperatures = temperatures
+        self.plans: dict[Place, Any] | None = None
 
 
 class Setting(NamedTuple):
     """What is active for one model in one context; local: measured in every layer, but passed on by none.
 
-    peer: what stands in the place of NV, whose regularisation then is of no layer.
+    peer: what stands in the place of NV, whose regularisation then is of no layer. learned: temperatures by layer whose
+    gradient is asked for, in the place of the regularisation's, with the plans that were made of them.
     """
 
     regularisation: Regularisation
     prior: Prior
     local: bool = False
     peer: Peer | None = None
+    learned: Learned | None = None
+
+    def temperature(self, place: Place) -> LayerTemperature:
+        """The temperatures of one layer."""
+        if self.learned is not None:
+            return self.learned.temperatures[place]
+        kind, layer = place
+        return self.regularisation.temperature(kind).at(layer)
 
 
 _UNSAID: Mapping[object, Setting] = {}  # never mutated

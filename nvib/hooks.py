@@ -7,6 +7,7 @@ next stays in the thread that runs the forward.
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 from typing import Any
@@ -20,7 +21,7 @@ from transformers.masking_utils import eager_mask, sdpa_mask
 from nvib import attention
 from nvib.attention import Arrival, Call
 from nvib.capturing import Capture, current_capture
-from nvib.context import Setting, any_active, setting_of
+from nvib.context import Setting, active, any_active, setting_of
 from nvib.errors import NVError
 from nvib.families import Site, check_projections, passes, sites
 from nvib.memory import Memory, size_of
@@ -31,7 +32,7 @@ from nvib.posterior import LayerPosterior
 from nvib.prior import Prior
 from nvib.rotation import Rotation
 from nvib.scores import Scores
-from nvib.settings import Regularisation
+from nvib.settings import LayerTemperature, Regularisation
 
 REGISTERED = {"sdpa": "nvib_sdpa", "eager": "nvib_eager"}
 CHANGED_KEPT = 2**30  # bytes of weights that peers made of a model's
@@ -183,12 +184,33 @@ class Hooks:
                     self._handles.append(
                         module.register_forward_hook(lambda m, args, _out, name=name: self._by_peer(name, m, args[0]))
                     )
+            self._handles.append(
+                self.model.register_forward_hook(
+                    lambda _m, args, kwargs, out: self._averaged(args, kwargs, out), with_kwargs=True
+                )
+            )
 
     def _by_peer(self, name: str, module: nn.Module, x: torch.Tensor) -> torch.Tensor | None:
         setting = setting_of(self)
         if setting is None or setting.peer is None:
             return None
         return setting.peer.made(name, module, x, self._changed)
+
+    def _averaged(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
+        """The mean of a peer's draws: of their probabilities where there are logits, else of the last hidden states."""
+        setting = setting_of(self)
+        if setting is None or setting.peer is None or not setting.peer.others:
+            return None
+        found = [out]
+        for other in setting.peer.others:
+            with active(self, setting._replace(peer=other)):
+                found.append(self.model(*args, **kwargs))
+        if "logits" in out:
+            each = torch.stack([one.logits.float().log_softmax(-1) for one in found])
+            out.logits = (each.logsumexp(0) - math.log(len(found))).to(out.logits.dtype)
+        else:
+            out.last_hidden_state = torch.stack([one.last_hidden_state for one in found]).mean(0)
+        return out
 
     # What is active
 
@@ -345,7 +367,7 @@ class Hooks:
 
     def _untouched_posterior(self, site: Site) -> LayerPosterior:
         prior, device = self.prior.of(site.kind, site.layer), site.key.device
-        return LayerPosterior.of(prior, Regularisation(), site.kind, site.noise, device)
+        return LayerPosterior.of(prior, Regularisation(), LayerTemperature(), site.noise, device)
 
 
 def _baseline(name: str, module: nn.Module) -> Any:

@@ -1,6 +1,6 @@
 """What a sceptic would try instead of NV regularisation, without training: each travels with a call, as a setting does.
 
-    with nv.regularised(peers.AttentionTemperature(decoder=1.1)):
+    with nv.instead(peers.AttentionTemperature(1.1)):
         out = model(**inputs)
 
 One peer at a time, or NV: inside of another, the inner one holds alone. The model is never changed.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -26,7 +26,7 @@ from nvib.families import Place, Site
 from nvib.memory import Memory
 from nvib.precision import exact
 from nvib.scores import Scores
-from nvib.settings import KINDS, is_number, is_whole, plain
+from nvib.settings import KINDS, is_number, is_whole, listed, plain
 
 LINEAR = (nn.Linear, Conv1D)
 NOISE_KEPT = 256  # rows of noise, by seed, layer and position
@@ -49,6 +49,11 @@ class Peer:
         """Whether what modules make is changed, and not only what a softmax sees."""
         return False
 
+    @property
+    def others(self) -> Sequence[Peer]:
+        """Whose outputs are averaged with this one's; none but for what is drawn several times."""
+        return ()
+
     def made(self, name: str, module: nn.Module, x: torch.Tensor, kept: Memory[torch.Tensor]) -> torch.Tensor | None:
         """What a module of this name makes of x instead; None for its own. kept: weights that were made for a model."""
         return None
@@ -58,23 +63,26 @@ class Peer:
 class AttentionTemperature(Peer):
     """Every score of a softmax divided by a temperature, those of a position bias and of sinks too; 1 is identity.
 
-    encoder, cross, decoder: one for all layers of a kind, or one for each of them. heads: the query heads that have
-    it, None for all. Raises ValueError for a temperature that is not finite and above 0.
+    temperature: of every kind; encoder, cross, decoder: instead of it, one for all layers of a kind, or one for each
+    of them. heads: the query heads that have it, None for all. Raises ValueError for a temperature that is not finite
+    and above 0.
     """
 
-    encoder: float | tuple[float, ...] = 1.0
-    cross: float | tuple[float, ...] = 1.0
-    decoder: float | tuple[float, ...] = 1.0
-    heads: tuple[int, ...] | None = None
+    temperature: float | tuple[float, ...] = 1.0
+    encoder: float | tuple[float, ...] | None = field(default=None, kw_only=True)
+    cross: float | tuple[float, ...] | None = field(default=None, kw_only=True)
+    decoder: float | tuple[float, ...] | None = field(default=None, kw_only=True)
+    heads: tuple[int, ...] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        for kind in KINDS:
-            given = plain(getattr(self, kind))
-            one = is_number(given)
-            values = [given] if one else [plain(value) for value in given]
+        for name in ("temperature", *KINDS):
+            given = getattr(self, name)
+            given = plain(self.temperature if given is None else given)
+            several = listed(given)
+            values = (given,) if several is None else several
             if not values or not all(is_number(value) and 0 < value < math.inf for value in values):
-                raise ValueError(f"AttentionTemperature {kind}={given!r} must be finite and above 0.")
-            object.__setattr__(self, kind, float(values[0]) if one else tuple(map(float, values)))
+                raise ValueError(f"AttentionTemperature {name}={given!r} must be finite and above 0.")
+            object.__setattr__(self, name, float(values[0]) if several is None else tuple(map(float, values)))
         if self.heads is not None:
             object.__setattr__(self, "heads", tuple(plain(head) for head in self.heads))
 
@@ -87,7 +95,7 @@ class AttentionTemperature(Peer):
                     "that kind; give one, or one for each."
                 )
 
-    def at(self, place: Place) -> float:
+    def at(self, place: Place) -> float | torch.Tensor:
         """The temperature of one layer."""
         kind, layer = place
         of_layers: float | tuple[float, ...] = getattr(self, kind)
@@ -176,12 +184,12 @@ class _Weights(Peer):
 class LowRank(_Weights):
     """One matrix of one layer at a lower rank (LASER): of its singular values a share is kept, the largest.
 
-    layer: its number in the module's path; matrix: the end of that path, as "mlp.down_proj"; kept: above 0, to 1.
-    Raises ValueError for another share.
+    matrix: the end of the module's path, as "mlp.down_proj" or "down_proj"; layer: the number in that path; kept: above
+    0, to 1. Raises ValueError for another share.
     """
 
-    layer: int
     matrix: str
+    layer: int
     kept: float
 
     def __post_init__(self) -> None:
@@ -235,21 +243,31 @@ class RoundedWeights(_Weights):
 
 @dataclass(frozen=True)
 class McDropout(Peer):
-    """Dropout that stays on at inference: one of its draws, in the model's own places of dropout.
+    """Dropout that stays on at inference, in the model's own places of it: the mean over its draws.
 
-    rate: the share that is dropped, 0 up to below 1; seed, draw: which one; the mean over draws is the caller's.
-    A model without such places cannot have it. Raises ValueError for another rate.
+    rate: the share that is dropped, 0 up to below 1; draws: how many forwards of one, whose logits are those of the
+    mean of their probabilities, or whose last hidden states are averaged; seed, draw: which draws, from which on.
+    A model without such places cannot have it. Raises ValueError for another rate, and for no draws.
     """
 
     rate: float
+    draws: int = 1
     seed: int = 0
     draw: int = 0
 
     def __post_init__(self) -> None:
-        rate = plain(self.rate)
+        rate, draws = plain(self.rate), plain(self.draws)
         if not is_number(rate) or not 0 <= rate < 1:
             raise ValueError(f"McDropout rate={rate!r} must be at least 0, and below 1.")
+        if not is_whole(draws) or draws < 1:
+            raise ValueError(f"McDropout draws={draws!r} must be a whole number of at least 1.")
         object.__setattr__(self, "rate", float(rate))
+        object.__setattr__(self, "draws", draws)
+
+    @property
+    def others(self) -> list[McDropout]:
+        """The draws beside the first, each by itself."""
+        return [replace(self, draws=1, draw=self.draw + n) for n in range(1, self.draws)]
 
     @property
     def acts_on_modules(self) -> bool:

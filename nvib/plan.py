@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nvib.context import Setting
+from nvib.context import Learned, Setting
 from nvib.errors import NVError
 from nvib.families import KeyNorm, Place, Site, per_head
 from nvib.memory import Memory
@@ -89,7 +89,7 @@ def plan_layer(site: Site, posterior: LayerPosterior, protected: int, exact: boo
         name = type(site.module).__name__
         raise NVError(f"exact_posterior=True is not defined for {name}: rotation makes the query's norm differ by key.")
     dtype, kept, parts = site.key.dtype, posterior.share(posterior.token_variance), []
-    has_variance, prior = posterior.tau.sigma > 0, None
+    has_variance, prior = posterior.tau.has_variance, None
     if has_variance:
         parts.append(_query_part(site, 1 - kept))
     if posterior.tau.has_prior:
@@ -170,6 +170,10 @@ class Plans:
 
     def of(self, setting: Setting) -> dict[Place, LayerPlan]:
         """The plan of every regularised layer."""
+        if setting.peer is not None:
+            return {}
+        if setting.learned is not None:
+            return self._of_learned(setting, setting.learned)
         last = self._last
         if last is None or last[0] is not setting:
             plans = self._kept.get(setting, lambda: self._made(setting))
@@ -178,6 +182,13 @@ class Plans:
                 plans = self._kept.get(setting, lambda: self._made(setting))
             self._last = last = setting, plans
         return last[1]
+
+    def _of_learned(self, setting: Setting, learned: Learned) -> dict[Place, LayerPlan]:
+        """Plans with the graph of their temperatures, which go with these."""
+        if learned.plans is None:
+            chosen = [site for site in self._sites if site.place in learned.temperatures]
+            learned.plans = {site.place: _planned(site, setting) for site in chosen}
+        return learned.plans
 
     def doubt(self) -> None:
         """Have the next layer that asks look whether the weights are still those that were planned with."""
@@ -198,5 +209,6 @@ def _planned(site: Site, setting: Setting) -> LayerPlan:
     window, protected = site.window, setting.regularisation.protected
     if site.kind == "decoder" and window and protected >= window:
         raise NVError(f"protected={protected} must be below the model's sliding window of {window} tokens.")
-    posterior = LayerPosterior.of(prior, setting.regularisation, site.kind, site.noise, device)
+    tau = setting.temperature(site.place)
+    posterior = LayerPosterior.of(prior, setting.regularisation, tau, site.noise, device)
     return plan_layer(site, posterior, protected, setting.regularisation.exact_posterior)

@@ -22,7 +22,7 @@ from torch import nn
 
 from nvib.precision import exact
 from nvib.prior import LayerPrior
-from nvib.settings import Regularisation, Temperature
+from nvib.settings import LayerTemperature, Regularisation
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,16 @@ class LayerPosterior:
     """
 
     prior: LayerPrior
-    tau: Temperature
+    tau: LayerTemperature
     noise: float
 
     @classmethod
     def of(
-        cls, prior: LayerPrior, setting: Regularisation, kind: str, noise: float, device: torch.device
+        cls, prior: LayerPrior, setting: Regularisation, tau: LayerTemperature, noise: float, device: torch.device
     ) -> LayerPosterior:
-        """The posterior rule of one layer under one setting."""
+        """The posterior rule of one layer under one setting, with the layer's own temperatures."""
         scaled = prior.scaled(setting.prior_mean_scale, setting.prior_variance_scale, setting.pseudo_count_shift)
-        return cls(scaled.to(device), setting.temperature(kind), noise)
+        return cls(scaled.to(device), tau, noise)
 
     @property
     def token_variance(self) -> torch.Tensor:
@@ -56,7 +56,7 @@ class LayerPosterior:
 
     def means(self, x: torch.Tensor) -> torch.Tensor:
         """mu_n of the tokens: [..., N, P]."""
-        if self.tau.mu == 1.0:
+        if not self.tau.moves_means:
             return x
         return self.tau.mu * x + (1.0 - self.tau.mu) * self.prior.mean.to(x.dtype)
 
@@ -110,15 +110,16 @@ class LayerPosterior:
         return bias + constant if linear is None else bias + x @ linear + constant
 
     @cached_property
-    def _bias_terms(self) -> tuple[torch.Tensor, torch.Tensor | None, float]:
+    def _bias_terms(self) -> tuple[torch.Tensor, torch.Tensor | None, float | torch.Tensor]:
         """What multiplies x^2 and x, [P] each, and what all tokens share."""
         total, moved = self.noise + self.token_variance, 1.0 - self.tau.mu
         square = (self.token_variance / self.noise + moved * (2 - moved)) / (2 * total)
-        if moved == 0.0:
+        if not self.tau.moves_means:
             return square, None, self.token_shift
         mean = self.prior.mean
-        constant = float((mean.square() * (moved**2 / 2) / total).sum())
-        return square, -mean * (moved * (1 - moved)) / total, self.token_shift - constant
+        constant = (mean.square() * (moved**2 / 2) / total).sum()
+        shared = self.token_shift - (constant if self.tau.learned else float(constant))
+        return square, -mean * (moved * (1 - moved)) / total, shared
 
     def prior_bias(self) -> torch.Tensor:
         """c_0 + P/2 log r of the prior component: [1], float64, on the CPU (MPS has no float64)."""
@@ -127,9 +128,13 @@ class LayerPosterior:
         return prior.log_alpha - norm - torch.log1p(prior.var / self.noise).sum() / 2
 
     @cached_property
-    def token_shift(self) -> float:
+    def token_shift(self) -> float | torch.Tensor:
         """What the c of all tokens and sinks share; it matters only beside the prior, and would be infinite without."""
         if not self.tau.has_prior:
             return 0.0
+        if self.tau.learned:
+            return (self.tau.alpha * self.prior.log_alpha_std).sum() - torch.log1p(
+                self.token_variance / self.noise
+            ).sum() / 2
         log_variance = torch.log1p(exact(self.token_variance) / self.noise).sum() / 2
         return float(self.tau.alpha * exact(self.prior.log_alpha_std) - log_variance)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -13,12 +13,13 @@ import torch
 from torch import nn
 
 from nvib.cache import cache_for
-from nvib.context import Setting, active, decided, setting_of
+from nvib.context import Learned, Setting, active, decided, setting_of
 from nvib.errors import NVError
+from nvib.families import Place
 from nvib.hooks import Hooks
 from nvib.peers import Peer
 from nvib.prior import Prior
-from nvib.settings import Regularisation
+from nvib.settings import KINDS, LayerTemperature, Regularisation
 
 NOTHING = Regularisation(layers={})  # of no layer
 ASSISTED = ("assistant_model", "assistant_early_exit", "use_mtp")
@@ -56,33 +57,46 @@ class Reinterpretation(AbstractContextManager["Reinterpretation"]):
         )
 
     def regularised(
-        self, regularisation: Regularisation | Peer, prior: Prior | None = None, *, local: bool = False
+        self, regularisation: Regularisation, prior: Prior | None = None, *, local: bool = False
     ) -> AbstractContextManager[None]:
         """Evaluate this model's attention as NV attention inside the context. Safe in threads; nests.
-
-        A peer of `nvib.peers` stands in the place of NV: nothing else is changed then.
 
         prior: for this context only, instead of the one given to `reinterpret`. local: the model stays the
         baseline, and a capture sees what each layer would do on the baseline's own inputs.
 
         Raises NVError where the model is without NV attention, before or by the end.
         """
-        if isinstance(regularisation, Peer):
-            return self._with_peer(regularisation, prior, local)
         if not isinstance(regularisation, Regularisation):
-            raise NVError(f"regularised() needs an nvib.Regularisation, not {type(regularisation).__name__}.")
+            other = "; use nv.instead(...)" if isinstance(regularisation, Peer) else ""
+            raise NVError(f"regularised() needs an nvib.Regularisation, not {type(regularisation).__name__}{other}.")
         self._check_layers(regularisation)
         if prior is not None:
             prior.check(self.model)
         return _Regularised(self._hooks, Setting(regularisation, prior or self.prior, local))
 
-    def _with_peer(self, peer: Peer, prior: Prior | None, local: bool) -> AbstractContextManager[None]:
-        if prior is not None or local:
-            raise NVError(f"{type(peer).__name__} takes neither a prior nor the local effect; leave them out.")
+    def instead(self, peer: Peer) -> AbstractContextManager[None]:
+        """As `regularised`, with a peer of `nvib.peers` in the place of NV: nothing else is changed.
+
+        Raises NVError where this model cannot have it.
+        """
+        if not isinstance(peer, Peer):
+            raise NVError(
+                f"instead() needs a peer of nvib.peers, not {type(peer).__name__}; for NV use nv.regularised."
+            )
         peer.check(self.model, self.sites)
         if peer.acts_on_modules:
             self._hooks.listen()
         return _Regularised(self._hooks, Setting(NOTHING, self.prior, peer=peer))
+
+    def learning(
+        self, temperatures: Mapping[Place, LayerTemperature], regularisation: Regularisation, prior: Prior | None = None
+    ) -> AbstractContextManager[None]:
+        """As `regularised`, with temperatures of layers that are scalars of torch: their gradient flows.
+
+        regularisation: what holds beside them. Layers that are not named are left alone. For one forward and its
+        backward: what is made of the temperatures goes with their graph.
+        """
+        return _Regularised(self._hooks, Setting(regularisation, prior or self.prior, learned=Learned(temperatures)))
 
     @property
     def generate(self) -> Callable[..., Any]:
@@ -125,6 +139,8 @@ class Reinterpretation(AbstractContextManager["Reinterpretation"]):
         if checkpoint.cache_implementation is not None:
             inputs["cache_implementation"] = None
         cached, past, setting = holds("use_cache", True), inputs.get("past_key_values"), setting_of(self._hooks)
+        if setting is not None and setting.peer is not None and setting.peer.others:
+            raise NVError(f"{type(setting.peer).__name__} of several draws generates no text; pass draws=1.")
         guided = holds("guidance_scale", 1) not in (None, 1)
         if guided and cached and setting is not None and not setting.local:
             raise NVError("guidance_scale keeps a cache without pseudo-counts; leave it out, or pass use_cache=False.")
@@ -136,8 +152,14 @@ class Reinterpretation(AbstractContextManager["Reinterpretation"]):
             inputs["past_key_values"] = cache_for(self.model, layers, fold)
 
     def _check_layers(self, regularisation: Regularisation) -> None:
+        counts = {kind: sum(site.kind == kind for site in self.sites) for kind in KINDS}
+        for kind, count in counts.items():
+            given = regularisation.temperature(kind).count
+            if count and given not in (None, count):
+                raise NVError(f"The temperatures of {kind!r} are of {given} layers, and this model has {count} there; "
+                              "give one for each, or one for all.")  # fmt: skip
         for kind, chosen in (regularisation.layers or {}).items():
-            count = sum(site.kind == kind for site in self.sites)
+            count = counts[kind]
             beyond = [layer for layer in chosen if layer >= count]
             if count and beyond:  # a kind that this model lacks is no concern of it
                 raise NVError(f"Layer {beyond[0]} of {kind!r} does not exist: this model has {count} there.")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from numbers import Integral, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 KINDS = ("encoder", "cross", "decoder")
 SCALES = ("prior_mean_scale", "prior_variance_scale", "pseudo_count_shift")
@@ -42,6 +45,42 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def listed(value: Any) -> tuple[Any, ...] | None:
+    """The plain values of a list, a tuple or a vector of numpy or torch; None for anything else."""
+    if getattr(value, "ndim", None) == 1:
+        value = value.tolist()
+    return tuple(map(plain, value)) if isinstance(value, list | tuple) else None
+
+
+@dataclass(frozen=True)
+class LayerTemperature:
+    """The three temperatures of one layer: numbers, or scalars of torch whose gradient is asked for."""
+
+    alpha: float | torch.Tensor = math.inf
+    sigma: float | torch.Tensor = 0.0
+    mu: float | torch.Tensor = 1.0
+
+    @property
+    def learned(self) -> bool:
+        """Whether a gradient is asked for: then nothing is left out because it is neutral."""
+        return any(not isinstance(value, float) for value in (self.alpha, self.sigma, self.mu))
+
+    @property
+    def has_prior(self) -> bool:
+        """Whether the prior component takes part: at alpha = +inf it is removed."""
+        return not isinstance(self.alpha, float) or math.isfinite(self.alpha)
+
+    @property
+    def has_variance(self) -> bool:
+        """Whether tokens have a variance."""
+        return self.learned or bool(self.sigma > 0)
+
+    @property
+    def moves_means(self) -> bool:
+        """Whether tokens have another mean than themselves."""
+        return self.learned or bool(self.mu != 1.0)
+
+
 @dataclass(frozen=True)
 class Temperature:
     """The three temperatures of one kind of attention; the default is identity.
@@ -49,34 +88,70 @@ class Temperature:
     alpha: standard deviations of log pseudo-count above the prior's; +inf removes the prior component.
     sigma: share of the prior's standard deviation that each token gets, >= 0.
     mu: share of the token kept in its mean, 0 to 1; the rest is the prior's mean.
-    Each is a real scalar, numpy's and torch's included. Raises ValueError for a value out of range.
+    Each is a real scalar, numpy's and torch's included, or one for each layer of the kind: a list, a tuple or a
+    vector, kept as a tuple. Raises ValueError for a value out of range, and for lists of several lengths.
     """
 
-    alpha: float = math.inf
-    sigma: float = 0.0
-    mu: float = 1.0
+    alpha: float | Sequence[float] = math.inf
+    sigma: float | Sequence[float] = 0.0
+    mu: float | Sequence[float] = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("alpha", "sigma", "mu"):
-            value = plain(getattr(self, name))
-            if not is_number(value):
-                raise ValueError(f"Temperature {name}={value!r} is not a number; pass a number.")
-            object.__setattr__(self, name, float(value))
-        if math.isnan(self.alpha) or self.alpha == -math.inf:
-            raise ValueError(f"Temperature alpha={self.alpha} is out of range; pass a finite number or +inf.")
-        if not (0.0 <= self.sigma < math.inf):
-            raise ValueError(f"Temperature sigma={self.sigma} is out of range; pass a finite number >= 0.")
-        if not (0.0 <= self.mu <= 1.0):
-            raise ValueError(f"Temperature mu={self.mu} is out of range; pass a number from 0 to 1.")
+        for name, (within, words) in RANGES.items():
+            given = getattr(self, name)
+            several = listed(given)
+            values = (plain(given),) if several is None else several
+            if not values:
+                raise ValueError(f"Temperature {name}={given!r} is empty; pass a number, or one for each layer.")
+            for value in values:
+                if not is_number(value):
+                    raise ValueError(f"Temperature {name}={value!r} is not a number; pass a number.")
+                if not within(value):
+                    raise ValueError(f"Temperature {name}={float(value)} is out of range; pass {words}.")
+            numbers = tuple(map(float, values))
+            object.__setattr__(self, name, numbers[0] if several is None else numbers)
+        if len(lengths := {len(values) for values in self._lists}) > 1:
+            raise ValueError(f"Temperature has lists of {' and '.join(map(str, sorted(lengths)))} values; pass one "
+                             "length, that of the layers.")  # fmt: skip
+
+    @property
+    def _lists(self) -> list[tuple[float, ...]]:
+        return [value for value in (self.alpha, self.sigma, self.mu) if isinstance(value, tuple)]
+
+    @property
+    def count(self) -> int | None:
+        """For how many layers there are values; None where one serves all."""
+        return next((len(values) for values in self._lists), None)
+
+    def at(self, layer: int) -> LayerTemperature:
+        """The temperatures of one layer."""
+        return LayerTemperature(*(value[layer] if isinstance(value, Sequence) else value
+                                  for value in (self.alpha, self.sigma, self.mu)))  # fmt: skip
+
+    @property
+    def _each(self) -> list[LayerTemperature]:
+        return [self.at(layer) for layer in range(self.count or 1)]
 
     @property
     def has_prior(self) -> bool:
-        """Whether the prior component takes part: at alpha = +inf it is removed."""
-        return math.isfinite(self.alpha)
+        """Whether the prior component takes part, in any layer: at alpha = +inf it is removed."""
+        return any(layer.has_prior for layer in self._each)
+
+    @property
+    def has_variance(self) -> bool:
+        """Whether tokens have a variance, in any layer."""
+        return any(layer.has_variance for layer in self._each)
 
     @property
     def is_identity(self) -> bool:
-        return self == Temperature()
+        return all(layer == LayerTemperature() for layer in self._each)
+
+
+RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = {
+    "alpha": (lambda value: not math.isnan(value) and value > -math.inf, "a finite number or +inf"),
+    "sigma": (lambda value: 0 <= value < math.inf, "a finite number >= 0"),
+    "mu": (lambda value: 0 <= value <= 1, "a number from 0 to 1"),
+}
 
 
 IDENTITY = Temperature()
@@ -85,6 +160,8 @@ IDENTITY = Temperature()
 @dataclass(frozen=True)
 class Regularisation:
     """One setting of a whole model: a temperature for each kind of attention, the layers, the prior's scales.
+
+    encoder, cross, decoder: of one value each, or of one for each layer of the kind.
 
     layers: None for all, or {"decoder": {0, 1}, ...}, any collection of layer numbers; a kind that is not named is
     left alone.

@@ -11,6 +11,7 @@ from tests.support.folders import ROOT
 FLOORS = ("core", "lab", "show")
 LAB = (
     "fields",
+    "instead",
     "scenario",
     "presets",
     "examples",

@@ -19,10 +19,11 @@ from nvib import __version__
 from nvib.assets import named
 from nvib.errors import NVError
 from nvib.lab.fields import Field
-from nvib.lab.scenario import FIELDS, Scenario, options
+from nvib.lab.scenario import FIELDS, SWEPT, Scenario, options
 from nvib.models.catalogue import CATALOGUE, resolve
 
 if TYPE_CHECKING:
+    from nvib.lab.bootstrap import Change
     from nvib.lab.model.bench import Bench
     from nvib.lab.share.link import Made
     from nvib.lab.sweep.tasks import Task
@@ -88,22 +89,38 @@ def parser() -> argparse.ArgumentParser:
     prior.add_argument("--out", required=True, metavar="FILE", help="the prior, as safetensors")
 
     sweep = verb("sweep", _sweep, "temperatures against a task; what is done stays done when it is stopped")
-    sweep.add_argument("--task", required=True, help=f"{TASKS}; or own, with texts of yours")
-    sweep.add_argument("--model", help="of a task of your own; the others have theirs")
-    for domain in ("inside", "outside"):
-        sweep.add_argument(f"--{domain}", metavar="FILE", help=f"texts {domain} the domain of a task of your own")
+    _of_a_task(sweep)
     sweep.add_argument(
         "--grid", metavar="SPEC", help='"decoder_alpha=inf,1 decoder_sigma=0:0.5": values, or for a search a range'
     )
     sweep.add_argument("--search", help=f"{', '.join(options('search'))}; default grid, random over the paper's ranges")
     sweep.add_argument("--points", type=int, default=64, metavar="N", help="of a random or adaptive search")
     sweep.add_argument("--seed", type=int, default=0, metavar="N", help="of a random or adaptive search")
-    sweep.add_argument("--count", type=int, metavar="N", help="examples of each set")
     sweep.add_argument(
         "--out", required=True, metavar="FILE", help="the results, SQLite; taken up again if it is there"
     )
+    fit = verb("fit", _fit, "temperatures by gradient on a task's validation texts, told on its test texts; resumable")
+    _of_a_task(fit)
+    fit.add_argument("--by", default="layer", help="a value for each layer, each group (a third of them), or for all")
+    fit.add_argument("--steps", type=int, default=40, metavar="N", help="of Adam, 8 texts each")
+    fit.add_argument("--seed", type=int, default=0, metavar="N", help="of the order of the texts")
+    fit.add_argument("--sets", metavar="NAMES", help="that are fitted on, with commas; default those out of the domain")
+    fit.add_argument("--penalty", type=float, default=0.0, metavar="X", help="times the mean distance from identity")
+    fit.add_argument("--peer", action="store_true", help="a plain attention temperature in the place of NV")
+    fit.add_argument("--start", metavar="SPEC", help='where they begin, as "decoder_alpha=2 decoder_sigma=0.2"')
+    fit.add_argument("--out", required=True, metavar="FILE", help="the scenario that is found, as .json; beside it "
+                     "FILE.state, with which a fit goes on, and FILE.db, what was measured")  # fmt: skip
     verbs.add_parser("serve", help="the app, with the options of streamlit run", add_help=False)
     return whole
+
+
+def _of_a_task(verb: argparse.ArgumentParser) -> None:
+    """The options that name a task, its model and its texts."""
+    verb.add_argument("--task", required=True, help=f"{TASKS}; or own, with texts of yours")
+    verb.add_argument("--model", help="of a task of your own; the others have theirs")
+    for domain in ("inside", "outside"):
+        verb.add_argument(f"--{domain}", metavar="FILE", help=f"texts {domain} the domain of a task of your own")
+    verb.add_argument("--count", type=int, metavar="N", help="examples of each set")
 
 
 def option(field: str) -> str:
@@ -241,10 +258,9 @@ def _sweep(chosen: argparse.Namespace) -> None:
     from nvib.lab.sweep.paper import PAPER
     from nvib.lab.sweep.run import Plan, read_findings, spec_of, sweep
     from nvib.lab.sweep.space import count, space
-    from nvib.lab.sweep.tasks import FEWEST, PARTS
+    from nvib.lab.sweep.tasks import PARTS
 
-    if chosen.count is not None and chosen.count < FEWEST:
-        raise NVError(f"--count {chosen.count} is too few examples; give {FEWEST} or more.")
+    _require_enough(chosen)
     grid = chosen.grid or (PAPER[chosen.task].grid if chosen.task in PAPER else "")
     search = chosen.search or ("random" if chosen.task in PAPER and not chosen.grid else "grid")
     count(space(Scenario(), grid), search, chosen.points)  # before anything is loaded
@@ -259,6 +275,61 @@ def _sweep(chosen: argparse.Namespace) -> None:
         print(f"{spec_of(row.point)}\t{row.name}\t{'in' if row.inside else 'out'}\t{row.part}\t{change.value:.4f}\t"
               f"{change.change:+.2f}\t[{change.low:+.2f}, {change.high:+.2f}]")  # fmt: skip
     print(f"Best {task.chosen} on {PARTS[0]}, and so measured on {PARTS[1]}: {spec_of(findings.best)}")
+    if findings.peer:
+        print(f"Best peer: {spec_of(findings.peer)}")
+    if findings.against:
+        print(f"NV against it on {PARTS[1]}, paired: {_interval(findings.against)}")
+
+
+def _require_enough(chosen: argparse.Namespace) -> None:
+    from nvib.lab.sweep.tasks import FEWEST
+
+    if chosen.count is not None and chosen.count < FEWEST:
+        raise NVError(f"--count {chosen.count} is too few examples; give {FEWEST} or more.")
+
+
+def _interval(change: Change) -> str:
+    return f"{change.change:+.2f} [{change.low:+.2f}, {change.high:+.2f}]"
+
+
+def _fit(chosen: argparse.Namespace) -> None:
+    from nvib.assets import write_whole
+    from nvib.fitting import BY
+    from nvib.lab.share import link
+    from nvib.lab.sweep.fit import FitPlan, fit_task, results
+    from nvib.lab.sweep.run import spec_of
+
+    _require_enough(chosen)
+    if chosen.by not in BY:
+        raise NVError(f"--by {chosen.by} is none of {', '.join(BY)}.")
+    if chosen.steps < 1:
+        raise NVError(f"--steps {chosen.steps} is no fit; give 1 or more.")
+    start: dict[str, Any] = {"peer": "temperature:1.0"} if chosen.peer else {}
+    for part in (chosen.start or "").split():
+        name, _, text = part.partition("=")
+        if name not in SWEPT:
+            raise NVError(f"--start {name[:40]!r} is not a control of a setting; use {', '.join(SWEPT)}.")
+        start[name] = _value(FIELDS[name], text)
+    bench, task, base = _task(chosen)
+    base = replace(base, **start)
+    sets = tuple(name.strip() for name in (chosen.sets or "").split(",") if name.strip())
+    plan = FitPlan(task, base, chosen.by, chosen.steps, chosen.seed, sets, chosen.penalty)
+    found = fit_task(bench, plan, f"{chosen.out}.state", _step)
+    print(file=sys.stderr)
+    try:
+        write_whole(named(chosen.out), link.to_json(found.point, link.Made()).encode())
+    except OSError as error:
+        raise NVError(f"The scenario cannot be written to {chosen.out!r} ({error.strerror}).") from error
+    print(f"{task.metric.name}; change in {task.metric.change_unit} with its 95 % interval. {task.source}")
+    print(f"Fitted on the validation texts of {', '.join(plan.chosen)}; told on test texts.")
+    for name, change in results(bench, task, found.point, f"{chosen.out}.db").items():
+        fitted = "fitted on" if name in plan.chosen else "not fitted on"
+        print(f"{name}\t{fitted}\t{change.value:.4f}\t{_interval(change)}")
+    print(spec_of(found.point))
+
+
+def _step(made: int, steps: int, loss: float) -> None:
+    print(f"\rstep {made} of {steps}, loss {loss:.4f} ", end="", file=sys.stderr, flush=True)
 
 
 def _task(chosen: argparse.Namespace) -> tuple[Bench, Task, Scenario]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from nvib.characters import half, near
-from nvib.settings import is_number, is_whole, plain
+from nvib.settings import KINDS, is_number, is_whole, listed, plain
 
-Value = str | int | float | bool
+Several = tuple[float, ...]
+Value = str | int | float | bool | Several
+BETWEEN = "/"  # the values of layers
+MOST_LAYERS = 999
 
 
 class Values:
@@ -29,6 +33,10 @@ class Values:
     def holds(self, value: Any) -> bool:
         """Whether a value is one of them."""
         return isinstance(value, str)
+
+    def of(self, value: Any) -> Any:
+        """What numpy, torch or a list has for a value as Python's own."""
+        return plain(value)
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,37 @@ class Number(Values):
         if not is_number(value):
             return False
         return value == self.also or (self.low <= value <= self.high and value not in self.but)
+
+
+@dataclass(frozen=True)
+class ByLayer(Number):
+    """A number, or one for each layer; the same for each is one."""
+
+    @property
+    def words(self) -> str:  # type: ignore[override]
+        return f"{super().words}; or one for each layer, as 1{BETWEEN}0.5"
+
+    def read(self, text: str) -> Value:
+        if BETWEEN not in text:
+            return super().read(text)
+        if not text.isascii():
+            raise ValueError(text)
+        found: Value = self.of([float(part) for part in text.split(BETWEEN)])
+        return found
+
+    def holds(self, value: Any) -> bool:
+        if isinstance(value, tuple):
+            return 0 < len(value) <= MOST_LAYERS and all(map(super().holds, value))
+        return super().holds(value)
+
+    def of(self, value: Any) -> Any:
+        values = listed(value)
+        if values is None:
+            return plain(value)
+        if not all(map(is_number, values)):
+            return values
+        numbers = tuple(map(float, values))
+        return numbers[0] if len(set(numbers)) == 1 else numbers
 
 
 @dataclass(frozen=True)
@@ -157,16 +196,40 @@ class Field:
 
         Raises ValueError, with a sentence, for one that it does not take.
         """
-        value = plain(value)
+        value = self.takes.of(value)
         if not self.takes.holds(value):
             shown = value if not isinstance(value, str) or half(value) is None else near(value)
+            shown = near(repr(value)) if isinstance(value, tuple) else shown
             raise ValueError(f"Scenario {self.name}={shown!r} is not a legal value; give {self.takes.words}.")
-        return float(value) if isinstance(self.default, float) else value
+        return float(value) if isinstance(self.default, float) and not isinstance(value, tuple) else value
+
+
+def by_kind(values: Several, counts: Mapping[str, int]) -> dict[str, Several]:
+    """The values of each kind's layers, of one after the other in the order of KINDS; counts: the layers by kind.
+
+    All of them for each kind where they are not as many as the layers: whoever uses them says so.
+    """
+    if len(values) != sum(counts.values()):
+        return dict.fromkeys(KINDS, values)
+    found, first = {}, 0
+    for kind in KINDS:
+        found[kind] = values[first : first + counts.get(kind, 0)]
+        first += counts.get(kind, 0)
+    return found
 
 
 def written(value: Value) -> str:
     """A value as links, files and the command line write it."""
+    if isinstance(value, tuple):
+        return BETWEEN.join(map(repr, value))
     return repr(value) if isinstance(value, float) else str(value)
+
+
+def number(value: float | Sequence[float]) -> str:
+    """A number as it is read, with a minus of its own; of layers the least and the greatest."""
+    if isinstance(value, Sequence):
+        return f"{number(min(value))} to {number(max(value))} by layer"
+    return "identity" if value == math.inf else f"{value:g}".replace("-", "−")
 
 
 def declare(

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from nvib.characters import HALF
-from nvib.lab.fields import Choice, Field, Flag, Layers, Number, Pattern, Value, Whole, declare, layer_range
+from nvib.lab.fields import (
+    ByLayer,
+    Choice,
+    Field,
+    Flag,
+    Layers,
+    Number,
+    Pattern,
+    Several,
+    Value,
+    Whole,
+    by_kind,
+    declare,
+    layer_range,
+)
+from nvib.lab.instead import Peers
 from nvib.settings import KINDS, Regularisation, Temperature
 
 ANY = Pattern("text without lone surrogates", f"[^{HALF}]*")
-ALPHA, SIGMA, LAYERS = Number(-100, 100, also=math.inf), Number(0, 100), Layers()
+ALPHA, SIGMA, LAYERS = ByLayer(-100, 100, also=math.inf), ByLayer(0, 100), Layers()
 LONGEST_GRID = 1000  # characters
 UPLOAD = rf"(inside|outside|prior) \d{{1,5}} [0-9a-f]{{12}} [^\x00-\x1f\x7f-\x9f\u2028\u2029{HALF}]{{1,60}}"
 DIGITS = 12  # of a prior's identity, those of its numbers
@@ -40,17 +55,18 @@ class Scenario:
         "Its special tokens are tokens like others, also for protected first tokens.",
     )  # fmt: skip
 
-    encoder_alpha: float = declare("setting", math.inf, ALPHA, ALPHA_HELP)
-    encoder_sigma: float = declare("setting", 0.0, SIGMA, SIGMA_HELP)
-    cross_alpha: float = declare("setting", math.inf, ALPHA, ALPHA_HELP)
-    cross_sigma: float = declare("setting", 0.0, SIGMA, SIGMA_HELP)
-    decoder_alpha: float = declare("setting", math.inf, ALPHA, ALPHA_HELP)
-    decoder_sigma: float = declare("setting", 0.0, SIGMA, SIGMA_HELP)
-    mu: float = declare(
+    encoder_alpha: float | tuple[float, ...] = declare("setting", math.inf, ALPHA, ALPHA_HELP)
+    encoder_sigma: float | tuple[float, ...] = declare("setting", 0.0, SIGMA, SIGMA_HELP)
+    cross_alpha: float | tuple[float, ...] = declare("setting", math.inf, ALPHA, ALPHA_HELP)
+    cross_sigma: float | tuple[float, ...] = declare("setting", 0.0, SIGMA, SIGMA_HELP)
+    decoder_alpha: float | tuple[float, ...] = declare("setting", math.inf, ALPHA, ALPHA_HELP)
+    decoder_sigma: float | tuple[float, ...] = declare("setting", 0.0, SIGMA, SIGMA_HELP)
+    mu: float | tuple[float, ...] = declare(
         "setting",
         1.0,
-        Number(0, 1),
-        "The share of the token that its mean keeps. 1 is identity. μₙ = τμ·xₙ + (1 − τμ)·μₚ.",
+        ByLayer(0, 1),
+        "The share of the token that its mean keeps. 1 is identity. μₙ = τμ·xₙ + (1 − τμ)·μₚ. By layer it is first "
+        "of the encoder's, then of the cross attention's and the decoder's, as far as the model has them.",
     )  # fmt: skip
     encoder_layers: str = declare("setting", "", LAYERS, LAYERS_HELP)
     cross_layers: str = declare("setting", "", LAYERS, LAYERS_HELP)
@@ -82,6 +98,11 @@ class Scenario:
         ),
         "Which file of your own is the prior, by its fingerprint, with eight digits of its provenance behind.",
         swept=False, kept=True,
+    )  # fmt: skip
+    peer: str = declare(
+        "setting", "", Peers(),
+        "What stands in the place of NV, which then changes nothing: an attention temperature, noise on the scores, a "
+        "matrix of lower rank, rounded weights or dropout.",
     )  # fmt: skip
     prior_mean_scale: float = declare(
         "setting", 1.0, Number(-1000, 1000), "Multiplies the prior's mean. 1 leaves it alone."
@@ -185,9 +206,12 @@ class Scenario:
             object.__setattr__(self, name, declared.checked(getattr(self, name)))
 
     def regularisation(self, counts: Mapping[str, int] | None = None) -> Regularisation:
-        """The setting as the library takes it; counts: the model's layers by kind, needed where some are chosen."""
+        """The setting as the library takes it.
+
+        counts: the model's layers by kind, needed where some are chosen, or have a mean temperature of their own.
+        """
         return Regularisation(
-            **{kind: self.temperature(kind) for kind in KINDS},  # type: ignore[arg-type]
+            **{kind: self.temperature(kind, counts) for kind in KINDS},  # type: ignore[arg-type]
             **{name: getattr(self, name) for name in SCALES_OF_SETTING},
             layers=self._layers(counts or {}),
         )
@@ -199,9 +223,12 @@ class Scenario:
             return None
         return {kind: range(counts.get(kind, 0)) if r is None else r for kind, r in chosen.items()}
 
-    def temperature(self, kind: str) -> Temperature:
-        """The temperature of one kind of attention."""
-        return Temperature(getattr(self, f"{kind}_alpha"), getattr(self, f"{kind}_sigma"), self.mu)
+    def temperature(self, kind: str, counts: Mapping[str, int] | None = None) -> Temperature:
+        """The temperature of one kind of attention; counts: as `regularisation` takes them."""
+        mu = self.mu
+        if isinstance(mu, tuple):
+            mu = by_kind(mu, counts or {})[kind] or 1.0
+        return Temperature(getattr(self, f"{kind}_alpha"), getattr(self, f"{kind}_sigma"), mu)
 
     @property
     def dice(self) -> tuple[int, float, float] | None:
@@ -243,11 +270,13 @@ class Scenario:
         It is of outputs alone; distances and pseudo-counts depend on a prior that no temperature asks for.
         """
         kept = self.key([name for name in RUN if name not in INPUT])
+        if kept.peer:
+            return kept._neutral([name for name in FIELDS if name != "peer"])
         at = {kind: self.temperature(kind) for kind in KINDS}
         has_prior = any(temperature.has_prior for temperature in at.values())
         asked = {
             "prior_mean_scale": has_prior or self.mu != 1,
-            "prior_variance_scale": has_prior or any(temperature.sigma for temperature in at.values()),
+            "prior_variance_scale": has_prior or any(temperature.has_variance for temperature in at.values()),
             "pseudo_count_shift": has_prior,
             "protected": at["decoder"].has_prior,
             **{f"{kind}_layers": not temperature.is_identity for kind, temperature in at.items()},
@@ -274,10 +303,13 @@ class Scenario:
             return self.at_identity()
         if share >= 1:
             return self
-        sigmas = {f"{kind}_sigma": share * getattr(self, f"{kind}_sigma") for kind in KINDS}
+        sigmas = {
+            name: mapped(lambda value: share * value, getattr(self, name)) for name in (f"{k}_sigma" for k in KINDS)
+        }
         prior = any(self.temperature(kind).has_prior for kind in KINDS)
         shift = self.pseudo_count_shift + (math.log(share) if prior else 0.0)
-        return replace(self, **sigmas, mu=1 + share * (self.mu - 1), pseudo_count_shift=shift)
+        mu = mapped(lambda value: 1 + share * (value - 1), self.mu)
+        return replace(self, **sigmas, mu=mu, pseudo_count_shift=shift)
 
 
 FIELDS: dict[str, Field] = {f.name: Field(name=f.name, default=f.default, **f.metadata) for f in fields(Scenario)}  # type: ignore[arg-type]
@@ -293,6 +325,11 @@ def digest_of(text: str) -> str:
     """Thirty-two hexadecimal digits of a prior's text, by its lines that are not empty: what the prior depends on."""
     lines = "\n".join(line for line in text.splitlines() if line.strip())
     return hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def mapped(change: Callable[[float], float], value: float | Several) -> Any:
+    """A temperature with a change of its value, or of each layer's."""
+    return tuple(map(change, value)) if isinstance(value, tuple) else change(value)
 
 
 def options(name: str) -> tuple[str, ...]:

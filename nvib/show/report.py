@@ -41,14 +41,20 @@ th, td {{ border: 1px solid #D0D7DE; padding: .15rem .4rem; text-align: left; }}
 """
 
 
+def each(scenario: Scenario, name: str) -> str:
+    """A temperature's value, or every layer's."""
+    value = getattr(scenario, name)
+    return " ".join(f"{of_layer:g}" for of_layer in (value if isinstance(value, tuple) else (value,)))
+
+
 def about(page: str, shape: Shape, scenario: Scenario, made: link.Made) -> dict[str, str]:
     """Where numbers come from, by name: what stands under every figure and in every file."""
-    setting = [f"{kind} τα {scenario.temperature(kind).alpha:g}, τσ {scenario.temperature(kind).sigma:g}"
+    setting = [f"{kind} τα {each(scenario, f'{kind}_alpha')}, τσ {each(scenario, f'{kind}_sigma')}"
                + (f", layers {layers}" if (layers := getattr(scenario, f"{kind}_layers")) else "")
                for kind in KINDS if kind in shape.kinds]  # fmt: skip
     for name, value in scenario.changed().items():
         if name in ("mu", "effect", *SCALES_OF_SETTING):
-            shown = f"{value:g}" if isinstance(value, float) else value
+            shown = each(scenario, name) if isinstance(value, float | tuple) else value
             setting.append(f"{'τμ' if name == 'mu' else name.replace('_', ' ')} {shown}")
     kind = scenario.kind or shape.kinds[-1]
     how = f", temperature {scenario.sampling_temperature:g}, top-p {scenario.top_p:g}" if scenario.dice else ""

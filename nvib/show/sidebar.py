@@ -11,13 +11,14 @@ import streamlit as st
 from nvib.errors import NVError
 from nvib.lab import Scenario
 from nvib.lab.examples import EXAMPLE_TEXTS
-from nvib.lab.fields import layer_range
+from nvib.lab.fields import layer_range, number
 from nvib.lab.model.shape import Shape
 from nvib.lab.presets import Preset, presets
 from nvib.lab.scenario import FIELDS, bounds, options
 from nvib.models.catalogue import CATALOGUE, resolve
 from nvib.show import pick, resources, session, switching
 from nvib.show.boundary import choice
+from nvib.show.components.layer_strip import layer_strip
 from nvib.show.pick import forget_cell, head_name
 from nvib.show.session import boxes, control, fit, key, place
 
@@ -105,6 +106,7 @@ def controls(shape: Shape, title: str) -> None:
         _chat(shape)
     if "temperatures" in used:
         _temperatures(shape)
+        _by_layer(shape)
         _where(shape)
     elif "protected" in used and "decoder" in shape.kinds:
         _protected()
@@ -122,12 +124,7 @@ def _chat(shape: Shape) -> None:
 
 def _slider(label: str, field: str, stops: Sequence[float]) -> None:
     """A slider that runs from identity on its left to more regularised on its right."""
-    control(field, st.select_slider, label, stops, format_func=_show, help=FIELDS[field].help)
-
-
-def _show(value: float) -> str:
-    """A slider's value in words."""
-    return "identity" if value == math.inf else f"{value:g}".replace("-", "−")
+    control(field, st.select_slider, label, stops, format_func=number, help=FIELDS[field].help)
 
 
 def _temperatures(shape: Shape) -> None:
@@ -145,6 +142,38 @@ def _temperatures(shape: Shape) -> None:
     _slider("Mean *τμ*", "mu", MUS)
     if "decoder" in shape.kinds:
         _protected()
+
+
+def _by_layer(shape: Shape) -> None:
+    """A value of its own for each layer, drawn as bars."""
+    with st.expander("Temperatures by layer", key="temperatures-by-layer", on_change="rerun") as part:
+        if not part.open:
+            return
+        st.caption("Draw over the bars, or move one with the arrow keys. The higher, the more regularised.")
+        for kind in shape.kinds:
+            names, of = _layer_names(shape, (kind,)), f" · {kind}" if len(shape.kinds) > 1 else ""
+            _strip(f"Pseudo-counts τα{of}", f"{kind}_alpha", ALPHAS, names)
+            _strip(f"Variance τσ{of}", f"{kind}_sigma", SIGMAS, names)
+        _strip("Mean τμ", "mu", MUS, _layer_names(shape, shape.kinds))
+
+
+def _layer_names(shape: Shape, kinds: Sequence[str]) -> list[str]:
+    """What the layers of these kinds are called, one kind after the other."""
+    return [f"{kind} layer {layer}" if len(shape.kinds) > 1 else f"layer {layer}"
+            for kind in kinds for layer in range(shape.layers[kind])]  # fmt: skip
+
+
+def _strip(label: str, field: str, stops: Sequence[float], names: Sequence[str]) -> None:
+    """The strip of one temperature; of a list for another model, that of its first value."""
+    value = st.session_state[key(field)]
+    several = value if isinstance(value, tuple) and len(value) == len(names) else None
+    values = several or (value[0] if isinstance(value, tuple) else value,) * len(names)
+
+    @choice
+    def keep(drawn: tuple[float, ...]) -> None:
+        place(field, drawn[0] if len(set(drawn)) == 1 else drawn)
+
+    layer_strip(f"strip_{field}", label, names, stops, values, keep)
 
 
 def _protected() -> None:

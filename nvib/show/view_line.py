@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from nvib.assets import public_name
 from nvib.lab import Scenario
+from nvib.lab.fields import number
 from nvib.models.catalogue import CATALOGUE
 from nvib.show.components.view_line import Part, draw_line
 from nvib.show.session import key
@@ -47,10 +47,10 @@ def _setting(scenario: Scenario, kinds: tuple[str, ...]) -> Iterator[Part]:
     moved = False
     for kind in kinds:
         of, temperature = f"{kind} " * (len(kinds) > 1), scenario.temperature(kind)
-        if temperature.alpha != math.inf:
+        if temperature.has_prior:
             moved = True
             yield Part(f"{of}pseudo-counts τα {number(temperature.alpha)}", key(f"{kind}_alpha"))
-        if temperature.sigma:
+        if temperature.has_variance:
             moved = True
             yield Part(f"{of}variance τσ {number(temperature.sigma)}", key(f"{kind}_sigma"))
     if scenario.mu != 1:
@@ -82,8 +82,3 @@ def _prior(scenario: Scenario) -> Iterator[Part]:
         if value != (0.0 if field == "pseudo_count_shift" else 1.0):
             plus = "+" if field == "pseudo_count_shift" and value > 0 else ""
             yield Part(said.format(plus + number(value)), key(field), SCALES_FOLD)
-
-
-def number(value: float) -> str:
-    """A number as it is read, with a minus of its own."""
-    return f"{value:g}".replace("-", "−")

@@ -34,7 +34,7 @@ def under(family, peer):
     model, prior, inputs = made(family)
     with nvib.reinterpret(model, prior) as nv:
         before = output(model, inputs)
-        with nv.regularised(peer):
+        with nv.instead(peer):
             found = output(model, inputs)
         assert torch.equal(output(model, inputs), before)
     assert torch.equal(output(model, inputs), before)
@@ -98,7 +98,7 @@ def test_a_temperature_of_its_own_for_each_layer_and_head():
     model, prior, inputs = made("llama")
     with nvib.reinterpret(model, prior) as nv:
         untouched = model(**inputs, output_attentions=True).attentions[0]
-        with nv.regularised(peers.AttentionTemperature(decoder=(2.0, 1.0), heads=(1, 3))):
+        with nv.instead(peers.AttentionTemperature(decoder=(2.0, 1.0), heads=(1, 3))):
             found = model(**inputs, output_attentions=True).attentions[0]
     plain = (untouched.double().log() / 2).softmax(-1)
     assert (found[..., 0] == 0).all()  # no prior
@@ -126,7 +126,7 @@ def test_noise_is_on_the_scores_by_position():
     model, prior, inputs = made("llama")
     with nvib.reinterpret(model, prior) as nv:
         untouched = model(**inputs, output_attentions=True).attentions[0].double()
-        with nv.regularised(peers.LogitNoise(0.7, seed=3)):
+        with nv.instead(peers.LogitNoise(0.7, seed=3)):
             found = model(**inputs, output_attentions=True).attentions[0][..., 1:].double()
     for row in range(untouched.shape[2]):
         drawn = np.random.default_rng([3, 2, 0, row]).standard_normal(
@@ -147,12 +147,12 @@ def test_noise_changes_every_family_and_none_of_none(family):
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "bart", "t5", "gpt oss"])
-@pytest.mark.parametrize("peer", [peers.LogitNoise(0.5), peers.AttentionTemperature(1.5, 1.5, 1.5)], ids=["noise", "T"])
+@pytest.mark.parametrize("peer", [peers.LogitNoise(0.5), peers.AttentionTemperature(1.5)], ids=["noise", "T"])
 def test_a_row_is_the_same_alone_and_generated_with_a_cache(family, peer):
     model, prior, inputs = made(family)
     alone = {name: ids[:1] for name, ids in inputs.items() if "decoder" not in name}
     options = {"max_new_tokens": 6, "do_sample": False, "eos_token_id": None}
-    with nvib.reinterpret(model, prior) as nv, nv.regularised(peer):
+    with nvib.reinterpret(model, prior) as nv, nv.instead(peer):
         whole = output(model, inputs)[:1]
         torch.testing.assert_close(
             output(model, {name: ids[:1] for name, ids in inputs.items()}), whole, rtol=0, atol=1e-4
@@ -200,7 +200,7 @@ def linear_at(model, name):
 @pytest.mark.parametrize("kept", [0.25, 0.5, 1.0])
 def test_a_lower_rank_is_numpys(family, layer, matrix, paths, kept):
     model, _, inputs = made(family)
-    before, found = under(family, peers.LowRank(layer, matrix, kept))
+    before, found = under(family, peers.LowRank(matrix, layer, kept))
     other = copy.deepcopy(model)
     for path in paths:
         weight = linear_at(other, path)
@@ -233,8 +233,8 @@ def test_rounded_weights_are_numpys(family, bits):
 
 def test_weights_that_change_count_from_the_next_forward():
     model, inputs = model_of("llama"), made("llama")[2]
-    peer = peers.LowRank(0, "mlp.up_proj", 0.5)
-    with nvib.reinterpret(model, made("llama")[1]) as nv, nv.regularised(peer):
+    peer = peers.LowRank("mlp.up_proj", 0, 0.5)
+    with nvib.reinterpret(model, made("llama")[1]) as nv, nv.instead(peer):
         first = output(model, inputs)
         model.model.layers[0].mlp.up_proj.weight *= 2
         assert (output(model, inputs) - first).abs().max() > 1e-3
@@ -246,7 +246,7 @@ def test_weights_that_change_count_from_the_next_forward():
 def test_dropout_drops_its_share_and_scales_the_rest():
     model, prior, inputs = made("bert")
     seen = []
-    with nvib.reinterpret(model, prior) as nv, nv.regularised(peers.McDropout(0.25, seed=1)):
+    with nvib.reinterpret(model, prior) as nv, nv.instead(peers.McDropout(0.25, seed=1)):
         place = model.encoder.layer[0].output.dropout
         with place.register_forward_hook(lambda _m, args, out: seen.append((args[0], out))):
             output(model, inputs)
@@ -257,7 +257,9 @@ def test_dropout_drops_its_share_and_scales_the_rest():
 
 
 def test_draws_are_repeated_and_differ_by_seed_and_draw():
-    found = [under("bert", peers.McDropout(0.2, seed, draw))[1] for seed, draw in ((0, 0), (0, 0), (0, 1), (1, 0))]
+    found = [
+        under("bert", peers.McDropout(0.2, seed=seed, draw=draw))[1] for seed, draw in ((0, 0), (0, 0), (0, 1), (1, 0))
+    ]
     assert torch.equal(found[0], found[1])
     assert not torch.equal(found[0], found[2])
     assert not torch.equal(found[0], found[3])
@@ -265,13 +267,35 @@ def test_draws_are_repeated_and_differ_by_seed_and_draw():
     assert torch.equal(nothing, before)
 
 
+def test_several_draws_are_the_mean_of_their_probabilities():
+    """Of a model with logits; of one without, the mean of the last hidden states. The draws are the single ones."""
+    single = [under("t5", peers.McDropout(0.2, seed=3, draw=n))[1].double() for n in range(4)]
+    _, found = under("t5", peers.McDropout(0.2, draws=4, seed=3))
+    wanted = torch.stack([one.softmax(-1) for one in single]).mean(0)
+    torch.testing.assert_close(found.double().softmax(-1), wanted, rtol=0, atol=1e-6)
+    states = [under("bert", peers.McDropout(0.2, seed=3, draw=n))[1].double() for n in range(3)]
+    _, found = under("bert", peers.McDropout(0.2, draws=3, seed=3))
+    torch.testing.assert_close(found.double(), torch.stack(states).mean(0), rtol=0, atol=1e-5)
+
+
+def test_several_draws_generate_no_text():
+    model, prior, alone = made("gpt2")
+    told = pytest.raises(NVError, match=r"^McDropout of several draws generates no text; pass draws=1\.$")
+    with nvib.reinterpret(model, prior) as nv, nv.instead(peers.McDropout(0.2, draws=2)), told:
+        nv.generate(**alone, max_new_tokens=2)
+
+
 # Who has what
 
 ALL = {
-    "temperature": peers.AttentionTemperature(1.5, 1.5, 1.5), "noise": peers.LogitNoise(0.5),
-    "rank": peers.LowRank(1, "intermediate.dense", 0.3), "bits": peers.RoundedWeights(3),
+    "temperature": peers.AttentionTemperature(1.5), "noise": peers.LogitNoise(0.5),
+    "rank": peers.LowRank("intermediate.dense", layer=1, kept=0.3), "bits": peers.RoundedWeights(3),
     "dropout": peers.McDropout(0.3), "nv": nvib.Regularisation(encoder=nvib.Temperature(1.0, 0.3)),
 }  # fmt: skip
+
+
+def inside(nv, what):
+    return nv.regularised(what) if isinstance(what, nvib.Regularisation) else nv.instead(what)
 
 
 def test_six_threads_with_a_peer_each_get_what_each_gets_alone():
@@ -279,7 +303,7 @@ def test_six_threads_with_a_peer_each_get_what_each_gets_alone():
     with nvib.reinterpret(model, prior) as nv:
 
         def said(name):
-            with nv.regularised(ALL[name]):
+            with inside(nv, ALL[name]):
                 return output(model, inputs)
 
         alone = {name: said(name) for name in ALL}
@@ -305,10 +329,10 @@ def test_the_inner_one_holds_alone():
     with nvib.reinterpret(model, prior) as nv:
         with nv.regularised(ALL["nv"]):
             of_nv = output(model, inputs)
-            with nv.regularised(ALL["bits"]):
+            with inside(nv, ALL["bits"]):
                 of_bits = output(model, inputs)
             assert torch.equal(output(model, inputs), of_nv)
-        with nv.regularised(ALL["bits"]):
+        with inside(nv, ALL["bits"]):
             assert torch.equal(output(model, inputs), of_bits)
             with nv.regularised(ALL["nv"]):
                 assert torch.equal(output(model, inputs), of_nv)
@@ -324,9 +348,10 @@ def test_the_inner_one_holds_alone():
         ),
         (lambda: peers.LogitNoise(float("nan")), "LogitNoise scale=nan must be finite and at least 0."),
         (lambda: peers.LogitNoise(1.0, seed=-1), "LogitNoise seed=-1 must be a whole number of at least 0."),
-        (lambda: peers.LowRank(0, "x", 0), "LowRank kept=0 must be above 0, and 1 at most."),
+        (lambda: peers.LowRank("x", 0, 0), "LowRank kept=0 must be above 0, and 1 at most."),
         (lambda: peers.RoundedWeights(1), "RoundedWeights bits=1 must be a whole number from 2 to 16."),
         (lambda: peers.McDropout(1.0), "McDropout rate=1.0 must be at least 0, and below 1."),
+        (lambda: peers.McDropout(0.1, draws=0), "McDropout draws=0 must be a whole number of at least 1."),
     ],
 )
 def test_what_is_out_of_range(make, sentence):
@@ -342,7 +367,7 @@ def test_what_is_out_of_range(make, sentence):
             "AttentionTemperature decoder has 1 temperatures, and this model 2 la",
         ),
         (
-            peers.LowRank(7, "mlp.up_proj", 0.5),
+            peers.LowRank("mlp.up_proj", 7, 0.5),
             r"There is no matrix 'mlp.up_proj' in a layer 7 of this model; it has mlp.do",
         ),
         (peers.McDropout(0.1), "LlamaForCausalLM has no places of dropout, so that none can be drawn."),
@@ -351,23 +376,26 @@ def test_what_is_out_of_range(make, sentence):
 def test_what_a_model_does_not_have(peer, sentence):
     model, prior, _ = made("llama")
     with nvib.reinterpret(model, prior) as nv, pytest.raises(NVError, match=f"^{sentence}"):
-        nv.regularised(peer)
+        nv.instead(peer)
 
 
-def test_a_peer_takes_neither_a_prior_nor_the_local_effect():
+def test_a_peer_and_a_regularisation_have_a_door_each():
     model, prior, _ = made("llama")
     with nvib.reinterpret(model, prior) as nv:
-        for given in ({"prior": prior}, {"local": True}):
-            with pytest.raises(
-                NVError, match=r"^LogitNoise takes neither a prior nor the local effect; leave them out"
-            ):
-                nv.regularised(peers.LogitNoise(0.1), **given)
+        with pytest.raises(
+            NVError, match=r"^regularised\(\) needs an nvib.Regularisation, not LogitNoise; use nv.inst"
+        ):
+            nv.regularised(peers.LogitNoise(0.1))
+        with pytest.raises(
+            NVError, match=r"^instead\(\) needs a peer of nvib.peers, not Regularisation; for NV use nv.r"
+        ):
+            nv.instead(nvib.Regularisation())
 
 
 def test_smollm2_under_a_temperature_is_the_copy_with_shorter_queries():
     loaded = nvib.load("smollm2")
     inputs = loaded.tokenizer("The committee could not agree on a date", return_tensors="pt")
-    with nvib.reinterpret(loaded.model, loaded.prior) as nv, nv.regularised(peers.AttentionTemperature(decoder=1.1)):
+    with nvib.reinterpret(loaded.model, loaded.prior) as nv, nv.instead(peers.AttentionTemperature(decoder=1.1)):
         found = loaded.model(**inputs).logits
     other = transformers.AutoModelForCausalLM.from_config(loaded.model.config).eval().requires_grad_(False)
     other.load_state_dict(loaded.model.state_dict())

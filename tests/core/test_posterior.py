@@ -27,7 +27,7 @@ def drawn(*shape, seed=0):
 def posterior(tau, **changes):
     prior = LayerPrior(drawn(P, seed=1), drawn(P, seed=2).square() + 0.1, torch.tensor([3.0]), torch.tensor([0.5]))
     setting = Regularisation(decoder=tau, **changes)
-    return LayerPosterior.of(prior, setting, "decoder", NOISE, torch.device("cpu"))
+    return LayerPosterior.of(prior, setting, setting.decoder.at(0), NOISE, torch.device("cpu"))
 
 
 def by_hand(found, x):

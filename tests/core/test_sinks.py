@@ -81,7 +81,11 @@ def test_what_does_not_turn_gets_no_query_from_a_sink():
     """Of half of a head that turns not, and of a head that turns not at all, in a model that has neither."""
     model, prior = model_with_sinks()
     posterior = nvib.posterior.LayerPosterior.of(
-        prior.of("decoder", 1), regularisation(SETTINGS["all"]), "decoder", 8**0.5, torch.device("cpu")
+        prior.of("decoder", 1),
+        regularisation(SETTINGS["all"]),
+        regularisation(SETTINGS["all"]).decoder.at(1),
+        8**0.5,
+        torch.device("cpu"),
     )
     site = nvib.families.sites(model)[1]
     x = torch.randn(1, 6, 24, generator=torch.Generator().manual_seed(4))

@@ -5,7 +5,6 @@ NVIB_FUZZ examples, of all kinds together; a run of 100,000 takes some minutes.
 
 import base64
 import json
-import os
 import tempfile
 import zlib
 from pathlib import Path
@@ -23,20 +22,19 @@ from nvib.lab.scenario import FIELDS
 from nvib.lab.share import link
 from nvib.lab.uploads import ENDINGS, read
 from nvib.prior import LayerPrior
+from tests.support.counts import FEW, FUZZ
 from tests.support.watch import watched
 from tests.support.workbooks import workbook
 
-COUNT = int(os.environ.get("NVIB_FUZZ", "2000"))
 KINDS = 4
 SECONDS = 5
 ALLOWED = Path(tempfile.gettempdir())
-FEW = COUNT <= 2000  # one of many tests: the same examples each time, and no clock
 HARD = settings(
-    max_examples=COUNT // KINDS,
+    max_examples=FUZZ // KINDS,
     deadline=None if FEW else 1000 * SECONDS,
     suppress_health_check=list(HealthCheck),
     database=None,
-    derandomize=FEW,
+    derandomize=FEW,  # one of many tests: the same examples each time, and no clock
 )
 
 ODD = st.sampled_from([

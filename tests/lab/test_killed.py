@@ -15,10 +15,11 @@ from nvib import Prior
 from nvib.lab.sweep.run import sweep
 from nvib.models import packaged
 from tests.support import killed
+from tests.support.counts import so_many
 from tests.support.folders import ROOT, write_gguf
 from tests.support.scenes import contents, plan_of
 
-KILLS = 20
+KILLS = so_many(20, 8)
 KILLED = -9
 
 

@@ -20,10 +20,11 @@ from nvib.lab.view.comparison import compare
 from nvib.lab.view.generation import generate
 from nvib.lab.view.observation import Observation
 from tests.support import tiny
+from tests.support.counts import so_many
 from tests.support.folders import WORDS, save_words
 
 FAMILIES = [family for family in tiny.FAMILIES if family not in (*tiny.UNWRITTEN, "whisper")]
-COUNT = 3000  # in all
+COUNT = so_many(3000, 900)  # in all
 COMPARED = 5  # one of so many is compared and generated too, by a model that writes
 ANSWER = 6  # tokens at most, of 64 on the page
 LINES = "the cat sat on the mat\nmat the cat\non the mat the cat sat"

@@ -46,8 +46,16 @@ CHANGES = {
     "local": {"effect": "local", "head": "max", "across": "mean"},
     "own text prior": {"prior": "text", "prior_text": "the cat sat\n\non a mat today", "prior_mean_scale": 0.5},
     "a prior from a long line": {"prior": "text", "prior_text": "the cat sat on a mat and " * 100, "mu": 0.9},
+    "by layer": {"mu": "each", "encoder_alpha": "each", "decoder_sigma": "each"},
+    "a peer": {"peer": "temperature:1.3"},
     "scales": {"prior_variance_scale": 2.0, "pseudo_count_shift": -3.0, "mu": 0.9, "protected": 2},
 }
+
+
+def each(bench, field):
+    """A value of its own for each layer that a control is of."""
+    count = bench.layers.get(field.partition("_")[0], 0) or sum(bench.layers.values())
+    return tuple(0.5 + 0.4 * n / count for n in range(count))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -55,7 +63,8 @@ CHANGES = {
 def test_code_of_other_views(name, change, benches):
     bench = benches(name)
     layers = {f"{kind}_layers": f"0-{bench.layers[kind] // 2}" for kind in bench.kinds if bench.layers[kind] > 1}
-    scenario = replace(EXAMPLES[name], **CHANGES[change], **layers, text=EXAMPLES[name].text + " 'quoted\\' \"too\"")
+    changes = {field: each(bench, field) if value == "each" else value for field, value in CHANGES[change].items()}
+    scenario = replace(EXAMPLES[name], **changes, **layers, text=EXAMPLES[name].text + " 'quoted\\' \"too\"")
     assert_reproduces(ran(scenario, bench.shape), observe(bench, scenario))
 
 

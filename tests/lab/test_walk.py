@@ -16,8 +16,7 @@ def one_row(name):
     return replace(SHORT[name], text=SHORT[name].text.splitlines()[0], row=0)
 
 
-@pytest.mark.parametrize("name", SHORT)
-@pytest.mark.parametrize("step", [3, 10])
+@pytest.mark.parametrize(("name", "step"), [("smollm2", 3), ("minilm", 3), ("minilm", 10), ("g2p", 3), ("g2p", 10)])
 def test_points_agree_with_textbook(benches, name, step):
     bench, scenario = benches(name), one_row(name)
     walked = follow(bench, scenario)

@@ -51,7 +51,7 @@ def regularisation(setting):
 
     rest = {k: v for k, v in setting.items() if k not in ("alpha", "sigma", "mu")}
     temperatures = {
-        kind: nvib.Temperature(value("alpha", kind), value("sigma", kind), setting["mu"]) for kind in nvib.KINDS
+        kind: nvib.Temperature(value("alpha", kind), value("sigma", kind), value("mu", kind)) for kind in nvib.KINDS
     }
     return nvib.Regularisation(**temperatures, **rest)
 

@@ -300,9 +300,9 @@ class Layer:
 def run(model, inputs, prior, setting):
     """A forward pass of a float64 copy of `model` (BERT, Llama, Qwen2, BART, Marian) under `setting` -> Result.
 
-    setting: "mu", "alpha" and "sigma" (a number, or a dict by kind), and optionally "protected",
-    "prior_mean_scale", "prior_variance_scale", "pseudo_count_shift", and "layers": None for all, a collection
-    of layer indices, or a dict from kind to such a collection (a kind left out is not regularised).
+    setting: "mu", "alpha" and "sigma" (a number, or a dict by kind, of a number or a list by layer), and optionally
+    "protected", "prior_mean_scale", "prior_variance_scale", "pseudo_count_shift", and "layers": None for all, a
+    collection of layer indices, or a dict from kind to such a collection (a kind left out is not regularised).
     prior: flat dict "encoder.0.mean", ".var", ".log_alpha", ".log_alpha_std", "cross.mean", "decoder.0.mean".
     It may be empty where no layer is regularised.
     """
@@ -520,12 +520,13 @@ def new_layer(model, kind, index, prior, setting):
     never_called = f"{'cross' if kind == 'cross' else f'{kind}.{index}'}.mean" not in prior
     if never_called or (layers is not None and index not in layers):
         return Layer(kind, None, IDENTITY, protected, layer_type, rotary, False)
-    tau = {name: of_kind(setting[name], kind) for name in ("mu", "alpha", "sigma")}
+    tau = {name: of_layer(setting[name], kind, index) for name in ("mu", "alpha", "sigma")}
     return Layer(kind, layer_prior(prior, kind, index, setting), tau, protected, layer_type, rotary, exact)
 
 
-def of_kind(value, kind):
-    return value[kind] if isinstance(value, dict) else value
+def of_layer(value, kind, index):
+    of_kind = value[kind] if isinstance(value, dict) else value
+    return of_kind[index] if isinstance(of_kind, list) else of_kind
 
 
 def remember_inputs(module, args, kwargs):

@@ -13,6 +13,7 @@ import torch
 
 from nvib.errors import NVError
 from nvib.families import kinds
+from nvib.lab.instead import peer_of
 from nvib.lab.model import decoding
 from nvib.lab.model.mode import head_of, mode_of, require_output, unshown_head
 from nvib.lab.model.priors import Priors
@@ -152,7 +153,9 @@ class Bench:
         return scenario.key(RUN, self.kinds)
 
     def under(self, scenario: Scenario, prior: Prior) -> AbstractContextManager[None]:
-        """The model under a scenario's setting, in this thread and inside the `with` only."""
+        """The model under a scenario's setting, or its peer, in this thread and inside the `with` only."""
+        if scenario.peer:
+            return self.nv.instead(peer_of(scenario.peer, self.layers))
         return self.nv.regularised(scenario.regularisation(self.layers), prior, local=scenario.effect == "local")
 
     # Inputs of an estimate

@@ -90,7 +90,7 @@ def decode(query: Mapping[str, str]) -> tuple[Scenario, Made, list[str]]:
 def to_json(scenario: Scenario, made: Made) -> str:
     """The scenario as a file: for people to read, and for `from_json`."""
     about = {long: getattr(made, long) for long in MADE.values()}
-    fields = {name: written(v) if isinstance(v, float) else v for name, v in values(scenario).items()}
+    fields = {name: written(v) if isinstance(v, float | tuple) else v for name, v in values(scenario).items()}
     return json.dumps({"format": APP, "version": VERSION, **about, "scenario": fields}, ensure_ascii=False, indent=1)
 
 

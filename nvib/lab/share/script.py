@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields
+from typing import Any
 
 from nvib import __version__
-from nvib.lab.fields import Value, layer_range
+from nvib.lab.fields import layer_range
+from nvib.lab.instead import peer_of
 from nvib.lab.model.bench import MAX_TOKENS
 from nvib.lab.model.shape import Shape
 from nvib.lab.scenario import DIGITS, SCALES_OF_SETTING, Scenario
@@ -52,7 +54,7 @@ places = {{"{kind}": {layers}}}
 with torch.inference_mode(), nvib.reinterpret(loaded.model, prior) as nv:
 {first}    with nvib.capture(places, comparable=True) as before:
         baseline = loaded.model(**{batch})
-    with nv.regularised(setting{local}):
+    with nv.{way}(setting{local}):
 {then}        with nvib.capture(places, against=before) as after:
             regularised = loaded.model(**{batch})
 """
@@ -162,7 +164,8 @@ def script(scenario: Scenario, shape: Shape, page: str = "Explore") -> str:
             first=first and f"    {first}",
             then=then and f"        {then}",
             batch=BATCHES[mode.name],
-            local=", local=True" if scenario.effect == "local" else "",
+            way="instead" if scenario.peer else "regularised",
+            local=", local=True" if scenario.effect == "local" and not scenario.peer else "",
         )
     )
     own = "source, source"
@@ -201,10 +204,12 @@ def _prior(scenario: Scenario, shape: Shape) -> list[str]:
 
 
 def _setting(scenario: Scenario, shape: Shape) -> str:
-    """`nvib.Regularisation(...)` with what is not neutral."""
+    """`nvib.Regularisation(...)` with what is not neutral, or the peer in its place."""
+    if scenario.peer:
+        return f"nvib.peers.{peer_of(scenario.peer, shape.layers)!r}"
     arguments: list[str] = []
     for kind in shape.kinds:
-        given, neutral = scenario.temperature(kind), Temperature()
+        given, neutral = scenario.temperature(kind, shape.layers), Temperature()
         changed = [f"{f.name}={_number(getattr(given, f.name))}" for f in fields(Temperature)
                    if getattr(given, f.name) != getattr(neutral, f.name)]  # fmt: skip
         if changed:
@@ -239,7 +244,9 @@ def _pooled(scenario: Scenario) -> str:
     return f"{stacked}.amax(0)" if scenario.across == "max" else f"{stacked}.mean(0)"
 
 
-def _number(value: Value) -> str:
+def _number(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_number, value))}]"
     return "float('inf')" if value == math.inf else repr(value)
 
 

@@ -67,12 +67,9 @@ def likelihood(bench: Bench, examples: Sequence[Example], start: bool = False) -
     start: put the tokenizer's start token in front, so that the first token is foretold too.
     """
     found = np.zeros((len(examples), 3))
-    front = [bench.loaded.tokenizer.bos_token_id] if start else []
-    longest = min(TOKENS, (bench.loaded.source_positions or sys.maxsize) - len(front))
-    texts = [example.text for example in examples]
-    rows = [ids if ids[:1] == front else front + ids for ids in bench.loaded.ids(texts, longest)]
-    for n, text in enumerate(texts):
-        found[n, 2] = _foretold(bench.loaded.tokenizer, text, rows[n], longest, start)
+    rows, longest = foretold_ids(bench, examples, start)
+    for n, example in enumerate(examples):
+        found[n, 2] = _foretold(bench.loaded.tokenizer, example.text, rows[n], longest, start)
     for chosen in batches([len(row) for row in rows]):
         ids = torch.tensor([rows[n] for n in chosen], device=bench.model.device)
         logits = bench.model(input_ids=ids, use_cache=False).logits[:, :-1].float()
@@ -80,6 +77,14 @@ def likelihood(bench: Bench, examples: Sequence[Example], start: bool = False) -
         found[chosen, 0] = exact(loss).numpy()
         found[chosen, 1] = ids.shape[1] - 1
     return found
+
+
+def foretold_ids(bench: Bench, examples: Sequence[Example], start: bool) -> tuple[list[list[int]], int]:
+    """The token ids of each text that count, the start token first where it is asked for; and how many at most."""
+    front = [bench.loaded.tokenizer.bos_token_id] if start else []
+    longest = min(TOKENS, (bench.loaded.source_positions or sys.maxsize) - len(front))
+    found = bench.loaded.ids([example.text for example in examples], longest)
+    return [ids if ids[:1] == front else front + ids for ids in found], longest
 
 
 def _foretold(tokenizer: Any, text: str, ids: Sequence[int], longest: int, start: bool) -> int:
@@ -112,13 +117,7 @@ def target_likelihood(bench: Bench, examples: Sequence[Example]) -> np.ndarray:
 
     Of a target its first TOKENS, after as much of the end of its text as the model takes with them.
     """
-    found, parts = np.zeros((len(examples), 2)), []
-    for example in examples:
-        _, before, target = joined(bench, example.text, example.target)
-        if not before:  # one token holds the end of the text and the beginning of the target
-            before, target = target[:1], target[1:]
-        target = target[: min(TOKENS, bench.longest - 1)]
-        parts.append((before[-(bench.longest - len(target)) :], target))
+    found, parts = np.zeros((len(examples), 2)), target_ids(bench, examples)
     for places in batches([len(before) + len(target) for before, target in parts]):
         length = sum(map(len, parts[places[0]]))
         size = max(1, BATCH * TOKENS // length)  # no more logits at once than elsewhere
@@ -130,6 +129,18 @@ def target_likelihood(bench: Bench, examples: Sequence[Example]) -> np.ndarray:
                 count = len(parts[n][1])
                 found[n] = (-float(exact(loss[row, length - 1 - count :]).sum()), count)
     return found
+
+
+def target_ids(bench: Bench, examples: Sequence[Example]) -> list[tuple[list[int], list[int]]]:
+    """The token ids of each text, as much of its end as the model takes, and of its target."""
+    parts = []
+    for example in examples:
+        _, before, target = joined(bench, example.text, example.target)
+        if not before:  # one token holds the end of the text and the beginning of the target
+            before, target = target[:1], target[1:]
+        target = target[: min(TOKENS, bench.longest - 1)]
+        parts.append((before[-(bench.longest - len(target)) :], target))
+    return parts
 
 
 TARGET_LOG_PROB = Metric(

@@ -50,7 +50,7 @@ class Plan:
     @property
     def places(self) -> int:
         """What is measured: a point on a set's part, the untouched model and the last choice with them."""
-        return (self.points + 3) * len(self.task.sets)
+        return (self.points + 3 + bool(self.space.peers)) * len(self.task.sets)
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Findings:
-    """Every point that is measured on validation, and the best one on test.
+    """Every point that is measured on validation, and on test the best one of NV, and the best peer.
 
     best: the point with the best mean change on validation outside of the domain, by the task's first metric, the
     earlier one of equals; the untouched model if none is better. outside: its mean change over the sets outside of the
-    domain, on test, None until it is measured. finished: whether nothing is left to measure. left: how many texts
-    are still to be run, once for each setting; of a search that is under way all its points count.
+    domain, on test, None until it is measured. peer: the best peer by the same, None where none was tried; of_peer: its
+    mean change on test; against: that of NV from the peer's values, paired on the same texts. finished: whether nothing
+    is left to measure. left: how many texts are still to be run, once for each setting; of a search that is under way
+    all its points count.
     """
 
     rows: list[Outcome]
@@ -79,6 +81,9 @@ class Findings:
     outside: Change | None
     finished: bool
     left: int
+    peer: Scenario | None = None
+    of_peer: Change | None = None
+    against: Change | None = None
 
 
 def baseline_point(task: Task) -> Scenario:
@@ -101,12 +106,9 @@ def sweep(bench: Bench, plan: Plan, path: str | Path, progress: Callable[[int, i
             for name in task.sets:
                 if progress:
                     progress(done, plan.places)
-                place = (key_of(point), name, part)
-                if place not in store:
-                    with nullcontext() if point == base else bench.under(point, bench.priors.of(point)):
-                        store.put(place, task.measure.run(bench, task.part(name, part)))
+                sums = sums_of(bench, task, store, point, name, part)
                 if point == base:
-                    _measurable(task, name, part, store.get(place))
+                    _measurable(task, name, part, sums)
                 done += 1
 
         measured(base, VALIDATION)
@@ -118,9 +120,20 @@ def sweep(bench: Bench, plan: Plan, path: str | Path, progress: Callable[[int, i
             measured(point, VALIDATION)
             tried[point] = _merit(store, task, point)
             point = _next(proposed, tried[point])
-        measured(_best(task, tried), TEST)
+        for chosen in _chosen(task, tried):
+            measured(chosen, TEST)
         if progress:
             progress(plan.places, plan.places)
+
+
+def sums_of(bench: Bench, task: Task, store: Store, point: Scenario, name: str, part: str) -> np.ndarray:
+    """The sums [examples, sums] of a point on a set's part, which are measured where the store has none."""
+    place = (key_of(point), name, part)
+    if place not in store:
+        untouched = point == baseline_point(task)
+        with nullcontext() if untouched else bench.under(point, bench.priors.of(point)):
+            store.put(place, task.measure.run(bench, task.part(name, part)))
+    return store.get(place)
 
 
 def _measurable(task: Task, name: str, part: str, sums: np.ndarray) -> None:
@@ -140,17 +153,20 @@ def read_findings(plan: Plan, path: str | Path, revision: str, metric: Metric | 
         return Findings([], baseline_point(task), None, False, _left(plan, {}, None))
     with closing(Store(path, task, revision)) as store:
         tried, whole = _tried(store, plan)
-        best, found = _best(task, tried), []
-        for part, points in ((VALIDATION, list(tried)), (TEST, [best])):
+        chosen, found = _chosen(task, tried), []
+        for part, points in ((VALIDATION, list(tried)), (TEST, chosen)):
             for point, name in itertools.product(points, task.sets):
                 before, after = ((key_of(at), name, part) for at in (baseline_point(task), point))
                 if before in store and after in store:
                     change = paired(metric, store.get(before), store.get(after))
                     found.append(Outcome(point, name, part, name in task.inside, change))
-        tested = sum(row.part == TEST for row in found) == len(task.sets)
-        outside = pooled(metric, _pairs(store, task, best, TEST)) if tested else None
+        tested = sum(row.part == TEST for row in found) == len(chosen) * len(task.sets)
         left = 0 if whole and tested else _left(plan, tried, store)
-        return Findings(found, best, outside, whole and tested, left)
+        best, peer = chosen[0], chosen[1] if len(chosen) > 1 else None
+        of_nv, of_peer = (pooled(metric, _pairs(store, task, point, TEST)) if tested and point else None
+                          for point in (best, peer))  # fmt: skip
+        against = pooled(metric, _pairs(store, task, best, TEST, peer)) if tested and peer else None
+        return Findings(found, best, of_nv, whole and tested, left, peer, of_peer, against)
 
 
 def points_of(plan: Plan) -> Iterator[Scenario]:
@@ -171,16 +187,18 @@ def _left(plan: Plan, tried: dict[Scenario, float], store: Store | None) -> int:
     if plan.search == "grid":
         wanted |= {(key_of(point), name, VALIDATION) for point in points_of(plan) for name in task.sets}
     if len(tried) < plan.points:
-        unknown += count[TEST]  # of the best one, which is not known
+        unknown += count[TEST] * (1 + bool(plan.space.peers))  # of the best ones, which are not known
     else:
-        wanted |= {(key_of(_best(task, tried)), name, TEST) for name in task.sets}
+        wanted |= {(key_of(point), name, TEST) for point in _chosen(task, tried) for name in task.sets}
     there = (place for place in wanted if store is None or place not in store)
     return unknown + sum(len(task.part(name, part)) for _, name, part in there)
 
 
-def _pairs(store: Store, task: Task, point: Scenario, part: str) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The sums of the untouched model and of a point on each set outside of the domain."""
-    before, after = (key_of(at) for at in (baseline_point(task), point))
+def _pairs(
+    store: Store, task: Task, point: Scenario, part: str, against: Scenario | None = None
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The sums of the untouched model, or of what a point is held against, and of the point, on each set outside."""
+    before, after = (key_of(at) for at in (against or baseline_point(task), point))
     return [(store.get((before, name, part)), store.get((after, name, part))) for name in task.outside]
 
 
@@ -215,6 +233,13 @@ def _merit(store: Store, task: Task, point: Scenario) -> float:
         for both in _pairs(store, task, point, VALIDATION)
     ]
     return (1 if task.metric.higher else -1) * float(np.mean(means))
+
+
+def _chosen(task: Task, tried: dict[Scenario, float]) -> list[Scenario]:
+    """The best point of NV and, where peers were tried, the best of them: what is measured on test."""
+    of_nv = {point: merit for point, merit in tried.items() if not point.peer}
+    peers = {point: merit for point, merit in tried.items() if point.peer}
+    return [_best(task, of_nv), *([_best(task, peers)] if peers else [])]
 
 
 def _best(task: Task, tried: dict[Scenario, float]) -> Scenario:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
 
 from nvib.errors import NVError
-from nvib.lab.fields import Number, Whole
+from nvib.lab.fields import BETWEEN, Number, Whole
+from nvib.lab.instead import WAYS
 from nvib.lab.model.shape import Shape
 from nvib.lab.scenario import FIELDS, SWEPT, VIEW, Scenario, options
 from nvib.settings import KINDS
@@ -19,6 +20,7 @@ from nvib.settings import KINDS
 MOST_POINTS = 10_000
 EMPTY = 'The grid is empty; write one such as "decoder_alpha=inf,1 decoder_sigma=0,0.2".'
 NUMBERS = tuple(name for name in SWEPT if isinstance(FIELDS[name].default, float))
+PEER = "peer"
 PLACES = 4  # decimal, of values at equal distances
 EDGE = 0.05  # of a range: what lies nearer to its end lies on it
 DIGITS = 3  # of a value that is drawn from a range
@@ -27,17 +29,21 @@ Proposals = Generator[Scenario, float, None]
 
 @dataclass(frozen=True)
 class Varied:
-    """A control that is varied: its values in order, or where there are none, a range from low to high."""
+    """A control that is varied: its values in order, or where there are none, a range from low to high.
+
+    before: what stands before a number of the range, as "temperature:" of a peer.
+    """
 
     name: str
     values: tuple[str, ...] = ()
     low: float = 0.0
     high: float = 0.0
+    before: str = ""
 
     @property
     def spec(self) -> str:
         """As a grid names it: "decoder_alpha=inf,1", "decoder_sigma=0.0:0.5"."""
-        return f"{self.name}={','.join(self.values) if self.values else f'{self.low}:{self.high}'}"
+        return f"{self.name}={','.join(self.values) if self.values else f'{self.before}{self.low}:{self.high}'}"
 
 
 @dataclass(frozen=True)
@@ -54,8 +60,18 @@ class Space:
 
     @property
     def moving(self) -> tuple[Varied, ...]:
-        """The controls that have more than one value."""
-        return tuple(axis for axis in self.axes if len(axis.values) != 1)
+        """The controls of NV that have more than one value."""
+        return tuple(axis for axis in self.of_nv if len(axis.values) != 1)
+
+    @property
+    def of_nv(self) -> tuple[Varied, ...]:
+        """The controls of NV: its points are all their combinations."""
+        return tuple(axis for axis in self.axes if axis.name != PEER)
+
+    @property
+    def peers(self) -> Varied | None:
+        """The peers, each a point by itself."""
+        return next((axis for axis in self.axes if axis.name == PEER), None)
 
     def at(self, values: dict[str, str]) -> Scenario:
         """The base with the values of some controls. Raises NVError for one that is not legal."""
@@ -81,6 +97,9 @@ def space(base: Scenario, spec: str) -> Space:
             raise NVError(f"The grid's {name[:40]!r} is not a control that a sweep varies; use {', '.join(SWEPT)}.")
         if name in axes:
             raise NVError(f"The grid names {name!r} twice; join its values with commas.")
+        if name == PEER:
+            axes[name] = _peers(whole, listed)
+            continue
         ends = listed.split(":")
         ranged = len(ends) == 2 and name in NUMBERS
         for value in ends if ranged else listed.split(","):
@@ -92,6 +111,23 @@ def space(base: Scenario, spec: str) -> Space:
     idle = [name for name, source in (("prior_text", "text"), ("prior_id", "own")) if source not in sources]
     neutral = {name: FIELDS[name].default for name in (*axes, *idle)}
     return Space(replace(base, **neutral), tuple(axes.values()))
+
+
+def _peers(whole: Space, listed: str) -> Varied:
+    """Peers as "temperature:1.05,1.1,noise:0.1", or the range of one, as "temperature:1:1.3"."""
+    way, *parts = listed.split(":")
+    first = 1 + (way in WAYS and WAYS[way].subject)
+    if way in WAYS and len(parts) == first + 1 and "," not in listed:
+        before = ":".join([way, *parts[: first - 1]]) + ":"
+        for end in parts[-2:]:
+            whole.at({PEER: before + end})
+        return replace(_range(PEER, *parts[-2:]), before=before)
+    values, before = [], ""
+    for value in listed.split(","):
+        before = f"{value.rpartition(':')[0]}:" if ":" in value else before
+        values.append(value if ":" in value else before + value)
+        whole.at({PEER: values[-1]})
+    return Varied(PEER, tuple(dict.fromkeys(values)))
 
 
 def _range(name: str, low: str, high: str) -> Varied:
@@ -112,7 +148,7 @@ def at_edge(space: Space, point: Scenario) -> list[str]:
     found = []
     for axis in space.moving:
         takes = FIELDS[axis.name].takes
-        if isinstance(takes, Number | Whole):
+        if isinstance(takes, Number | Whole) and not any(BETWEEN in value for value in axis.values):
             ends = [float(value) for value in axis.values] or [axis.low, axis.high]
             low, high, value = min(ends), max(ends), float(getattr(point, axis.name))
             near = 0.0 if axis.values else EDGE * (high - low)
@@ -160,7 +196,11 @@ def count(space: Space, search: str, trials: int) -> int:
     ranged = next((axis.name for axis in space.axes if not axis.values), None)
     if search == "grid" and ranged:
         raise NVError(f"The grid's {ranged} is a range; list its values, or choose a random or adaptive search.")
-    points = math.prod(len(axis.values) for axis in space.axes) if search == "grid" else trials
+    points = 0
+    if space.of_nv:
+        points = math.prod(len(axis.values) for axis in space.of_nv) if search == "grid" else trials
+    if space.peers:
+        points += len(space.peers.values) or trials
     if not 1 <= points <= MOST_POINTS:
         raise NVError(f"The sweep has {points:,} points; it takes 1 to {MOST_POINTS:,}.")
     return points
@@ -171,16 +211,27 @@ def proposals(space: Space, search: str, trials: int, seed: int = 0) -> Proposal
 
     The same merits bring the same settings, so a search that was stopped goes on as if it had not been.
     """
-    if search == "grid":
-        for values in itertools.product(*(axis.values for axis in space.axes)):
-            yield space.at({axis.name: value for axis, value in zip(space.axes, values, strict=True)})
-        return
+    of_nv, peers = space.of_nv, space.peers
+    if of_nv and search == "grid":
+        for values in itertools.product(*(axis.values for axis in of_nv)):
+            yield space.at({axis.name: value for axis, value in zip(of_nv, values, strict=True)})
+    elif of_nv:
+        yield from _searched(space, of_nv, search, trials, seed)
+    if peers and peers.values:
+        for value in peers.values:
+            yield space.at({PEER: value})
+    elif peers:
+        yield from _searched(space, (peers,), search, trials, seed)
+
+
+def _searched(space: Space, axes: Sequence[Varied], search: str, trials: int, seed: int) -> Proposals:
+    """So many points of a random or adaptive search over some of a space's controls."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     samplers = {"random": optuna.samplers.RandomSampler, "adaptive": optuna.samplers.TPESampler}
     study = optuna.create_study(direction="maximize", sampler=samplers[search](seed=seed))
     for _ in range(trials):
         trial = study.ask()
-        merit = yield space.at({axis.name: _drawn(trial, axis) for axis in space.axes})
+        merit = yield space.at({axis.name: _drawn(trial, axis) for axis in axes})
         if math.isfinite(merit):
             study.tell(trial, merit)
         else:
@@ -192,4 +243,5 @@ def _drawn(trial: optuna.Trial, axis: Varied) -> str:
     if axis.values:
         return axis.values[trial.suggest_int(axis.name, 0, len(axis.values) - 1)]
     drawn = float(f"{trial.suggest_float(axis.name, axis.low, axis.high):.{DIGITS}g}")
-    return repr(min(max(drawn, axis.low), axis.high))
+    value = min(max(drawn, axis.low), axis.high)
+    return axis.before + repr(float(round(value)) if axis.before == "bits:" else value)

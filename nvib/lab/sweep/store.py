@@ -57,7 +57,7 @@ def name_of(scenario: Scenario) -> str:
 def key_of(point: Scenario) -> str:
     """A point's key in the store: what its sums depend on, and nothing else; of a text or a prior its digest."""
     values = {name: written(value) for name, value in point.effective().changed().items()}
-    if values and point.prior in ("shipped", "broad"):
+    if values and not point.peer and point.prior in ("shipped", "broad"):
         values["prior"] = f"{point.prior} {_shipped(point.model, point.prior == 'broad')}".strip()
     return json.dumps(values, sort_keys=True)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
+from nvib.lab.fields import Several, number
 from nvib.lab.model.bench import Bench
 from nvib.lab.scenario import Scenario
 from nvib.lab.view.walk import Path, follow
@@ -48,15 +49,11 @@ def in_words(scenario: Scenario, kinds: Collection[str]) -> str:
     alphas, sigmas = ([getattr(scenario, f"{kind}_{of}") for kind in kinds] for of in ("alpha", "sigma"))
     found = {"τα": (alphas, math.inf), "τσ": (sigmas, 0.0), "τμ": ([scenario.mu], 1.0)}
     parts = [
-        f"{name} {' / '.join(_value(value) for value in dict.fromkeys(values))}"
+        f"{name} {' / '.join(number(value) for value in dict.fromkeys(values))}"
         for name, (values, at_identity) in found.items()
         if set(values) != {at_identity}
     ]
     return ", ".join(parts) or "identity"
-
-
-def _value(value: float) -> str:
-    return "identity" if value == math.inf else f"{value:g}".replace("-", "−")
 
 
 Walk = Callable[[Bench, Scenario, Callable[[float], None]], Path]
@@ -78,6 +75,8 @@ def first_flip(
     return None
 
 
-def _next(stops: tuple[float, ...], value: float, way: int) -> float:
-    """The first stop beyond a value, up or down, or the value itself where there is none."""
+def _next(stops: tuple[float, ...], value: float | Several, way: int) -> float | Several:
+    """The first stop beyond a value, up or down, or the value itself where there is none; of each layer its own."""
+    if isinstance(value, tuple):
+        return tuple(next((stop for stop in stops if (stop - each) * way > 0), each) for each in value)
     return next((stop for stop in stops if (stop - value) * way > 0), value)

@@ -208,7 +208,7 @@ def _numpy(values: torch.Tensor) -> np.ndarray:
 
 
 def _prior_log_alpha(bench: Bench, scenario: Scenario, prior: Prior, kind: str, layer: int) -> float:
-    chosen = scenario.regularisation(bench.layers).selects(kind, layer)
-    if not (chosen and scenario.temperature(kind).has_prior):
+    setting = scenario.regularisation(bench.layers)
+    if not (setting.selects(kind, layer) and setting.temperature(kind).at(layer).has_prior):
         return float("nan")
     return float(prior.of(kind, layer).log_alpha) + scenario.pseudo_count_shift

@@ -88,10 +88,11 @@ def _point(bench: Bench, scenario: Scenario, share: float) -> _Point:
     output = outputs.output_pair(bench, before, after)
     mass = [float(_real(after, kind, values).mean()) for (kind, _), values in after.capture.prior_mass.items()]
     kept = []
+    setting = at.regularisation(bench.layers)
     for (kind, layer), log_alpha in after.capture.log_alpha.items():
         own = float(prior.of(kind, layer).log_alpha) + at.pseudo_count_shift
         real = _real(after, "encoder" if kind == "cross" else kind, log_alpha.unsqueeze(1))
-        kept.append(float((real > own).float().mean()) if at.temperature(kind).has_prior else 1.0)
+        kept.append(float((real > own).float().mean()) if setting.temperature(kind).at(layer).has_prior else 1.0)
     return _Point(output.change, float(np.mean(mass or [0.0])), float(np.mean(kept or [1.0])), *output.answer)
 
 

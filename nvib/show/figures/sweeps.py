@@ -10,9 +10,10 @@ import numpy as np
 import plotly.graph_objects as go
 
 from nvib.lab.bootstrap import Change, Metric
-from nvib.lab.scenario import Scenario
+from nvib.lab.fields import BETWEEN, written
+from nvib.lab.scenario import FIELDS, Scenario
 from nvib.lab.sweep.space import Varied
-from nvib.settings import KINDS, Temperature
+from nvib.settings import KINDS
 from nvib.show.figures import axes, colours
 
 SETS = ("#009E73", "#D55E00", "#CC79A7", "#56B4E9")  # sets outside of the domain; the one inside is NV blue
@@ -32,6 +33,8 @@ def control_name(control: str) -> str:
 
 def value_name(control: str, value: str) -> str:
     """A control's value as a tick: identity where it is that."""
+    if BETWEEN in value:
+        return f"by layer, {value.count(BETWEEN) + 1} values"
     return "identity" if _at_identity(control, value) else _minus(value) or "all"
 
 
@@ -43,7 +46,7 @@ def _at_identity(control: str, value: str) -> bool:
 
 def point_name(point: Scenario, varied: Sequence[Varied]) -> str:
     """A point by the controls that were varied."""
-    return ", ".join(f"{control_name(a.name)} {value_name(a.name, str(getattr(point, a.name)))}" for a in varied)
+    return ", ".join(f"{control_name(a.name)} {value_name(a.name, written(getattr(point, a.name)))}" for a in varied)
 
 
 def change_tip(result: Change, metric: Metric) -> str:
@@ -94,7 +97,7 @@ def curve(
 
 def neutral(point: Scenario) -> bool:
     """Whether every temperature of a point is at identity."""
-    return all(point.temperature(kind) == Temperature() for kind in KINDS)
+    return all(point.temperature(kind).is_identity for kind in KINDS)
 
 
 def reach(results: Results, metric: Metric) -> float:
@@ -207,8 +210,7 @@ def _place(axis: Varied, point: Scenario) -> float:
     value = getattr(point, axis.name)
     if not axis.values:
         return float(value)
-    kind = type(value)
-    return float([kind(v) for v in axis.values].index(value))
+    return float([FIELDS[axis.name].parse(text) for text in axis.values].index(value))
 
 
 def _styles(sets: Sequence[str], inside: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -273,6 +275,8 @@ def _two_lines(title: str) -> str:
 def _direction(axis: Varied) -> str:
     """Which way an axis leads, where its ends tell."""
     sign = {"alpha": -1, "sigma": 1, "mu": -1}.get(axis.name.rpartition("_")[2])
+    if any(BETWEEN in value for value in axis.values):
+        return ""
     ends = [float(axis.values[0]), float(axis.values[-1])] if axis.values and sign else [axis.low, axis.high]
     if not sign or ends[0] == ends[1]:
         return ""

@@ -1,0 +1,424 @@
+"""Temperatures by gradient: one for each layer, for thirds of the layers or for all, that make given text likelier.
+
+This tunes a few numbers a layer on a few texts; the weights stay as they are. It is no longer "without training" in
+the paper's sense, and what it finds depends on which texts it was shown.
+
+Parameters of a group of layers are tau_alpha, log tau_sigma and logit tau_mu, or the logarithm of an attention
+temperature; Adam moves them. Identity, where the prior is removed, has no gradient: from there it begins beside it.
+Source of the gradient: nv-attention, "Temperatures of their own for each layer, and their gradient".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as deserialize
+from safetensors.torch import save as serialize
+from torch import nn
+
+from nvib.assets import named, write_whole
+from nvib.errors import NVError
+from nvib.families import Place, kinds
+from nvib.peers import AttentionTemperature
+from nvib.prior import Prior
+from nvib.reinterpretation import Reinterpretation
+from nvib.settings import KINDS, LayerTemperature, Regularisation, Temperature
+
+Batch = Mapping[str, torch.Tensor]
+Loss = Callable[[nn.Module, Batch], tuple[torch.Tensor, torch.Tensor]]
+BY = ("layer", "group", "all")
+START = Regularisation(**dict.fromkeys(KINDS, Temperature(2.0, 0.2, 0.97)))  # type: ignore[arg-type]
+BESIDE = LayerTemperature(8.0, 0.05, 0.995)  # identity, which has no gradient
+RATE = 0.15  # of Adam
+EVERY, PATIENCE = 4, 4  # steps between two looks at what is held out, and looks without a better one before it stops
+DIGITS = 4  # of a value that is found, so that it can be written and shared as it is
+IGNORED = -100  # of a label
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: its loss in nats a token before it was made, and where it was looked at, that of what is held out."""
+
+    loss: float
+    held_out: float | None = None
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What was found: a regularisation, or an attention temperature where that was fitted.
+
+    history: every step that was made; skipped: rows whose loss was not finite; best: how many steps led to it.
+    """
+
+    regularisation: Regularisation | AttentionTemperature
+    history: list[Step]
+    skipped: int
+    best: int
+
+
+def likelihood(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Negative log-likelihood of each row in nats, and the tokens that it is of: [B] each.
+
+    Of the labels where there are some, -100 left out; else of a decoder's own next tokens. Raises NVError for an
+    encoder without labels.
+    """
+    labels, attention = batch.get("labels"), kinds(model)
+    given = {name: tensor for name, tensor in batch.items() if name != "labels"}
+    shifted, forced = attention == ("decoder",), "cross" in attention
+    if labels is None:
+        if not shifted:
+            raise NVError(f"The batches for {type(model).__name__} hold no labels; add some, or pass a loss.")
+        labels = batch["input_ids"].masked_fill(batch.get("attention_mask", torch.ones(1)) == 0, IGNORED)
+    elif forced and "decoder_input_ids" not in given:
+        given["labels"] = labels  # of which the model makes its decoder's inputs
+    logits = model(**given, **({"use_cache": False} if shifted or forced else {})).logits
+    logits, labels = (logits[:, :-1], labels[:, 1:]) if shifted else (logits, labels)
+    each = nn.functional.cross_entropy(logits.float().transpose(1, 2), labels, reduction="none", ignore_index=IGNORED)
+    return each.sum(1), (labels != IGNORED).sum(1)
+
+
+class Parameters(ABC):
+    """What is fitted: a tensor [groups] for each temperature, and which group each layer is of."""
+
+    def __init__(self, nv: Reinterpretation, by: str, chosen: Callable[[Place], bool]) -> None:
+        places = dict.fromkeys(site.place for site in nv.sites if chosen(site.place))
+        counts = {kind: sum(place[0] == kind for place in dict.fromkeys(s.place for s in nv.sites)) for kind in KINDS}
+        names = [(kind, {"layer": n, "group": 3 * n // counts[kind], "all": 0}[by]) for kind, n in places]
+        order = list(dict.fromkeys(names))
+        self.nv, self.by, self.counts = nv, by, {kind: n for kind, n in counts.items() if n}
+        self.group = {place: order.index(name) for place, name in zip(places, names, strict=True)}
+        if not self.group:
+            raise NVError("No layer is chosen, so that there is nothing to fit; choose some.")
+        self.tensors: dict[str, torch.Tensor] = {}
+
+    def begin(self, **values: Callable[[Place], float]) -> None:
+        """Each group begins at the mean of what its layers have."""
+        device = next(self.nv.model.parameters()).device
+        for name, of in values.items():
+            found = torch.zeros(max(self.group.values()) + 1, dtype=torch.float64)
+            size = torch.zeros_like(found)
+            for place, group in self.group.items():
+                found[group] += of(place)
+                size[group] += 1
+            self.tensors[name] = (found / size).float().to(device).requires_grad_()
+
+    @abstractmethod
+    def active(self) -> AbstractContextManager[None]:
+        """The model under these temperatures, with a graph of its own."""
+
+    @abstractmethod
+    def found(self) -> Regularisation | AttentionTemperature:
+        """The temperatures as they can be kept, of DIGITS digits."""
+
+    @abstractmethod
+    def distance(self) -> torch.Tensor:
+        """How far from identity they are, mean over the groups: what a penalty is a multiple of."""
+
+    def _by_layer(self, kind: str, values: torch.Tensor, otherwise: float) -> float | list[float]:
+        """The values of a kind's layers; one where they are shared by all."""
+        known = [float(f"{value:.{DIGITS}g}") for value in values.detach().cpu().double().tolist()]
+        found = [known[self.group[kind, n]] if (kind, n) in self.group else otherwise
+                 for n in range(self.counts.get(kind, 0))]  # fmt: skip
+        return found[0] if found and len(set(found)) == 1 else found or otherwise
+
+
+class NVTemperatures(Parameters):
+    """The three temperatures of NV attention."""
+
+    def __init__(self, nv: Reinterpretation, by: str, start: Regularisation, prior: Prior | None) -> None:
+        super().__init__(nv, by, lambda place: start.selects(*place))
+        self._start, self._prior = start, prior
+
+        def of(name: str, place: Place) -> float:
+            at = start.temperature(place[0]).at(place[1])
+            value = float(getattr(at, name))
+            neutral = value == getattr(LayerTemperature(), name)
+            return float(getattr(BESIDE, name)) if neutral else value
+
+        self.begin(
+            alpha=lambda place: of("alpha", place),
+            log_sigma=lambda place: math.log(of("sigma", place)),
+            logit_mu=lambda place: _logit(of("mu", place)),
+        )
+
+    def _values(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return self.tensors["alpha"], self.tensors["log_sigma"].exp(), self.tensors["logit_mu"].sigmoid()
+
+    def active(self) -> AbstractContextManager[None]:
+        alpha, sigma, mu = self._values()
+        at = {place: LayerTemperature(alpha[g], sigma[g], mu[g]) for place, g in self.group.items()}
+        return self.nv.learning(at, self._start, self._prior)
+
+    def found(self) -> Regularisation:
+        neutral = Temperature()
+        by_kind = {}
+        for kind in KINDS:
+            parts = {name: self._by_layer(kind, values, getattr(neutral, name))
+                     for name, values in zip(("alpha", "sigma", "mu"), self._values(), strict=True)}  # fmt: skip
+            by_kind[kind] = Temperature(**parts)
+        return replace(self._start, **by_kind)  # type: ignore[arg-type]
+
+    def distance(self) -> torch.Tensor:
+        alpha, sigma, mu = self._values()
+        return ((-alpha).sigmoid() + sigma.square() + (1 - mu)).mean()
+
+
+class AttentionTemperatures(Parameters):
+    """A plain temperature of the softmax: the peer that is fitted alike."""
+
+    def __init__(self, nv: Reinterpretation, by: str, start: AttentionTemperature) -> None:
+        super().__init__(nv, by, lambda place: True)
+        start.check(nv.model, nv.sites)
+        self.begin(log_temperature=lambda place: math.log(start.at(place)))
+
+    def active(self) -> AbstractContextManager[None]:
+        temperature = self.tensors["log_temperature"].exp()
+        return self.nv.instead(_Learned({place: temperature[g] for place, g in self.group.items()}))
+
+    def found(self) -> AttentionTemperature:
+        values = self.tensors["log_temperature"].exp()
+        by_kind = {kind: self._by_layer(kind, values, 1.0) for kind in self.counts}
+        return AttentionTemperature(**by_kind)  # type: ignore[arg-type]
+
+    def distance(self) -> torch.Tensor:
+        return self.tensors["log_temperature"].square().mean()
+
+
+class _Learned(AttentionTemperature):
+    """An attention temperature whose gradient is asked for, for as long as one graph of it is of use."""
+
+    def __init__(self, temperatures: Mapping[Place, torch.Tensor]) -> None:
+        super().__init__()
+        object.__setattr__(self, "_temperatures", temperatures)
+
+    def at(self, place: Place) -> torch.Tensor:
+        found: torch.Tensor = self._temperatures[place]  # type: ignore[attr-defined]
+        return found
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+def _logit(value: float) -> float:
+    value = min(max(value, 1e-3), 1 - 1e-3)
+    return math.log(value / (1 - value))
+
+
+@dataclass
+class _State:
+    """Where a fit is: what a file keeps of it."""
+
+    parameters: Parameters
+    rate: float
+    history: list[Step] = field(default_factory=list)
+    skipped: int = 0
+    best: int = 0
+    optimiser: torch.optim.Adam = field(init=False)
+    kept: dict[str, torch.Tensor] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.optimiser = torch.optim.Adam(list(self.parameters.tensors.values()), lr=self.rate)
+        self.keep()
+
+    def keep(self) -> None:
+        """What is there now is the best so far."""
+        self.kept = {name: tensor.detach().clone() for name, tensor in self.parameters.tensors.items()}
+        self.best = len(self.history)
+
+    def go_back(self) -> None:
+        """To the best so far."""
+        for name, tensor in self.parameters.tensors.items():
+            tensor.data.copy_(self.kept[name])
+
+    def to_bytes(self, of: str) -> bytes:
+        """All of it, exactly; of: what fit it is."""
+        tensors = {f"best.{name}": tensor for name, tensor in self.kept.items()}
+        for name, tensor in self.parameters.tensors.items():
+            tensors[f"now.{name}"] = tensor.detach()
+            for part, value in self.optimiser.state.get(tensor, {}).items():
+                tensors[f"{part}.{name}"] = value
+        told = {"history": [asdict(step) for step in self.history], "skipped": self.skipped, "best": self.best}
+        whole = {name: tensor.cpu().contiguous().clone() for name, tensor in tensors.items()}
+        return serialize(whole, metadata={"fit": of, "told": json.dumps(told)})
+
+    def read(self, data: bytes, of: str) -> None:
+        """Go on from what `to_bytes` wrote. Raises NVError for another fit's, and for what is none."""
+        try:
+            tensors = deserialize(data)
+            about = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
+            mine, told = about.get("fit"), json.loads(about.get("told", "{}"))
+            if mine == of:
+                self._take(tensors, told)
+        except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise NVError("The file of the fit's state cannot be read; name another one.") from error
+        if mine != of:
+            raise NVError("The file of the fit's state is of another model, text, start or seed; name another one.")
+
+    def _take(self, tensors: dict[str, torch.Tensor], told: Any) -> None:
+        for name, tensor in self.parameters.tensors.items():
+            tensor.data.copy_(tensors[f"now.{name}"])
+            self.kept[name] = tensors[f"best.{name}"].to(tensor.device)
+            parts = {part: tensors[f"{part}.{name}"] for part in ("step", "exp_avg", "exp_avg_sq")
+                     if f"{part}.{name}" in tensors}  # fmt: skip
+            if parts:
+                self.optimiser.state[tensor] = {
+                    part: value if part == "step" else value.to(tensor.device) for part, value in parts.items()
+                }
+        self.history = [Step(**step) for step in told["history"]]
+        self.skipped, self.best = int(told["skipped"]), int(told["best"])
+
+
+def fit(
+    nv: Reinterpretation,
+    batches: Sequence[Batch | Sequence[Batch]],
+    start: Regularisation | AttentionTemperature | None = None,
+    by: str = "layer",
+    steps: int = 40,
+    seed: int = 0,
+    progress: Callable[[int, int, float], None] | None = None,
+    *,
+    held_out: Sequence[Batch] = (),
+    loss: Loss = likelihood,
+    prior: Prior | None = None,
+    penalty: float = 0.0,
+    rate: float = RATE,
+    state: str | Path | None = None,
+) -> Fit:
+    """Temperatures that make text likelier, by gradient: the model's weights stay, and so does every other setting.
+
+    batches: dicts of tensors as the tokenizer returns them, with labels for what is no decoder; each is a step's, or a
+    list of some that are one step's together. A seed orders them. start: a setting whose layers, protection and prior's
+    scales hold; or an AttentionTemperature, to be fitted in the place of NV; by default START. by: a value for each
+    "layer", for a "group", a third of a kind's layers, or one for "all" of them. held_out: batches that are looked at
+    every EVERY steps; the best is returned, and after PATIENCE looks without a better one it stops. loss: rows' sums
+    and counts, as `likelihood`. prior: instead of the one that was given to `reinterpret`. penalty: a multiple of the
+    mean distance from identity. state: a file that keeps each step, so that a fit which was stopped goes on where it
+    was, and ends with the same numbers. progress: called with the steps made, their number and the loss; what it
+    raises stops the work.
+
+    Raises NVError where nothing can be fitted, and ValueError for an argument out of range.
+    """
+    if by not in BY:
+        raise ValueError(f"by={by!r} is none of {', '.join(BY)}.")
+    if steps < 1 or not batches:
+        raise ValueError(f"A fit needs at least one step and one batch, and was given {steps} and {len(batches)}.")
+    first = START if start is None else start
+    parameters = (
+        AttentionTemperatures(nv, by, first)
+        if isinstance(first, AttentionTemperature)
+        else NVTemperatures(nv, by, first, prior)
+    )
+    at, file = _State(parameters, rate), None if state is None else named(state)
+    of = _digest(repr((first, by, seed, penalty, rate, (prior or nv.prior).fingerprint)), batches, held_out)
+    if file is not None and file.exists():
+        at.read(file.read_bytes(), of)
+    while len(at.history) < steps and not _tired(at.history):
+        made = len(at.history)
+        value = _step(at, _batches_of(batches, made, seed), loss, penalty)
+        looked = None
+        at.history.append(Step(value))
+        if held_out and ((made + 1) % EVERY == 0 or made + 1 == steps):
+            looked = _mean(parameters, held_out, loss)
+            earlier = [step.held_out for step in at.history if step.held_out is not None]
+            at.history[-1] = Step(value, looked)
+            if math.isfinite(looked) and looked < min(earlier, default=math.inf):
+                at.keep()
+        if not held_out:
+            at.keep()
+        if file is not None:
+            write_whole(file, at.to_bytes(of))
+        if progress is not None:
+            progress(made + 1, steps, value)
+    at.go_back()
+    return Fit(parameters.found(), at.history, at.skipped, at.best)
+
+
+def _batches_of(batches: Sequence[Batch | Sequence[Batch]], step: int, seed: int) -> Sequence[Batch]:
+    """A step's batches: each once, in an order of its own for every round, before any a second time."""
+    turn, place = divmod(step, len(batches))
+    order = torch.randperm(len(batches), generator=torch.Generator().manual_seed(seed * 1_000_003 + turn))
+    found = batches[int(order[place])]
+    return [found] if isinstance(found, Mapping) else found
+
+
+def _step(at: _State, batches: Sequence[Batch], loss: Loss, penalty: float) -> float:
+    """One step of Adam. Returns the loss before it: nats a token, with the penalty."""
+    tensors = list(at.parameters.tensors.values())
+    total, count = 0.0, 0
+    gradients = [torch.zeros_like(tensor) for tensor in tensors]
+    for batch in batches:
+        summed, tokens, lost = _summed(at.parameters, batch, loss)
+        at.skipped += lost
+        if tokens:
+            parts = torch.autograd.grad(summed, tensors)
+            gradients = [sum_of + part for sum_of, part in zip(gradients, parts, strict=True)]
+            total, count = total + float(summed.detach()), count + tokens
+    if not count:
+        raise NVError(
+            "No row of a step's batches has a finite loss, so that there is nothing to go by; use other text."
+        )
+    distance = at.parameters.distance()
+    of_penalty = torch.autograd.grad(penalty * distance, tensors, allow_unused=True)
+    for tensor, gradient, extra in zip(tensors, gradients, of_penalty, strict=True):
+        tensor.grad = gradient / count + (0 if extra is None else extra)
+    at.optimiser.step()
+    return total / count + penalty * float(distance.detach())
+
+
+def _summed(parameters: Parameters, batch: Batch, loss: Loss) -> tuple[torch.Tensor, int, int]:
+    """A batch's summed loss with its graph, its count, and how many rows were left out: those without a finite one."""
+    lost = 0
+    with torch.inference_mode(False), torch.enable_grad():
+        while True:
+            with parameters.active():
+                rows, counts = loss(parameters.nv.model, batch)
+            right = rows.isfinite()
+            if right.all() or not right.any():
+                break
+            lost += int((~right).sum())
+            batch = {name: tensor[right] for name, tensor in batch.items()}
+    if not right.all():
+        return rows.sum(), 0, lost + len(rows)
+    return rows.sum(), int(counts.sum()), lost
+
+
+def _mean(parameters: Parameters, batches: Sequence[Batch], loss: Loss) -> float:
+    """The loss of batches in nats a token, without a graph."""
+    total, count = 0.0, 0
+    with torch.no_grad():
+        for batch in batches:
+            with parameters.active():
+                rows, counts = loss(parameters.nv.model, batch)
+            right = rows.isfinite()
+            total, count = total + float(rows[right].sum()), count + int(counts[right].sum())
+    return total / count if count else math.nan
+
+
+def _tired(history: Sequence[Step]) -> bool:
+    """Whether the last looks at what is held out found nothing better."""
+    looks = [step.held_out for step in history if step.held_out is not None]
+    return len(looks) > PATIENCE and min(looks[-PATIENCE:]) >= min(looks[:-PATIENCE])
+
+
+def _digest(said: str, *parts: Sequence[Batch | Sequence[Batch]]) -> str:
+    """What a fit is of: its arguments and every batch."""
+    digest = hashlib.sha256(said.encode())
+    for batches in parts:
+        for found in batches:
+            for batch in [found] if isinstance(found, Mapping) else found:
+                for name in sorted(batch):
+                    digest.update(name.encode() + batch[name].cpu().numpy().tobytes())
+        digest.update(b"|")
+    return digest.hexdigest()[:16]

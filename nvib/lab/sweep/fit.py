@@ -1,0 +1,224 @@
+"""Temperatures by gradient on a task's validation texts, told on its test texts."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from nvib import fitting
+from nvib.errors import NVError
+from nvib.lab.bootstrap import Change, paired
+from nvib.lab.fields import Several
+from nvib.lab.instead import peer_of
+from nvib.lab.model.bench import Batch, Bench
+from nvib.lab.scenario import Scenario
+from nvib.lab.sweep import measures
+from nvib.lab.sweep.measures import EMBEDDED, Example, Measure
+from nvib.lab.sweep.run import baseline_point, sums_of
+from nvib.lab.sweep.store import Store
+from nvib.lab.sweep.tasks import TEST, VALIDATION, Task
+from nvib.peers import AttentionTemperature
+from nvib.settings import KINDS, Regularisation
+
+TEXTS = 8  # a step's
+PAIRS = 32  # a step's, where each is told from the others
+ALIKE = 16  # tokens within which lengths count as like
+HELD_OUT = 4  # one in so many of a set's validation texts is not fitted, but looked at
+COLD = 0.05  # what the cosines of embeddings are divided by, to tell a text's target from the others
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """A task, where the temperatures begin, and how they are fitted.
+
+    base: the setting they begin with, its prior, protection and layers; at identity they begin with fitting.START. Its
+    peer is "temperature:1.0" or the like where that is fitted in the place of NV. sets: on which; none for those
+    outside of the domain. penalty: as `nvib.fit` has it.
+    """
+
+    task: Task
+    base: Scenario
+    by: str = "layer"
+    steps: int = 40
+    seed: int = 0
+    sets: tuple[str, ...] = ()
+    penalty: float = 0.0
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.sets if name not in self.task.sets]
+        if unknown:
+            raise NVError(f"The task has no set {unknown[0]!r}; choose among {', '.join(self.task.sets)}.")
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The sets that are fitted on."""
+        return self.sets or self.task.outside
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """point: the setting that was found; fit: its history."""
+
+    point: Scenario
+    fit: fitting.Fit
+
+
+def fit_task(
+    bench: Bench,
+    plan: FitPlan,
+    state: str | Path | None = None,
+    progress: Callable[[int, int, float], None] | None = None,
+) -> Fitted:
+    """Fit on the validation texts of the chosen sets, all but one in HELD_OUT, which are looked at.
+
+    state, progress: as `nvib.fit` takes them. Raises NVError for a task that has no measure with a gradient.
+    """
+    fitted: list[Example] = []
+    looked_at: list[Example] = []
+    for name in plan.chosen:
+        for n, example in enumerate(plan.task.part(name, VALIDATION)):
+            (looked_at if n % HELD_OUT == HELD_OUT - 1 else fitted).append(example)
+    batches, loss = prepared(bench, plan.task.measure, fitted)
+    held_out, _ = prepared(bench, plan.task.measure, looked_at) if looked_at else ([], loss)
+    prior = None if plan.base.peer else bench.priors.of(plan.base)
+    found = fitting.fit(
+        bench.nv, batches, _start(bench, plan.base), plan.by, plan.steps, plan.seed, progress,
+        held_out=held_out, loss=loss, prior=prior, penalty=plan.penalty, state=state,
+    )  # fmt: skip
+    return Fitted(scenario_of(plan.base, found.regularisation, bench), found)
+
+
+def _start(bench: Bench, base: Scenario) -> Regularisation | AttentionTemperature:
+    if base.peer:
+        peer = peer_of(base.peer, bench.layers)
+        if not isinstance(peer, AttentionTemperature):
+            raise NVError(f"The peer {base.peer!r} has no gradient; fit NV, or temperature:1.0.")
+        return peer
+    setting = base.regularisation(bench.layers)
+    if not setting.is_identity:
+        return setting
+    return replace(setting, **{kind: fitting.START.temperature(kind) for kind in KINDS})  # type: ignore[arg-type]
+
+
+def scenario_of(base: Scenario, found: Regularisation | AttentionTemperature, bench: Bench) -> Scenario:
+    """What was found as a scenario's controls."""
+    if isinstance(found, AttentionTemperature):
+        of_kinds = [_listed(getattr(found, kind), bench.layers[kind]) for kind in bench.kinds]
+        return replace(base, peer="temperature:" + "/".join(repr(value) for values in of_kinds for value in values))
+    changes: dict[str, Any] = {}
+    mu: list[float] = []
+    for kind in bench.kinds:
+        temperature = found.temperature(kind)
+        changes[f"{kind}_alpha"], changes[f"{kind}_sigma"] = temperature.alpha, temperature.sigma
+        mu += _listed(temperature.mu, bench.layers[kind])
+    return replace(base, **changes, mu=tuple(mu))
+
+
+def _listed(value: Any, count: int) -> Several:
+    return tuple(value) if isinstance(value, tuple | list) else (float(value),) * count
+
+
+def results(
+    bench: Bench, task: Task, point: Scenario, path: str | Path, part: str = TEST, against: Scenario | None = None
+) -> dict[str, Change]:
+    """The change that a point makes to each set's metric, against the untouched model or another point, paired.
+
+    What the file has is not measured again; it may be a sweep's of the same task.
+    """
+    found = {}
+    with closing(Store(path, task, bench.shape.revision)) as store:
+        for name in task.sets:
+            before, after = (
+                sums_of(bench, task, store, at, name, part) for at in (against or baseline_point(task), point)
+            )
+            found[name] = paired(task.metric, before, after)
+    return found
+
+
+# What is fitted: batches of examples, and the loss of a batch's rows
+
+
+def prepared(bench: Bench, measure: Measure, examples: Sequence[Example]) -> tuple[list[Batch], fitting.Loss]:
+    """A step's batches each, texts of like length together and of all sets, and the loss that goes with the measure.
+
+    Raises NVError for a measure that has none.
+    """
+    if measure in (measures.LIKELIHOOD, measures.LIKELIHOOD_AFTER_START):
+        rows, _ = measures.foretold_ids(bench, examples, start=measure is measures.LIKELIHOOD_AFTER_START)
+        kept = [row for row in rows if len(row) > 1]
+        return [bench.loaded.padded([kept[n] for n in some]) for some in _alike(list(map(len, kept)), TEXTS)], (
+            fitting.likelihood
+        )
+    if measure is measures.TARGETS:
+        return _targets(bench, measures.target_ids(bench, examples)), fitting.likelihood
+    if measure is measures.RETRIEVAL:
+        return _pairs(bench, examples), _told_apart(bench)
+    if bench.mode.answers:
+        return _answers(bench, examples), fitting.likelihood
+    raise NVError(f"{measure.metrics[0].name} has no gradient, so that nothing is fitted to it; choose another task.")
+
+
+def _alike(lengths: Sequence[int], most: int) -> list[list[int]]:
+    """Places of like lengths, so many together, mixed by a seed of its own."""
+    order = list(range(len(lengths)))
+    random.Random(0).shuffle(order)
+    order.sort(key=lambda n: lengths[n] // ALIKE)
+    return [order[start : start + most] for start in range(0, len(order), most)]
+
+
+def _targets(bench: Bench, parts: Sequence[tuple[list[int], list[int]]]) -> list[Batch]:
+    found = []
+    for some in _alike([len(before) + len(target) for before, target in parts], TEXTS):
+        batch = bench.loaded.padded([[*parts[n][0], *parts[n][1]] for n in some])
+        labels = torch.full_like(batch["input_ids"], fitting.IGNORED)
+        for row, n in enumerate(some):
+            before, target = (len(part) for part in parts[n])
+            labels[row, before : before + target] = batch["input_ids"][row, before : before + target]
+        found.append({**batch, "labels": labels})
+    return found
+
+
+def _answers(bench: Bench, examples: Sequence[Example]) -> list[Batch]:
+    """Texts, and their targets as the decoder's inputs and as labels."""
+    found = []
+    for some in _alike([len(example.text) for example in examples], TEXTS):
+        texts, targets = ([getattr(examples[n], part) for n in some] for part in ("text", "target"))
+        ids = bench.target_ids(targets)
+        batch = bench.training_batch(texts, targets)
+        labels = ids[:, 1:].masked_fill(batch["decoder_attention_mask"] == 0, fitting.IGNORED)
+        found.append({**batch, "labels": labels})
+    return found
+
+
+def _pairs(bench: Bench, examples: Sequence[Example]) -> list[Batch]:
+    """Texts, and their targets as ids of their own."""
+    found = []
+    for some in _alike([len(example.text) for example in examples], PAIRS):
+        text, target = (bench.truncated([getattr(examples[n], part) for n in some], EMBEDDED)
+                        for part in ("text", "target"))  # fmt: skip
+        found.append({**text, **{f"target_{name}": tensor for name, tensor in target.items()}})
+    return found
+
+
+def _told_apart(bench: Bench) -> fitting.Loss:
+    """How hard a text's target is told from the others of its batch: cross-entropy of cosines over COLD."""
+
+    def loss(_model: nn.Module, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        sides = []
+        for before in ("", "target_"):
+            side = {name: batch[before + name] for name in ("input_ids", "attention_mask")}
+            weight = side["attention_mask"].unsqueeze(-1)
+            pooled = (bench.hidden_states(side)[0] * weight).sum(1) / weight.sum(1)
+            sides.append(nn.functional.normalize(pooled.float(), dim=-1))
+        own = torch.arange(len(sides[0]), device=sides[0].device)
+        rows = nn.functional.cross_entropy(sides[0] @ sides[1].T / COLD, own, reduction="none")
+        return rows, torch.ones_like(own)
+
+    return loss
