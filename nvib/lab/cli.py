@@ -107,6 +107,9 @@ def parser() -> argparse.ArgumentParser:
     fit.add_argument("--sets", metavar="NAMES", help="that are fitted on, with commas; default those out of the domain")
     fit.add_argument("--penalty", type=float, default=0.0, metavar="X", help="times the mean distance from identity")
     fit.add_argument("--peer", action="store_true", help="a plain attention temperature in the place of NV")
+    fit.add_argument(
+        "--against", metavar="FILE", help="a scenario, as another fit wrote, to be held against it on test"
+    )
     fit.add_argument("--start", metavar="SPEC", help='where they begin, as "decoder_alpha=2 decoder_sigma=0.2"')
     fit.add_argument("--out", required=True, metavar="FILE", help="the scenario that is found, as .json; beside it "
                      "FILE.state, with which a fit goes on, and FILE.db, what was measured")  # fmt: skip
@@ -312,6 +315,11 @@ def _fit(chosen: argparse.Namespace) -> None:
         start[name] = _value(FIELDS[name], text)
     bench, task, base = _task(chosen)
     base = replace(base, **start)
+    other = link.from_json(chosen.against, _read(chosen.against))[0] if chosen.against else Scenario()
+    if chosen.against and other.model != task.model:
+        raise NVError(
+            f"The scenario {chosen.against!r} is of {other.model}, and the task of {task.model}; name another."
+        )
     sets = tuple(name.strip() for name in (chosen.sets or "").split(",") if name.strip())
     plan = FitPlan(task, base, chosen.by, chosen.steps, chosen.seed, sets, chosen.penalty)
     found = fit_task(bench, plan, f"{chosen.out}.state", _step)
@@ -325,6 +333,10 @@ def _fit(chosen: argparse.Namespace) -> None:
     for name, change in results(bench, task, found.point, f"{chosen.out}.db").items():
         fitted = "fitted on" if name in plan.chosen else "not fitted on"
         print(f"{name}\t{fitted}\t{change.value:.4f}\t{_interval(change)}")
+    if chosen.against:
+        print(f"Against {spec_of(other)}, paired on the same test texts:")
+        for name, change in results(bench, task, found.point, f"{chosen.out}.db", against=other).items():
+            print(f"{name}\t{_interval(change)}")
     print(spec_of(found.point))
 
 

@@ -14,6 +14,7 @@ from nvib import assets
 from nvib.errors import NVError
 from nvib.lab import Bench, Observation, Scenario
 from nvib.lab.examples import EXAMPLES
+from nvib.lab.instead import in_words
 from nvib.lab.model.shape import Shape
 from nvib.lab.share import gallery
 from nvib.lab.share import link as links
@@ -108,7 +109,7 @@ def view(title: str, early: bool = True, text: bool = True) -> View:
     _note(_beyond(shape) if opened else ())
     _note(_more_than_given())
     if bench and text:
-        resources.run_ahead(bench, session.current(before))
+        resources.run_ahead(bench, sidebar.shown(session.current(before), title))
     with st.sidebar:
         sidebar.controls(shape, title)
     scenario = session.current(before)
@@ -122,6 +123,7 @@ def view(title: str, early: bool = True, text: bool = True) -> View:
     if told := switching.told(scenario):
         draw.drawn().notes.info(verbatim(told))
     _links()
+    scenario = sidebar.shown(scenario, title)
     _lead(title, scenario, shape)
     for sentence in (shape.experimental, shape.unshown):
         if sentence:
@@ -155,6 +157,8 @@ def _lead(title: str, scenario: Scenario, shape: Shape) -> None:
             view_line.draw(scenario, shape.kinds, "temperatures" in sidebar.USED[title])
         if title == "Explore":
             story.draw(scenario)
+        if scenario.peer:
+            st.info(f"What is called NV here is {in_words(scenario.peer)}, which has no prior and no pseudo-counts.")
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from nvib.lab import Observation, Scenario
+from nvib.lab.instead import in_words
 from nvib.lab.model.shape import Shape
 from nvib.lab.scenario import SCALES_OF_SETTING
 from nvib.lab.share import link
@@ -52,8 +53,10 @@ def about(page: str, shape: Shape, scenario: Scenario, made: link.Made) -> dict[
     setting = [f"{kind} τα {each(scenario, f'{kind}_alpha')}, τσ {each(scenario, f'{kind}_sigma')}"
                + (f", layers {layers}" if (layers := getattr(scenario, f"{kind}_layers")) else "")
                for kind in KINDS if kind in shape.kinds]  # fmt: skip
+    if scenario.peer:
+        setting = [f"not NV, but {in_words(scenario.peer)}"]
     for name, value in scenario.changed().items():
-        if name in ("mu", "effect", *SCALES_OF_SETTING):
+        if name in ("mu", "effect", *SCALES_OF_SETTING) and not scenario.peer:
             shown = each(scenario, name) if isinstance(value, float | tuple) else value
             setting.append(f"{'τμ' if name == 'mu' else name.replace('_', ' ')} {shown}")
     kind = scenario.kind or shape.kinds[-1]

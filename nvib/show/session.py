@@ -44,9 +44,7 @@ def control(field: str, draw: Callable[..., Any], label: str, *given: Any, **opt
     """
     value = st.session_state[key(field)]
     if draw.__name__ == "select_slider" and value not in given[0]:
-        first = [value] if isinstance(value, tuple) else []  # of layers, none of the slider's
-        stops = given[0] if first else sorted({*given[0], value}, reverse=given[0][0] > given[0][-1])
-        given = ([*first, *stops],)
+        given = (sorted({*given[0], value}, reverse=given[0][0] > given[0][-1]),)
     start = {"selectbox": "index", "segmented_control": "default"}.get(draw.__name__, "value")
     default = list(given[0]).index(value) if start == "index" else value
     if "on_change" in options:

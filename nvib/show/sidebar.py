@@ -12,6 +12,7 @@ from nvib.errors import NVError
 from nvib.lab import Scenario
 from nvib.lab.examples import EXAMPLE_TEXTS
 from nvib.lab.fields import layer_range, number
+from nvib.lab.instead import in_words
 from nvib.lab.model.shape import Shape
 from nvib.lab.presets import Preset, presets
 from nvib.lab.scenario import FIELDS, bounds, options
@@ -35,12 +36,15 @@ SOURCES = {
     "shipped": "Shipped", "broad": "Shipped, of three languages", "text": "From my text", "normal": "Standard normal",
     "own": "My file",
 }  # fmt: skip
+PEERS = ["", *(f"temperature:{value}" for value in (1.05, 1.1, 1.2, 1.5, 0.9)), "noise:0.1", "noise:0.5", "bits:8",
+         "bits:4", "bits:3", "dropout:0.1"]  # fmt: skip
+INSTEAD_FOLD = "instead-of-nv"
 SETTING = {"temperatures", "prior", "scales"}
 # The controls that change something on a page, by its title; "maps": how the maps of Explore are drawn.
 USED = {
-    "Explore": {"chat", *SETTING, "kind", "row", "layer", "head", "maps"},
+    "Explore": {"chat", *SETTING, "peer", "kind", "row", "layer", "head", "maps"},
     "Pseudo-counts": {"chat", *SETTING, "kind", "row", "layer", "head"},
-    "Compare": {"chat", *SETTING, "row of the output"},
+    "Compare": {"chat", *SETTING, "peer", "row of the output"},
     "Sweep": {"protected", "prior"},
     "Prior": {"chat", "prior", "scales", "kind"},
     "Method": {"chat", *SETTING, "kind", "row", "layer", "head"},
@@ -99,15 +103,24 @@ def _use_preset(preset: Preset, shape: Shape) -> None:
     session.put(preset.of(session.current(st.session_state["scenario"]), shape.kinds))
 
 
+def shown(scenario: Scenario, title: str) -> Scenario:
+    """What the page of this title is of: NV alone, where it is of prior and pseudo-counts, which no peer has."""
+    return scenario if "peer" in USED[title] else replace(scenario, peer="")
+
+
 def controls(shape: Shape, title: str) -> None:
     """What a model is run with and what is shown of it, as far as the page of this title depends on it."""
     used = USED[title]
     if "chat" in used:
         _chat(shape)
     if "temperatures" in used:
-        _temperatures(shape)
-        _by_layer(shape)
-        _where(shape)
+        peer = st.session_state[key("peer")] if "peer" in used else ""
+        _temperatures(shape, peer)
+        if not peer:
+            _by_layer(shape)
+            _where(shape)
+        if "peer" in used:
+            _instead()
     elif "protected" in used and "decoder" in shape.kinds:
         _protected()
     _prior(shape, "scales" in used)
@@ -123,13 +136,24 @@ def _chat(shape: Shape) -> None:
 
 
 def _slider(label: str, field: str, stops: Sequence[float]) -> None:
-    """A slider that runs from identity on its left to more regularised on its right."""
+    """A slider that runs from identity on its left to more regularised on its right; words where it is by layer."""
+    value = st.session_state[key(field)]
+    if isinstance(value, tuple):
+        row = st.container(horizontal=True, gap="small", vertical_alignment="center")
+        row.markdown(f":small[{label}: {number(value)}]", width="stretch")
+        row.button("Identity", key=f"one_{field}", help="Back to identity in every layer.",
+                   on_click=place, args=(field, FIELDS[field].default))  # fmt: skip
+        return
     control(field, st.select_slider, label, stops, format_func=number, help=FIELDS[field].help)
 
 
-def _temperatures(shape: Shape) -> None:
-    """How far from identity, by kind of attention."""
+def _temperatures(shape: Shape, peer: str) -> None:
+    """How far from identity, by kind of attention; or the peer in their place."""
     st.header("Temperature", divider="gray")
+    if peer:
+        st.markdown(f"{in_words(peer)}, in the place of NV".capitalize())
+        st.button("Back to NV", on_click=place, args=("peer", ""))
+        return
     st.caption("Left end: identity, the untouched model. Further right: more regularised.")
     row = st.container(horizontal=True, gap="small", key="presets")
     row.button("Reset to identity", on_click=_reset)
@@ -149,7 +173,7 @@ def _by_layer(shape: Shape) -> None:
     with st.expander("Temperatures by layer", key="temperatures-by-layer", on_change="rerun") as part:
         if not part.open:
             return
-        st.caption("Draw over the bars, or move one with the arrow keys. The higher, the more regularised.")
+        st.caption("Draw over the bars, or press ↑ and ↓ on one. The higher, the more regularised.")
         for kind in shape.kinds:
             names, of = _layer_names(shape, (kind,)), f" · {kind}" if len(shape.kinds) > 1 else ""
             _strip(f"Pseudo-counts τα{of}", f"{kind}_alpha", ALPHAS, names)
@@ -191,6 +215,17 @@ def _where(shape: Shape) -> None:
             if last > 0:
                 _layer_range(kind, last)
         control("effect", st.segmented_control, "Effect", options("effect"), required=True, help=FIELDS["effect"].help)
+
+
+def _instead() -> None:
+    """What stands in the place of NV, so that one can see whether anything would do the same."""
+    with st.expander("Would anything else do?", key=INSTEAD_FOLD, on_change="rerun") as part:
+        if not part.open:
+            return
+        current = st.session_state[key("peer")]
+        offered = PEERS if current in PEERS else [*PEERS, current]
+        control("peer", st.selectbox, "What changes the model", offered, help=FIELDS["peer"].help,
+                format_func=lambda peer: in_words(peer) if peer else "NV regularisation")  # fmt: skip
 
 
 def _layer_range(kind: str, last: int) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from nvib.assets import public_name
 from nvib.lab import Scenario
 from nvib.lab.fields import number
+from nvib.lab.instead import in_words
 from nvib.models.catalogue import CATALOGUE
 from nvib.show.components.view_line import Part, draw_line
 from nvib.show.session import key
-from nvib.show.sidebar import SOURCES
+from nvib.show.sidebar import INSTEAD_FOLD, SOURCES
 
 LINED = ("Explore", "Compare", "Pseudo-counts", "Prior")  # the pages of one text under one setting
 LONGEST = 40  # characters of the text
@@ -35,7 +36,8 @@ def parts(scenario: Scenario, kinds: tuple[str, ...], setting: bool = True) -> I
         yield Part("as a chat turn", key("chat"))
     if setting:
         yield from _setting(scenario, kinds)
-    yield from _prior(scenario)
+    if not (setting and scenario.peer):
+        yield from _prior(scenario)
 
 
 def _cut(text: str) -> str:
@@ -43,7 +45,10 @@ def _cut(text: str) -> str:
 
 
 def _setting(scenario: Scenario, kinds: tuple[str, ...]) -> Iterator[Part]:
-    """What of the setting is off identity; where nothing is, that."""
+    """What of the setting is off identity; where nothing is, that; or what stands in the place of NV."""
+    if scenario.peer:
+        yield Part(f"not NV, but {in_words(scenario.peer)}", key("peer"), INSTEAD_FOLD)
+        return
     moved = False
     for kind in kinds:
         of, temperature = f"{kind} " * (len(kinds) > 1), scenario.temperature(kind)

@@ -68,8 +68,8 @@ def test_whole_numbers_are_temperatures_too():
 ONES = [np.float32(1), np.float16(1), np.int64(1), np.uint8(1), np.array(1.0), torch.tensor(1.0), torch.tensor(1),
         torch.tensor(1.0, dtype=torch.bfloat16), torch.tensor(1.0, requires_grad=True), Fraction(1),
         Decimal(1)]  # fmt: skip
-NONE = [True, np.True_, torch.tensor(True), "1", None, [[1.0]], np.ones((1, 1)), torch.ones(1, 1), 1j, np.complex64(1), 10**400,
-        Fraction(10**400), Decimal("sNaN"), np.datetime64(1, "s"), np.str_("1")]  # fmt: skip
+NONE = [True, np.True_, torch.tensor(True), "1", None, [[1.0]], np.ones((1, 1)), torch.ones(1, 1), 1j,
+        np.complex64(1), 10**400, Fraction(10**400), Decimal("sNaN"), np.datetime64(1, "s"), np.str_("1")]  # fmt: skip
 
 
 @pytest.mark.parametrize("one", ONES, ids=repr)

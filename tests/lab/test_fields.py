@@ -42,15 +42,17 @@ def test_a_default_is_legal_and_comes_back_from_its_text(name):
     assert field.parse(written(field.default)) == field.default
 
 
+EACH = "or one for each layer, as 1/0.5."
+
+
 @pytest.mark.parametrize(
     ("name", "text", "sentence"),
     [
-        ("mu", "²", "mu='²' is not a legal value; give a number from 0 to 1; or one for each layer, as 1/0.5."),
+        ("mu", "²", "mu='²' is not a legal value; give a number from 0 to 1; " + EACH),
         (
             "decoder_alpha",
             "nan",
-            "decoder_alpha='nan' is not a legal value; give a number from -100 to 100, or inf; or one for each layer, as "
-            "1/0.5.",
+            f"decoder_alpha='nan' is not a legal value; give a number from -100 to 100, or inf; {EACH}",
         ),
         ("level", "1", "level='1' is not a legal value; give a number from 0 to 1 except 0 and 1."),
         ("seed", "1e3", "seed='1e3' is not a legal value; give a whole number from 0 to 999,999."),

@@ -354,3 +354,31 @@ def test_every_example_grid_can_be_swept(benches):
 
 def _first(found, search):
     return next(proposals(found, search, 1))
+
+
+def test_peers_stand_beside_the_best_of_nv(tmp_path):
+    """A point each, as the library measures them; and on test NV against the best of them, in words."""
+    spec = "decoder_sigma=0.1,0.5 peer=temperature:0.9,1.2"
+    app = run(grid=spec)
+    _, found = measured(spec, tmp_path)
+    curve, beside = charts(app)
+    assert len(arrays(curve["data"][0]["y"])) == 2
+    rows = {(row.point, row.name): row.result for row in found.rows if row.part == VALIDATION}
+    points = [point for point in dict.fromkeys(row.point for row in found.rows) if point.peer or point == found.best]
+    names = beside["layout"]["yaxis"]["ticktext"]
+    assert sum("attention temperature" in name and "color:#" in name for name in names) == 2
+    for trace in beside["data"]:
+        values = sorted(rows[point, trace["name"]].change for point in points if (point, trace["name"]) in rows)
+        np.testing.assert_allclose(sorted(arrays(trace["x"])), values, atol=1e-6)
+    said = " ".join(text.value for text in app.markdown)
+    if found.peer.peer:
+        assert f"Best peer by the same: **attention temperature {found.peer.peer.partition(':')[2]}**" in said
+        assert f"**{sweeps.interval(found.against)}** points (less is better)" in said
+    else:
+        assert "No peer is better than the untouched model there." in said
+
+
+def test_peers_alone_are_a_sweep():
+    app = run(grid="peer=temperature:0.9,1.2")
+    (beside,) = charts(app)
+    assert len(beside["layout"]["yaxis"]["ticktext"]) == 2

@@ -29,6 +29,7 @@ from nvib.settings import KINDS, Regularisation
 
 TEXTS = 8  # a step's
 PAIRS = 32  # a step's, where each is told from the others
+AT_ONCE = 512  # tokens whose graph is held
 ALIKE = 16  # tokens within which lengths count as like
 HELD_OUT = 4  # one in so many of a set's validation texts is not fitted, but looked at
 COLD = 0.05  # what the cosines of embeddings are divided by, to tell a text's target from the others
@@ -86,13 +87,21 @@ def fit_task(
         for n, example in enumerate(plan.task.part(name, VALIDATION)):
             (looked_at if n % HELD_OUT == HELD_OUT - 1 else fitted).append(example)
     batches, loss = prepared(bench, plan.task.measure, fitted)
-    held_out, _ = prepared(bench, plan.task.measure, looked_at) if looked_at else ([], loss)
+    held_out = prepared(bench, plan.task.measure, looked_at)[0] if looked_at else []
     prior = None if plan.base.peer else bench.priors.of(plan.base)
     found = fitting.fit(
         bench.nv, batches, _start(bench, plan.base), plan.by, plan.steps, plan.seed, progress,
-        held_out=held_out, loss=loss, prior=prior, penalty=plan.penalty, state=state,
+        held_out=[batch for parts in held_out for batch in parts], loss=loss, prior=prior, penalty=plan.penalty,
+        state=state,
     )  # fmt: skip
     return Fitted(scenario_of(plan.base, found.regularisation, bench), found)
+
+
+def _parts(batch: Batch) -> list[Batch]:
+    """A step's batch in parts of AT_ONCE tokens, whose graphs are held one after the other."""
+    rows, length = batch["input_ids"].shape
+    size = max(1, AT_ONCE // length)
+    return [{name: tensor[n : n + size] for name, tensor in batch.items()} for n in range(0, rows, size)]
 
 
 def _start(bench: Bench, base: Scenario) -> Regularisation | AttentionTemperature:
@@ -145,17 +154,16 @@ def results(
 # What is fitted: batches of examples, and the loss of a batch's rows
 
 
-def prepared(bench: Bench, measure: Measure, examples: Sequence[Example]) -> tuple[list[Batch], fitting.Loss]:
-    """A step's batches each, texts of like length together and of all sets, and the loss that goes with the measure.
+def prepared(bench: Bench, measure: Measure, examples: Sequence[Example]) -> tuple[list[list[Batch]], fitting.Loss]:
+    """The batches of each step, texts of like length together and of all sets, and the loss of the measure.
 
     Raises NVError for a measure that has none.
     """
     if measure in (measures.LIKELIHOOD, measures.LIKELIHOOD_AFTER_START):
         rows, _ = measures.foretold_ids(bench, examples, start=measure is measures.LIKELIHOOD_AFTER_START)
         kept = [row for row in rows if len(row) > 1]
-        return [bench.loaded.padded([kept[n] for n in some]) for some in _alike(list(map(len, kept)), TEXTS)], (
-            fitting.likelihood
-        )
+        steps = _alike(list(map(len, kept)), TEXTS)
+        return [_parts(bench.loaded.padded([kept[n] for n in some])) for some in steps], fitting.likelihood
     if measure is measures.TARGETS:
         return _targets(bench, measures.target_ids(bench, examples)), fitting.likelihood
     if measure is measures.RETRIEVAL:
@@ -173,7 +181,7 @@ def _alike(lengths: Sequence[int], most: int) -> list[list[int]]:
     return [order[start : start + most] for start in range(0, len(order), most)]
 
 
-def _targets(bench: Bench, parts: Sequence[tuple[list[int], list[int]]]) -> list[Batch]:
+def _targets(bench: Bench, parts: Sequence[tuple[list[int], list[int]]]) -> list[list[Batch]]:
     found = []
     for some in _alike([len(before) + len(target) for before, target in parts], TEXTS):
         batch = bench.loaded.padded([[*parts[n][0], *parts[n][1]] for n in some])
@@ -181,11 +189,11 @@ def _targets(bench: Bench, parts: Sequence[tuple[list[int], list[int]]]) -> list
         for row, n in enumerate(some):
             before, target = (len(part) for part in parts[n])
             labels[row, before : before + target] = batch["input_ids"][row, before : before + target]
-        found.append({**batch, "labels": labels})
+        found.append(_parts({**batch, "labels": labels}))
     return found
 
 
-def _answers(bench: Bench, examples: Sequence[Example]) -> list[Batch]:
+def _answers(bench: Bench, examples: Sequence[Example]) -> list[list[Batch]]:
     """Texts, and their targets as the decoder's inputs and as labels."""
     found = []
     for some in _alike([len(example.text) for example in examples], TEXTS):
@@ -193,17 +201,17 @@ def _answers(bench: Bench, examples: Sequence[Example]) -> list[Batch]:
         ids = bench.target_ids(targets)
         batch = bench.training_batch(texts, targets)
         labels = ids[:, 1:].masked_fill(batch["decoder_attention_mask"] == 0, fitting.IGNORED)
-        found.append({**batch, "labels": labels})
+        found.append(_parts({**batch, "labels": labels}))
     return found
 
 
-def _pairs(bench: Bench, examples: Sequence[Example]) -> list[Batch]:
+def _pairs(bench: Bench, examples: Sequence[Example]) -> list[list[Batch]]:
     """Texts, and their targets as ids of their own."""
     found = []
     for some in _alike([len(example.text) for example in examples], PAIRS):
         text, target = (bench.truncated([getattr(examples[n], part) for n in some], EMBEDDED)
                         for part in ("text", "target"))  # fmt: skip
-        found.append({**text, **{f"target_{name}": tensor for name, tensor in target.items()}})
+        found.append([{**text, **{f"target_{name}": tensor for name, tensor in target.items()}}])
     return found
 
 

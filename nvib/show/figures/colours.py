@@ -9,6 +9,7 @@ import numpy as np
 BASELINE = "#8C939E"
 NV = "#0072B2"
 PRIOR = "#E69F00"
+PEER = {"light": "#00704F", "dark": "#4FD1A5"}  # the words of what stands in the place of NV
 OTHER = "#009E73"  # a second text beside the first
 MORE, LESS = "#2166AC", "#B2182B"
 

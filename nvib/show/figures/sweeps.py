@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from nvib.lab.bootstrap import Change, Metric
 from nvib.lab.fields import BETWEEN, written
+from nvib.lab.instead import in_words
 from nvib.lab.scenario import FIELDS, Scenario
 from nvib.lab.sweep.space import Varied
 from nvib.settings import KINDS
@@ -45,7 +46,9 @@ def _at_identity(control: str, value: str) -> bool:
 
 
 def point_name(point: Scenario, varied: Sequence[Varied]) -> str:
-    """A point by the controls that were varied."""
+    """A point by the controls that were varied, or by its peer."""
+    if point.peer:
+        return in_words(point.peer)
     return ", ".join(f"{control_name(a.name)} {value_name(a.name, written(getattr(point, a.name)))}" for a in varied)
 
 
@@ -175,7 +178,7 @@ def ranked(
 ) -> go.Figure:  # fmt: skip
     """The best points, the very best on top, each set's change with its interval; 0 is the untouched model.
 
-    picked: has a frame, if it is among them.
+    picked: has a frame, if it is among them. The words of peers are green.
     """
     points = list(results)[:SHOWN]
     at = np.arange(len(points), dtype=float)
@@ -187,6 +190,9 @@ def ranked(
         places = list(range(len(points)))
         traces.append(_whiskered(at + shift, changes, set_name, style, metric, places, labels, line=False))
     labels = [_wrapped(point_name(point, varied)) for point in points]
+    widest = max((len(part) for label in labels for part in label.split("<br>")), default=0)
+    green = f"<span style='color:{colours.PEER[theme]}'>{{}}</span>"
+    labels = [green.format(label) if point.peer else label for label, point in zip(labels, points, strict=True)]
     y = {"tickvals": at.tolist(), "ticktext": labels, "autorange": "reversed", "zeroline": False,
          "tickfont": {"size": 11}}  # fmt: skip
     x = {"title": {"text": _two_lines(_change_title(metric))}, "zeroline": False}
@@ -196,7 +202,9 @@ def ranked(
     if picked is not None and picked in points:
         row = points.index(picked)
         frames = [_frame({"xref": "paper", "x0": 0, "x1": 1, "y0": row - 0.45, "y1": row + 0.45}, theme)]
-    return _framed(traces, 140 + (14 + 16 * lines) * len(points), x, y, says, horizontal=False, frames=frames)
+    return _framed(
+        traces, 140 + (14 + 16 * lines) * len(points), x, y, says, horizontal=False, frames=frames, widest=widest
+    )
 
 
 def _wrapped(text: str, most: int = 2) -> str:
@@ -246,15 +254,14 @@ def _frame(place: dict[str, Any], theme: str) -> dict[str, Any]:
 
 def _framed(
     traces: list[go.Scatter], height: int, x: dict[str, Any], y: dict[str, Any], says: str, horizontal: bool,
-    frames: Sequence[dict[str, Any]] = (),
+    frames: Sequence[dict[str, Any]] = (), widest: int = 0,
 ) -> go.Figure:  # fmt: skip
-    """Changes with their legend, and a dashed line at 0, the untouched model."""
+    """Changes with their legend, and a dashed line at 0, the untouched model; widest: characters on the left."""
     ends = {"xref": "paper", "x0": 0, "x1": 1, "y0": 0, "y1": 0} if horizontal else {"yref": "paper", "y0": 0, "y1": 1,
                                                                                        "x0": 0, "x1": 0}  # fmt: skip
     line = {"type": "line", "line": {"color": colours.BASELINE, "width": 2, "dash": "dash"}, "layer": "below", **ends}
     legend = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
-    lines = [part for label in y.get("ticktext", []) for part in label.split("<br>")]
-    left = 84 if horizontal else 10 + 6 * max(map(len, lines), default=0)
+    left = 84 if horizontal else 10 + 6 * widest
     margin = {"l": left, "r": 8, "t": 48, "b": 56 if horizontal else 68}
     return axes.figure(
         traces, height, x, y, says, showlegend=True, legend=legend, shapes=[line, *frames], margin=margin

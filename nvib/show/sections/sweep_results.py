@@ -12,6 +12,7 @@ import streamlit as st
 
 from nvib.lab import EXAMPLES, Scenario
 from nvib.lab.bootstrap import ENOUGH, LEVEL, Change, Metric
+from nvib.lab.fields import written
 from nvib.lab.sweep.run import Findings, Outcome, Plan, baseline_point, in_explore
 from nvib.lab.sweep.space import Varied, at_edge
 from nvib.lab.sweep.tasks import TEST, VALIDATION
@@ -40,14 +41,17 @@ def charts(plan: Plan, results: Results, best: Scenario, metric: Metric) -> None
 
     The point that was clicked has a frame.
     """
-    shown, told = picked(results), _counted(plan, VALIDATION)
+    whole, shown, told = results, picked(results), _counted(plan, VALIDATION)
+    results = {point: by_set for point, by_set in results.items() if not point.peer}
     sets, inside, axes = list(plan.task.sets), plan.task.inside, varied(plan)
     title = f"{metric.name} against {' and '.join(sweeps.control_name(axis.name) for axis in axes[:2])}, validation"
 
     def click(key: str) -> dict[str, Any]:
         return {"on_select": partial(_pick, key, list(results)), "selection_mode": "points"}
 
-    if len(axes) == 1:
+    if not results:
+        pass
+    elif len(axes) == 1:
         key = "sweep-curve"
         figure = sweeps.curve(results, axes[0], sets, inside, metric, shown, page.theme())
         words = f"Change against the untouched model with {LEVEL} % intervals, on the validation texts: {told}." + (
@@ -74,14 +78,32 @@ def charts(plan: Plan, results: Results, best: Scenario, metric: Metric) -> None
                 draw.chart(figure, key, title=f"{title}, {name}", says=words, **click(key))
         st.caption(words)
     else:
-        key, whole = "sweep-ranked", len(results)
+        key, count = "sweep-ranked", len(results)
         words = (
-            f"The best {min(sweeps.SHOWN, whole)} of {whole} points {plan.task.chosen}, with {LEVEL} % intervals, on "
+            f"The best {min(sweeps.SHOWN, count)} of {count} points {plan.task.chosen}, with {LEVEL} % intervals, on "
             f"the validation texts: {told}." + (" Framed: the point below." if shown else "")
         )
         figure = sweeps.ranked(results, axes, sets, inside, metric, shown, page.theme())
         draw.chart(figure, key, title=title, says=words, **click(key))
         st.caption(words)
+    _peers(plan, whole, best, metric)
+
+
+def _peers(plan: Plan, results: Results, best: Scenario, metric: Metric) -> None:
+    """Every peer that was tried, beside the best of NV."""
+    beside = {point: by_set for point, by_set in results.items() if point.peer or point == best}
+    if not any(point.peer for point in beside):
+        return
+    key, said = "sweep-peers", f"{metric.name} of peers, validation"
+    words = (
+        f"Would anything else do the same? Peers, in green, beside the best of NV, with {LEVEL} % intervals, on the "
+        f"validation texts: {_counted(plan, VALIDATION)}."
+    )
+    sets, inside = list(plan.task.sets), plan.task.inside
+    figure = sweeps.ranked(beside, varied(plan), sets, inside, metric, picked(results), page.theme())
+    action = partial(_pick, key, list(beside))
+    draw.chart(figure, key, title=said, says=words, on_select=action, selection_mode="points")
+    st.caption(words)
 
 
 def _counted(plan: Plan, part: str) -> str:
@@ -91,7 +113,7 @@ def _counted(plan: Plan, part: str) -> str:
 
 def varied(plan: Plan) -> tuple[Varied, ...]:
     """The controls that tell the plan's points apart; where there is one point only, all that are named."""
-    return plan.space.moving or plan.space.axes
+    return plan.space.moving or plan.space.of_nv
 
 
 @choice
@@ -127,8 +149,9 @@ def verdict(plan: Plan, kept: Findings, metric: Metric) -> None:
     by = f"{plan.task.chosen} on validation, by {plan.task.metric.name}"
     if kept.best == baseline_point(plan.task):
         st.info(f"No point {'' if kept.finished else 'so far '}is better than the untouched model {by}.")
+        _against(plan, kept, metric)
         return
-    tested = [row for row in kept.rows if row.part == TEST]
+    tested = [row for row in kept.rows if row.part == TEST and row.point == kept.best]
     edges = at_edge(plan.space, kept.best)
     st.markdown(
         f"Best {by}: **{page.verbatim(sweeps.point_name(kept.best, varied(plan)))}**. "
@@ -144,13 +167,34 @@ def verdict(plan: Plan, kept: Findings, metric: Metric) -> None:
             )
     else:
         st.caption("Not measured on the test texts yet: that comes at the end of the sweep.")
+    _against(plan, kept, metric)
     if edges:
         where = " and ".join(f"{sweeps.control_name(name)} {_value(kept.best, name)}" for name in edges)
         st.warning(f"The best point lies on the edge of what was tried, {where}: a better one may lie beyond.")
 
 
+def _against(plan: Plan, kept: Findings, metric: Metric) -> None:
+    """The best peer on test, and NV against it on the same texts."""
+    if kept.peer is None:
+        return
+    if kept.peer == baseline_point(plan.task):
+        st.markdown("No peer is better than the untouched model there.")
+        return
+    words = f"Best peer by the same: **{page.verbatim(sweeps.point_name(kept.peer, varied(plan)))}**"
+    if kept.of_peer is None or kept.against is None:
+        st.markdown(f"{words}.")
+        return
+    better = "more" if metric.higher else "less"
+    said = ("the two are not told apart" if not kept.against.clear else
+            "NV is better" if (kept.against.change > 0) == metric.higher else "the peer is better")  # fmt: skip
+    st.markdown(
+        f"{words}, on test {sweeps.interval(kept.of_peer)} {metric.change_unit}. NV against it, on the same texts: "
+        f"**{sweeps.interval(kept.against)}** {metric.change_unit} ({better} is better): {said}."
+    )
+
+
 def _value(point: Scenario, name: str) -> str:
-    return sweeps.value_name(name, str(getattr(point, name)))
+    return sweeps.value_name(name, written(getattr(point, name)))
 
 
 def caveat(plan: Plan, results: Results) -> None:
@@ -191,7 +235,7 @@ def every_row(rows: list[Outcome], plan: Plan, metric: Metric) -> pd.DataFrame:
     unit = f", {metric.unit}" if metric.unit else ""
     return pd.DataFrame([
         {
-            **{axis.name: str(getattr(row.point, axis.name)) for axis in plan.space.axes},
+            **{axis.name: written(getattr(row.point, axis.name)) for axis in plan.space.axes},
             "set": row.name, "domain": "in domain" if row.inside else "out of domain", "part": row.part,
             "texts": len(plan.task.part(row.name, row.part)),
             f"{metric.name}{unit}, untouched": row.result.baseline, f"{metric.name}{unit}, NV": row.result.value,

@@ -79,14 +79,18 @@ export default function ({ data, parentElement, setTriggerValue }) {
     timer = setTimeout(send, PAUSE);
   }
 
-  // From one bar to another all between them are drawn, as a fast pointer leaves some out.
+  // From one bar to another a line is drawn, as a fast pointer leaves some out.
   function draw(event) {
     const { left, top, width, height } = box.getBoundingClientRect();
     const n = Math.max(0, Math.min(bars.length - 1, Math.floor(((event.clientX - left) / width) * bars.length)));
     const stop = Math.round((1 - (event.clientY - top) / height) * last);
-    for (let at = before ?? n; at !== n; at += Math.sign(n - at)) put(at, stop);
+    const from = before ?? { n, stop };
+    for (let at = from.n; at !== n; ) {
+      at += Math.sign(n - at);
+      put(at, Math.round(from.stop + ((stop - from.stop) * (at - from.n)) / (n - from.n)));
+    }
     put(n, stop);
-    before = n;
+    before = { n, stop };
   }
 
   box.onpointerdown = (event) => {

@@ -1,0 +1,82 @@
+"""Pages under a peer: Explore and Compare show it and say so, the others are of NV and leave it out."""
+
+import numpy as np
+import pytest
+
+from nvib.lab import Scenario, observe
+from tests.support.pages import PATHS, charts, opened
+
+QUERY = {"v": "2", "model": "minilm", "text": "A good film.\nA bad film."}
+PEER = "temperature:1.5"
+SHOWN = ("Explore", "Compare")
+
+
+@pytest.mark.parametrize("page", SHOWN)
+def test_a_page_that_shows_a_peer_says_so(page):
+    app = opened(page, **QUERY, peer=PEER)
+    assert not app.error
+    told = [info.value for info in app.info]
+    assert "What is called NV here is attention temperature 1.5, which has no prior and no pseudo-counts." in told
+    assert "peer" in app.query_params
+    (back,) = [button for button in app.button if button.label == "Back to NV"]
+    back.click().run()
+    assert "peer" not in app.query_params
+    assert not [info for info in app.info if "What is called NV" in info.value]
+
+
+def test_what_explore_shows_is_the_peers(benches):
+    app = opened("Explore", **QUERY, peer=PEER)
+    seen = observe(benches("minilm"), Scenario(model="minilm", text=QUERY["text"], peer=PEER))
+    cosine = seen.output.regularised[0, 1]
+    assert f"{cosine:.3f} under NV" in " ".join(text.value for text in app.markdown)
+    assert abs(cosine - seen.output.baseline[0, 1]) > 1e-3
+
+
+@pytest.mark.parametrize("page", [page for page in PATHS if page not in SHOWN])
+def test_the_other_pages_are_of_nv(page):
+    """Under dropout, which would be drawn, or refused."""
+    plain, app = opened(page, **QUERY), opened(page, **QUERY, peer="dropout:0.1")
+    assert not app.error
+    assert [info.value for info in app.info] == [info.value for info in plain.info]
+    assert len(charts(app)) == len(charts(plain))
+    for one, other in zip(charts(app), charts(plain), strict=True):
+        assert str(one["data"]) == str(other["data"])
+    assert app.query_params["peer"] == "dropout:0.1"
+
+
+def test_a_peer_is_chosen_in_the_sidebar():
+    app = opened("Explore", **QUERY)
+    (fold,) = [each for each in app.sidebar.expander if each.label == "Would anything else do?"]
+    assert not fold.selectbox
+    app.session_state["instead-of-nv"] = True
+    app.run()
+    (box,) = [each for each in app.sidebar.selectbox if each.label == "What changes the model"]
+    assert box.options[0] == "NV regularisation"
+    box.select("temperature:1.1").run()
+    assert app.query_params["peer"] == "temperature:1.1"
+    assert not [slider for slider in app.sidebar.select_slider if "Variance" in slider.label]
+
+
+def test_temperatures_by_layer_are_words_in_the_place_of_a_slider():
+    app = opened("Explore", **QUERY, encoder_sigma="0/0.1/0.2/0.3/0.4/0.5")
+    assert not app.error
+    assert not [slider for slider in app.sidebar.select_slider if slider.label.startswith("Variance")]
+    assert any("0 to 0.5 by layer" in text.value for text in app.sidebar.markdown)
+    (back,) = [button for button in app.sidebar.button if button.label == "Identity"]
+    back.click().run()
+    assert "encoder_sigma" not in app.query_params
+    assert [slider for slider in app.sidebar.select_slider if slider.label.startswith("Variance")]
+
+
+@pytest.mark.parametrize(
+    ("value", "stops", "place"),
+    [
+        (0.0, [0.0, 0.1, 0.3], 0), (0.3, [0.0, 0.1, 0.3], 2), (0.2, [0.0, 0.1, 0.3], 1.5), (9.0, [0.0, 0.1, 0.3], 2),
+        (np.inf, [np.inf, 4.0, 2.0], 0), (3.0, [np.inf, 4.0, 2.0], 1.5), (50.0, [np.inf, 4.0, 2.0], 1),
+        (-7.0, [np.inf, 4.0, 2.0], 2), (0.95, [1.0, 0.9, 0.8], 0.5),
+    ],
+)  # fmt: skip
+def test_where_a_bar_ends(value, stops, place):
+    from nvib.show.components.layer_strip import place_of
+
+    assert place_of(value, stops) == pytest.approx(place)
