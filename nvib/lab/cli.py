@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nvib.lab.bootstrap import Change
     from nvib.lab.model.bench import Bench
     from nvib.lab.share.link import Made
+    from nvib.lab.sweep.paper import Published
     from nvib.lab.sweep.tasks import Task
     from nvib.lab.view.comparison import Comparison
     from nvib.lab.view.observation import Observation
@@ -90,6 +91,9 @@ def parser() -> argparse.ArgumentParser:
 
     sweep = verb("sweep", _sweep, "temperatures against a task; what is done stays done when it is stopped")
     _of_a_task(sweep)
+    sweep.add_argument(
+        "--domain", metavar="NAME", help="of a task of the paper: chosen for it alone, in its own ranges"
+    )
     sweep.add_argument(
         "--grid", metavar="SPEC", help='"decoder_alpha=inf,1 decoder_sigma=0:0.5": values, or for a search a range'
     )
@@ -264,7 +268,8 @@ def _sweep(chosen: argparse.Namespace) -> None:
     from nvib.lab.sweep.tasks import PARTS
 
     _require_enough(chosen)
-    grid = chosen.grid or (PAPER[chosen.task].grid if chosen.task in PAPER else "")
+    published = _published(chosen)
+    grid = chosen.grid or (published.grid if published else "")
     search = chosen.search or ("random" if chosen.task in PAPER and not chosen.grid else "grid")
     count(space(Scenario(), grid), search, chosen.points)  # before anything is loaded
     bench, task, base = _task(chosen)
@@ -359,7 +364,7 @@ def _task(chosen: argparse.Namespace) -> tuple[Bench, Task, Scenario]:
         task, skipped = tasks.own(bench.shape, texts)
         print(*skipped, sep="\n", end="\n" * bool(skipped), file=sys.stderr)
         return bench, task, Scenario(model=task.model)
-    published = paper.PAPER.get(chosen.task)
+    published = _published(chosen)
     if published:
         task = paper.published_task(chosen.task, published, chosen.count or 100)
     else:
@@ -371,6 +376,16 @@ def _task(chosen: argparse.Namespace) -> tuple[Bench, Task, Scenario]:
     if published:
         base = replace(base, prior="own", prior_id=paper.fine_tuning_prior(bench, published, progress=_tokens))
     return bench, task, base
+
+
+def _published(chosen: argparse.Namespace) -> Published | None:
+    """The paper's task that was asked for, for one of its domains alone where that was."""
+    from nvib.lab.sweep.paper import PAPER
+
+    found, domain = PAPER.get(chosen.task), getattr(chosen, "domain", None)
+    if domain and not found:
+        raise NVError(f"--domain is of the paper's tasks, {', '.join(PAPER)}; leave it out.")
+    return found.of(domain) if found and domain else found
 
 
 def _places(done: int, count: int) -> None:

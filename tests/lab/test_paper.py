@@ -14,6 +14,7 @@ from torchmetrics.functional.text import bleu_score, rouge_score
 
 from nvib import NVError
 from nvib.__main__ import main
+from nvib.assets import shipped
 from nvib.lab import Bench, Scenario
 from nvib.lab.sweep import paper
 from nvib.lab.sweep.measures import SUMMARIES, TRANSLATIONS, Example
@@ -176,6 +177,49 @@ def test_published_ranges_are_searched(name):
     assert all(axis.low < axis.high and not axis.values for axis in ranges.axes)
     assert PAPER[name].measure is (SUMMARIES if name in ("xsum", "cnn") else TRANSLATIONS)
     assert resolve(PAPER[name].model) == PAPER[name].model
+
+
+@pytest.mark.parametrize(
+    ("name", "domain", "ranges"),
+    [
+        ("en-de", "IWSLT 2017", {"cross_alpha": (-8, 0), "cross_sigma": (0, 1.75), "encoder_alpha": (-1, 3)}),
+        ("en-de", "Bible", {"encoder_alpha": (0, 5), "cross_sigma": (0, 0.2), "decoder_alpha": (2, 5)}),
+        ("en-fr", "TED", {"cross_alpha": (-13, 0), "cross_sigma": (0, 1)}),
+        ("xsum", "WikiHow", {"encoder_alpha": (-10, -3), "decoder_alpha": (0.5, 3)}),
+        ("cnn", "XSum", {"cross_alpha": (-15, 0), "decoder_sigma": (0, 0.2)}),
+    ],
+)
+def test_a_domain_has_its_own_ranges_and_is_chosen_for_alone(name, domain, ranges):
+    """Numbers of the published search files, by hand; the ranges for all domains hold those of each."""
+    found = PAPER[name].of(domain)
+    assert list(found.outside) == [domain]
+    whole = {axis.name: axis for axis in space(Scenario(model="g2p"), PAPER[name].grid).axes}
+    for axis in space(Scenario(model="g2p"), found.grid).axes:
+        assert (axis.low, axis.high) == ranges.get(axis.name, (axis.low, axis.high))
+        assert whole[axis.name].low <= axis.low < axis.high <= whole[axis.name].high
+
+
+def test_the_ranges_are_the_published_ones():
+    """Every number of the file that they were copied from, and no other domain."""
+    copied = json.loads(shipped("assets", "published-ranges.json").read_text())["models"]
+    assert {published.model for published in PAPER.values()} == set(copied)
+    for published in PAPER.values():
+        assert set(published.ranges) == {paper.DOMAINS[name] for name in copied[published.model]}
+        assert set(published.outside) <= set(published.ranges)
+        for name, ranges in copied[published.model].items():
+            grid = dict(part.split("=") for part in published.ranges[paper.DOMAINS[name]].split())
+            for control in paper.VARIED:
+                assert [float(end) for end in grid[control].split(":")] == ranges[control]
+
+
+def test_a_domain_that_there_is_not(capsys, tmp_path):
+    with pytest.raises(NVError, match=r"^The task has no domain 'x' with ranges of its own; choose Curation"):
+        PAPER["cnn"].of("x")
+    given = ["sweep", "--task", "phonemes", "--domain", "x", "--grid", "mu=1", "--out", str(tmp_path / "x")]
+    assert main(given) == 1
+    assert capsys.readouterr().err.startswith(
+        "--domain is of the paper's tasks, xsum, cnn, en-de, en-fr; leave it out."
+    )
 
 
 def test_a_marian_model_is_measured_too(tmp_path):

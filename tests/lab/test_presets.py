@@ -41,13 +41,16 @@ def test_a_preset_is_on_the_sliders_and_sets_temperatures_alone(kinds):
     assert ("Sink lost" in [preset.title for preset in presets(kinds)]) == (kinds == ("decoder",))
 
 
-def test_the_published_example_is_inside_the_published_ranges():
+def test_the_published_example_is_that_of_the_read_me_and_inside_the_published_ranges():
     preset = BY_TITLE["Published example"]
     ranges = dict(part.split("=") for part in PAPER["xsum"].grid.split())
     for kind in ("encoder", "cross", "decoder"):
         for of, values in (("alpha", preset.alpha), ("sigma", preset.sigma)):
             low, high = map(float, ranges[f"{kind}_{of}"].split(":"))
-            assert low < values[kind] < high
+            assert low <= values[kind] <= high
+    assert (preset.alpha, preset.sigma) == (
+        {"encoder": -3.0, "cross": -7.0, "decoder": 2.0}, {"encoder": 0.35, "cross": 0.1, "decoder": 0.2}
+    )  # fmt: skip
     assert preset.protected == 0
     assert "nvr_transformers at acb2c88" in preset.help
 

@@ -7,16 +7,19 @@ through `datasets` from Hugging Face's hub.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice, zip_longest
 from typing import Any
 
+from nvib.assets import shipped
 from nvib.errors import NVError
 from nvib.estimation import estimate_prior
 from nvib.lab.model.bench import Bench
 from nvib.lab.sweep.measures import BATCH, SUMMARIES, TRANSLATIONS, Example, Measure
 from nvib.lab.sweep.tasks import Task
+from nvib.settings import KINDS
 
 TRIALS = 64  # the published searches took 50 to 100
 TEXTS_OF_PRIOR = 640
@@ -39,13 +42,25 @@ class Source:
 
 @dataclass(frozen=True)
 class Published:
-    """A checkpoint, the data that it was fine-tuned on, other domains, and the published search ranges as a grid."""
+    """A checkpoint, the data that it was fine-tuned on, and other domains.
+
+    grid: the ranges of a search that chooses one setting by the mean over the domains, all that was searched for any of
+    them. ranges: the published ones, for a setting that is chosen for one domain on its own validation texts.
+    """
 
     model: str
     measure: Measure
     inside: dict[str, Source]
     outside: dict[str, Source] = field(default_factory=dict)
     grid: str = ""
+    ranges: dict[str, str] = field(default_factory=dict)
+
+    def of(self, domain: str) -> Published:
+        """The same for one target domain, as the published searches are. Raises NVError where there is no such."""
+        if domain not in self.ranges:
+            raise NVError(f"The task has no domain {domain!r} with ranges of its own; choose {', '.join(self.ranges)}.")
+        outside = {name: source for name, source in self.outside.items() if name == domain}
+        return replace(self, outside=outside, grid=self.ranges[domain], ranges={domain: self.ranges[domain]})
 
     @property
     def sources(self) -> dict[str, Source]:
@@ -58,38 +73,50 @@ CNN = {"CNN/DailyMail": Source("abisee/cnn_dailymail", "article", "highlights", 
 OTHER_SUMMARIES = {
     "Curation": Source("d0rj/curation-corpus", "article_content", "summary", splits=ALONE),
     "SAMSum": Source("knkarthick/samsum", "dialogue", "summary"),
+    "WikiHow": Source("wikihow", "text", "headline", "all"),
 }
-BART_XSUM_GRID = (
-    "encoder_alpha=-10:-3 cross_alpha=-10:-3 decoder_alpha=0.5:3 "
-    "encoder_sigma=0:0.5 cross_sigma=0:0.5 decoder_sigma=0:0.5"
-)
-BART_CNN_GRID = (
-    "encoder_alpha=-7:0 cross_alpha=-15:0 decoder_alpha=1:5 encoder_sigma=0:0.5 cross_sigma=0:0.5 decoder_sigma=0:0.2"
-)
-MARIAN_DE_GRID = (
-    "encoder_alpha=0:5 cross_alpha=0:5 decoder_alpha=2:5 encoder_sigma=0:0.01 cross_sigma=0:0.2 decoder_sigma=0:0.1"
-)
-MARIAN_FR_GRID = (
-    "encoder_alpha=0:5 cross_alpha=1:5 decoder_alpha=0:5 encoder_sigma=0:0.05 cross_sigma=0:0.05 decoder_sigma=0:0.01"
-)
+# The domains by the names that the published search files have for them.
+DOMAINS = {
+    "cnndm": "CNN/DailyMail", "xsum": "XSum", "curation": "Curation", "samsum": "SAMSum", "wikihow": "WikiHow",
+    "opus100": "OPUS-100", "iwslt2017": "IWSLT 2017", "bible": "Bible", "tedtalks": "TED",
+}  # fmt: skip
+VARIED = [f"{kind}_{what}" for what in ("alpha", "sigma") for kind in KINDS]
+RANGES: dict[str, dict[str, dict[str, Any]]] = json.loads(
+    shipped("assets", "published-ranges.json").read_text("utf-8")
+)["models"]
 
 
-def _translations(to: str, config: str, grid: str) -> Published:
+def _published(model: str, measure: Measure, inside: dict[str, Source], outside: dict[str, Source]) -> Published:
+    found = {DOMAINS[name]: ranges for name, ranges in RANGES[model].items()}
+    hull = {name: [end(ranges[name][n] for ranges in found.values()) for n, end in enumerate((min, max))]
+            for name in VARIED}  # fmt: skip
+    grids = {domain: _grid(ranges) for domain, ranges in found.items()}
+    return Published(model, measure, inside, outside, _grid(hull), grids)
+
+
+def _grid(ranges: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={ranges[name][0]:g}:{ranges[name][1]:g}" for name in VARIED)
+
+
+def _translations(to: str, pair: str) -> Published:
     source, target = "translation.en", f"translation.{to}"
-    return Published(
+    return _published(
         f"Helsinki-NLP/opus-mt-en-{to}",
         TRANSLATIONS,
-        {"OPUS-100": Source("Helsinki-NLP/opus-100", source, target, config)},
-        {"IWSLT 2017": Source("IWSLT/iwslt2017", source, target, f"iwslt2017-en-{to}")},
-        grid,
+        {"OPUS-100": Source("Helsinki-NLP/opus-100", source, target, pair)},
+        {
+            "IWSLT 2017": Source("IWSLT/iwslt2017", source, target, f"iwslt2017-en-{to}"),
+            "Bible": Source("Helsinki-NLP/bible_para", source, target, pair, ALONE),
+            "TED": Source("IWSLT/ted_talks_iwslt", source, target, f"{pair.replace('-', '_')}_2014", ALONE),
+        },
     )
 
 
 PAPER = {
-    "xsum": Published("facebook/bart-large-xsum", SUMMARIES, XSUM, CNN | OTHER_SUMMARIES, BART_XSUM_GRID),
-    "cnn": Published("facebook/bart-large-cnn", SUMMARIES, CNN, XSUM | OTHER_SUMMARIES, BART_CNN_GRID),
-    "en-de": _translations("de", "de-en", MARIAN_DE_GRID),
-    "en-fr": _translations("fr", "en-fr", MARIAN_FR_GRID),
+    "xsum": _published("facebook/bart-large-xsum", SUMMARIES, XSUM, CNN | OTHER_SUMMARIES),
+    "cnn": _published("facebook/bart-large-cnn", SUMMARIES, CNN, XSUM | OTHER_SUMMARIES),
+    "en-de": _translations("de", "de-en"),
+    "en-fr": _translations("fr", "en-fr"),
 }
 
 
