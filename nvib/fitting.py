@@ -30,6 +30,7 @@ from nvib.assets import named, write_whole
 from nvib.errors import NVError
 from nvib.families import Place, kinds
 from nvib.peers import AttentionTemperature
+from nvib.precision import exact
 from nvib.prior import Prior
 from nvib.reinterpretation import Reinterpretation
 from nvib.settings import KINDS, LayerTemperature, Regularisation, Temperature
@@ -139,16 +140,10 @@ class NVTemperatures(Parameters):
         super().__init__(nv, by, lambda place: start.selects(*place))
         self._start, self._prior = start, prior
 
-        def of(name: str, place: Place) -> float:
-            at = start.temperature(place[0]).at(place[1])
-            value = float(getattr(at, name))
-            neutral = value == getattr(LayerTemperature(), name)
-            return float(getattr(BESIDE, name)) if neutral else value
-
         self.begin(
-            alpha=lambda place: of("alpha", place),
-            log_sigma=lambda place: math.log(of("sigma", place)),
-            logit_mu=lambda place: _logit(of("mu", place)),
+            alpha=lambda place: _beside(start, place)[0],
+            log_sigma=lambda place: math.log(_beside(start, place)[1]),
+            logit_mu=lambda place: _logit(_beside(start, place)[2]),
         )
 
     def _values(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -343,6 +338,53 @@ def fit(
             progress(made + 1, steps, value)
     at.go_back()
     return Fit(parameters.found(), at.history, at.skipped, at.best)
+
+
+def slopes(
+    nv: Reinterpretation,
+    batch: Batch,
+    at: Regularisation | None = None,
+    *,
+    loss: Loss = likelihood,
+    prior: Prior | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, torch.Tensor]:
+    """Where a text wants to be regularised: d loss / d (tau_alpha, tau_sigma, tau_mu) of every layer, by kind.
+
+    [rows, layers, 3] each, in nats a token for a unit of the temperature; float64, on the CPU. Layers that `at` leaves
+    alone have nan. at: the setting at which it is taken; what is at identity there, which has no gradient, is moved
+    BESIDE it. A row whose loss is not finite has nan. progress: called with the rows done and their number.
+    """
+    setting = Regularisation() if at is None else at
+    places = [place for place in dict.fromkeys(site.place for site in nv.sites) if setting.selects(*place)]
+    counts = {kind: len({site.layer for site in nv.sites if site.kind == kind}) for kind in KINDS}
+    rows = len(next(iter(batch.values())))
+    found = {
+        kind: torch.full((rows, count, 3), math.nan, dtype=torch.float64) for kind, count in counts.items() if count
+    }
+    device = next(nv.model.parameters()).device
+    with torch.inference_mode(False), torch.enable_grad():
+        for row in range(rows):
+            values = torch.tensor([_beside(setting, place) for place in places], device=device, requires_grad=True)
+            temperatures = {place: LayerTemperature(*values[n]) for n, place in enumerate(places)}
+            with nv.learning(temperatures, setting, prior):
+                summed, count = loss(nv.model, {name: tensor[row : row + 1] for name, tensor in batch.items()})
+            if places and summed.isfinite().all() and int(count):
+                (gradient,) = torch.autograd.grad(summed.sum() / count.sum(), values)
+                for (kind, layer), slope in zip(places, exact(gradient), strict=True):
+                    found[kind][row, layer] = slope
+            if progress is not None:
+                progress(row + 1, rows)
+    return found
+
+
+def _beside(setting: Regularisation, place: Place) -> list[float]:
+    """A layer's temperatures, beside identity where they are at it."""
+    given, neutral = setting.temperature(place[0]).at(place[1]), LayerTemperature()
+    return [
+        float(getattr(BESIDE if getattr(given, name) == getattr(neutral, name) else given, name))
+        for name in ("alpha", "sigma", "mu")
+    ]
 
 
 def _batches_of(batches: Sequence[Batch | Sequence[Batch]], step: int, seed: int) -> Sequence[Batch]:

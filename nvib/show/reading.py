@@ -11,6 +11,8 @@ WORDS = {  # by how a figure's key begins
     "next-token": f"Probability of each next token. {SIDES}",
     "similarity": "Cosine of each pair of sentences; in the difference blue is more alike under NV, red less.",
     "head": SIDES,
+    "slopes": "By layer: how the loss changes, in nats a token, for a unit of the temperature towards more "
+    "regularisation. Blue, below 0: the text becomes likelier.",
     "path": "From the untouched model, 0, to the setting, 1.",
     "key-marginal": f"Attention that each key receives, mean over the queries shown. {SIDES}",
     "query-marginal": f"Attention that each query gives to the tokens shown. {SIDES}",

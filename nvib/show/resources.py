@@ -20,6 +20,8 @@ from nvib.lab.view.distance import TextDistance
 from nvib.lab.view.forwards import both_sides
 from nvib.lab.view.observation import OBSERVED
 from nvib.lab.view.samples import Draws, draw_row
+from nvib.lab.view.slopes import Slopes
+from nvib.lab.view.slopes import slopes as slopes_of
 from nvib.lab.view.walk import Path, follow
 from nvib.lab.view.words import Row, Taken
 from nvib.memory import Memory, Pool, looking, size_of
@@ -233,6 +235,14 @@ def walk(model: Bench, scenario: Scenario, progress: Callable[[float], None]) ->
     """The walk from identity to a setting; recent ones are kept. What progress raises stops it."""
     path: Path = model.results.get(("path", model.run_of(scenario)), lambda: follow(model, scenario, progress))
     return path
+
+
+def slopes(model: Bench, scenario: Scenario, progress: Callable[[int, int], None]) -> Slopes:
+    """The slopes of a scenario's loss; recent ones are kept. What progress raises stops it."""
+    found: Slopes = model.results.get(
+        ("slopes", model.run_of(scenario)), lambda: slopes_of(model, scenario, prior(model, scenario), progress)
+    )
+    return found
 
 
 def draws(model: Bench, scenario: Scenario, seen: Observation) -> Draws:

@@ -314,3 +314,42 @@ def test_the_gradient_of_smollm2_is_that_of_differences():
                 step[layer, name] = 1e-4
                 slope = float(loss(values + step) - loss(values - step)) / 2e-4
                 assert float(gradient[layer, name]) == pytest.approx(slope, rel=1e-3, abs=1e-7)
+
+
+@pytest.mark.parametrize("family", ["llama", "bart", "gpt oss"])
+def test_slopes_are_those_of_differences_row_by_row(family):
+    """Of a row alone, between two settings that differ in one layer's temperature; float32, so to some digits."""
+    model = model_of(family)
+    (batch,) = batches_of(model, 1)
+    kind, layer = "decoder", 1
+    count = len({s.layer for s in nvib.families.sites(model) if s.kind == kind})
+    before = {"alpha": 1.0, "sigma": 0.3, "mu": 0.9}
+    with nvib.reinterpret(model, prior_of(model)) as nv:
+        setting = nvib.Regularisation(decoder=nvib.Temperature(**before), layers={kind: {layer}}, protected=1)
+        found = nvib.fitting.slopes(nv, batch, setting)
+        assert torch.isnan(found[kind][:, 0]).all()
+        for n, (name, value) in enumerate(before.items()):
+            losses = []
+            for step in (0.02, -0.02):
+                moved = before | {name: [value] * layer + [value + step] + [value] * (count - layer - 1)}
+                at = nvib.Regularisation(decoder=nvib.Temperature(**moved), layers={kind: {layer}}, protected=1)
+                with nv.regularised(at), torch.no_grad():
+                    rows, tokens = fitting.likelihood(model, batch)
+                losses.append(rows.double() / tokens)
+            wanted = (losses[0] - losses[1]) / 0.04
+            torch.testing.assert_close(found[kind][:, layer, n], wanted, rtol=0.02, atol=2e-4)
+
+
+def test_slopes_at_identity_are_taken_beside_it():
+    model = model_of("llama")
+    (batch,) = batches_of(model, 1)
+    beside = fitting.BESIDE
+    with nvib.reinterpret(model, prior_of(model)) as nv:
+        told = []
+        found = nvib.fitting.slopes(nv, batch, progress=lambda done, count: told.append((done, count)))
+        wanted = nvib.fitting.slopes(
+            nv, batch, nvib.Regularisation(decoder=nvib.Temperature(beside.alpha, beside.sigma, beside.mu))
+        )
+    assert told == [(1, 2), (2, 2)]
+    assert list(found) == ["decoder"]
+    assert torch.equal(found["decoder"], wanted["decoder"])

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from nvib.lab import Scenario, observe
-from tests.support.pages import PATHS, charts, opened
+from nvib.lab.view.slopes import slopes
+from tests.support.pages import PATHS, arrays, charts, opened
 
 QUERY = {"v": "2", "model": "minilm", "text": "A good film.\nA bad film."}
 PEER = "temperature:1.5"
@@ -80,3 +81,28 @@ def test_where_a_bar_ends(value, stops, place):
     from nvib.show.components.layer_strip import place_of
 
     assert place_of(value, stops) == pytest.approx(place)
+
+
+def test_the_slopes_are_drawn_when_they_are_asked_for(benches):
+    """By layer and temperature, as the library takes them; the fold can be left."""
+    scenario = Scenario(model="g2p", text="knight\nLausanne", encoder_sigma=0.3)
+    query = {"v": "2", "model": "g2p", "text": scenario.text, "encoder_sigma": "0.3"}
+    app = opened("Explore", **query)
+    before = len(charts(app))
+    app.session_state["slopes"] = True
+    app.run()
+    assert not app.error
+    drawn = charts(app)[-9:]
+    assert len(charts(app)) == before + 9
+    bench = benches("g2p")
+    found = slopes(bench, scenario, bench.priors.of(scenario))
+    wanted = [found.towards_more(kind)[0][:, n] for kind in found.values for n in range(3)]
+    titles = [chart["layout"]["xaxis"]["title"]["text"] for chart in drawn]
+    assert titles == [f"{kind} layer" for kind in found.values for _ in range(3)]
+    for chart, values in zip(drawn, wanted, strict=True):
+        np.testing.assert_allclose(arrays(chart["data"][0]["y"]), values, rtol=1e-3, atol=1e-5)
+
+
+def test_an_encoder_has_no_slopes():
+    app = opened("Explore", **QUERY)
+    assert not [fold for fold in app.expander if "want to be regularised" in fold.label]

@@ -22,7 +22,7 @@ from nvib.show.figures import sweeps
 from nvib.show.sections import sweep_run
 from tests.support import tiny
 from tests.support.folders import WORDS, save
-from tests.support.pages import charts, opened
+from tests.support.pages import arrays, charts, opened
 
 SWEEPS = shipped("assets", "sweeps")
 GRID = "decoder_sigma=0,0.5 encoder_alpha=inf,0"
@@ -56,15 +56,6 @@ def measured(spec, tmp_path, search="grid", trials=24):
     plan = Plan(task("phonemes", 16), space(Scenario(model="g2p"), spec), search, trials)
     sweep(bench, plan, tmp_path / "other.db")
     return plan, read_findings(plan, tmp_path / "other.db", bench.shape.revision)
-
-
-def arrays(values):
-    if isinstance(values, dict):
-        import base64
-
-        found = np.frombuffer(base64.b64decode(values["bdata"]), dtype=values["dtype"])
-        return found.reshape([int(n) for n in values["shape"].split(",")]) if "shape" in values else found
-    return np.array(values, float)
 
 
 def test_a_map_over_two_controls_is_what_the_library_measures(tmp_path):

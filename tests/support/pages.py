@@ -1,8 +1,10 @@
 """Pages run as scripts."""
 
+import base64
 import json
 from functools import cache
 
+import numpy as np
 from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
@@ -25,3 +27,11 @@ def opened(page, **query):
 
 def charts(app):
     return [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
+
+
+def arrays(values):
+    """The numbers of a trace, as plotly packs them."""
+    if isinstance(values, dict):
+        found = np.frombuffer(base64.b64decode(values["bdata"]), dtype=values["dtype"])
+        return found.reshape([int(n) for n in values["shape"].split(",")]) if "shape" in values else found
+    return np.array(values, float)

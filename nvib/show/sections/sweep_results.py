@@ -185,10 +185,11 @@ def _against(plan: Plan, kept: Findings, metric: Metric) -> None:
         st.markdown(f"{words}.")
         return
     better = "more" if metric.higher else "less"
+    side = "The untouched model" if kept.best == baseline_point(plan.task) else "NV"
     said = ("the two are not told apart" if not kept.against.clear else
-            "NV is better" if (kept.against.change > 0) == metric.higher else "the peer is better")  # fmt: skip
+            f"{side} is better" if (kept.against.change > 0) == metric.higher else "the peer is better")  # fmt: skip
     st.markdown(
-        f"{words}, on test {sweeps.interval(kept.of_peer)} {metric.change_unit}. NV against it, on the same texts: "
+        f"{words}, on test {sweeps.interval(kept.of_peer)} {metric.change_unit}. {side} against it, on the same texts: "
         f"**{sweeps.interval(kept.against)}** {metric.change_unit} ({better} is better): {said}."
     )
 
@@ -224,7 +225,7 @@ def brief(rows: list[Outcome], plan: Plan, metric: Metric) -> pd.DataFrame:
             f"change, {metric.change_unit} [{LEVEL} % interval]": sweeps.interval(row.result),
             "texts": len(plan.task.part(row.name, row.part)),
             f"{metric.name}, untouched": f"{row.result.baseline:.4g}{unit}",
-            f"{metric.name}, NV": f"{row.result.value:.4g}{unit}",
+            f"{metric.name}, {'peer' if row.point.peer else 'NV'}": f"{row.result.value:.4g}{unit}",
         }
         for row in rows
     ])  # fmt: skip
@@ -233,12 +234,13 @@ def brief(rows: list[Outcome], plan: Plan, metric: Metric) -> pd.DataFrame:
 def every_row(rows: list[Outcome], plan: Plan, metric: Metric) -> pd.DataFrame:
     """Rows as a table: the point's controls, the set, values and the change with its interval."""
     unit = f", {metric.unit}" if metric.unit else ""
+    side = "NV or peer" if any(row.point.peer for row in rows) else "NV"
     return pd.DataFrame([
         {
             **{axis.name: written(getattr(row.point, axis.name)) for axis in plan.space.axes},
             "set": row.name, "domain": "in domain" if row.inside else "out of domain", "part": row.part,
             "texts": len(plan.task.part(row.name, row.part)),
-            f"{metric.name}{unit}, untouched": row.result.baseline, f"{metric.name}{unit}, NV": row.result.value,
+            f"{metric.name}{unit}, untouched": row.result.baseline, f"{metric.name}{unit}, {side}": row.result.value,
             f"change, {metric.change_unit}": row.result.change, "from": row.result.low, "to": row.result.high,
         }
         for row in rows

@@ -1,0 +1,66 @@
+"""Where a text wants to be regularised: how its loss would change with each layer's temperatures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from nvib import fitting
+from nvib.errors import NVError
+from nvib.lab.model.bench import Batch, Bench
+from nvib.lab.scenario import Scenario
+from nvib.lab.view.forwards import untouched_side
+from nvib.prior import Prior
+
+NAMES = ("τα", "τσ", "τμ")
+MORE = (-1, 1, -1)  # which way each is more regularised
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """values: by kind [rows, layers, 3], d loss / d (τα, τσ, τμ), nats a token for a unit; nan where there is none.
+
+    what: of what the loss is, in words.
+    """
+
+    values: dict[str, np.ndarray]
+    what: str
+
+    def towards_more(self, kind: str) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation over the rows [layers, 3], for a unit towards more regularisation.
+
+        Below 0 the text becomes likelier. Of one row there is no deviation: nan.
+        """
+        signed = self.values[kind] * np.array(MORE)
+        with np.errstate(invalid="ignore"):
+            spread = signed.std(0, ddof=1) if len(signed) > 1 else np.full(signed.shape[1:], np.nan)
+        return signed.mean(0), spread
+
+
+def slopes(
+    bench: Bench, scenario: Scenario, prior: Prior, progress: Callable[[int, int], None] | None = None
+) -> Slopes:
+    """The slopes of a scenario's text at its setting; at identity beside it, as `nvib.fitting.slopes` takes them.
+
+    The loss of a model that continues is that of the text; of one that answers, of its own untouched answer. Raises
+    NVError for a model that writes nothing, and under a peer.
+    """
+    if not bench.mode.writes or scenario.peer:
+        raise NVError(f"{bench.shape.called} has no likelihood here that NV could change; choose a model that writes.")
+    setting = scenario.regularisation(bench.layers)
+    found = fitting.slopes(bench.nv, _batch(bench, scenario), setting, prior=prior, progress=progress)
+    what = "of its own untouched answer" if bench.mode.answers else "of the text, each token after the first"
+    return Slopes({kind: values.numpy() for kind, values in found.items()}, what)
+
+
+def _batch(bench: Bench, scenario: Scenario) -> Batch:
+    """The text's rows, of an encoder-decoder with the untouched answer as the decoder's inputs and as labels."""
+    if not bench.mode.answers:
+        return dict(bench.encode(bench.rows(scenario.text), scenario.chat))
+    side = untouched_side(bench, scenario.text, scenario.chat)
+    assert side.generated is not None
+    labels = side.generated[:, 1:].clone()
+    labels[side.inputs["decoder_attention_mask"] == 0] = fitting.IGNORED
+    return {**side.inputs, "labels": labels}
