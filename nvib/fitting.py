@@ -88,6 +88,15 @@ def likelihood(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tens
     return each.sum(1), (labels != IGNORED).sum(1)
 
 
+def _require_graphs(model: nn.Module) -> None:
+    """Raise NVError for a model whose weights no graph can hold."""
+    if any(weight.is_inference() for weight in model.parameters()):
+        raise NVError(
+            f"This {type(model).__name__} was loaded in torch.inference_mode, where nothing has a gradient; load it "
+            "outside."
+        )
+
+
 class Parameters(ABC):
     """What is fitted: a tensor [groups] for each temperature, and which group each layer is of."""
 
@@ -275,6 +284,8 @@ class _State:
         self.skipped, self.best = int(told["skipped"]), int(told["best"])
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def fit(
     nv: Reinterpretation,
     batches: Sequence[Batch | Sequence[Batch]],
@@ -309,6 +320,7 @@ def fit(
         raise ValueError(f"by={by!r} is none of {', '.join(BY)}.")
     if steps < 1 or not batches:
         raise ValueError(f"A fit needs at least one step and one batch, and was given {steps} and {len(batches)}.")
+    _require_graphs(nv.model)
     first = START if start is None else start
     parameters = (
         AttentionTemperatures(nv, by, first)
@@ -340,6 +352,8 @@ def fit(
     return Fit(parameters.found(), at.history, at.skipped, at.best)
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def slopes(
     nv: Reinterpretation,
     batch: Batch,
@@ -355,6 +369,7 @@ def slopes(
     alone have nan. at: the setting at which it is taken; what is at identity there, which has no gradient, is moved
     BESIDE it. A row whose loss is not finite has nan. progress: called with the rows done and their number.
     """
+    _require_graphs(nv.model)
     setting = Regularisation() if at is None else at
     places = [place for place in dict.fromkeys(site.place for site in nv.sites) if setting.selects(*place)]
     counts = {kind: len({site.layer for site in nv.sites if site.kind == kind}) for kind in KINDS}
@@ -363,18 +378,17 @@ def slopes(
         kind: torch.full((rows, count, 3), math.nan, dtype=torch.float64) for kind, count in counts.items() if count
     }
     device = next(nv.model.parameters()).device
-    with torch.inference_mode(False), torch.enable_grad():
-        for row in range(rows):
-            values = torch.tensor([_beside(setting, place) for place in places], device=device, requires_grad=True)
-            temperatures = {place: LayerTemperature(*values[n]) for n, place in enumerate(places)}
-            with nv.learning(temperatures, setting, prior):
-                summed, count = loss(nv.model, {name: tensor[row : row + 1] for name, tensor in batch.items()})
-            if places and summed.isfinite().all() and int(count):
-                (gradient,) = torch.autograd.grad(summed.sum() / count.sum(), values)
-                for (kind, layer), slope in zip(places, exact(gradient), strict=True):
-                    found[kind][row, layer] = slope
-            if progress is not None:
-                progress(row + 1, rows)
+    for row in range(rows):
+        values = torch.tensor([_beside(setting, place) for place in places], device=device, requires_grad=True)
+        temperatures = {place: LayerTemperature(*values[n]) for n, place in enumerate(places)}
+        with nv.learning(temperatures, setting, prior):
+            summed, count = loss(nv.model, {name: tensor[row : row + 1] for name, tensor in batch.items()})
+        if places and summed.isfinite().all() and int(count):
+            (gradient,) = torch.autograd.grad(summed.sum() / count.sum(), values)
+            for (kind, layer), slope in zip(places, exact(gradient), strict=True):
+                found[kind][row, layer] = slope
+        if progress is not None:
+            progress(row + 1, rows)
     return found
 
 
@@ -422,15 +436,14 @@ def _step(at: _State, batches: Sequence[Batch], loss: Loss, penalty: float) -> f
 def _summed(parameters: Parameters, batch: Batch, loss: Loss) -> tuple[torch.Tensor, int, int]:
     """A batch's summed loss with its graph, its count, and how many rows were left out: those without a finite one."""
     lost = 0
-    with torch.inference_mode(False), torch.enable_grad():
-        while True:
-            with parameters.active():
-                rows, counts = loss(parameters.nv.model, batch)
-            right = rows.isfinite()
-            if right.all() or not right.any():
-                break
-            lost += int((~right).sum())
-            batch = {name: tensor[right] for name, tensor in batch.items()}
+    while True:
+        with parameters.active():
+            rows, counts = loss(parameters.nv.model, batch)
+        right = rows.isfinite()
+        if right.all() or not right.any():
+            break
+        lost += int((~right).sum())
+        batch = {name: tensor[right] for name, tensor in batch.items()}
     if not right.all():
         return rows.sum(), 0, lost + len(rows)
     return rows.sum(), int(counts.sum()), lost

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from nvib.precision import exact
-from nvib.prior import LayerPrior
+from nvib.prior import TENSORS, LayerPrior
 from nvib.settings import LayerTemperature, Regularisation
 
 
@@ -43,7 +43,10 @@ class LayerPosterior:
     ) -> LayerPosterior:
         """The posterior rule of one layer under one setting, with the layer's own temperatures."""
         scaled = prior.scaled(setting.prior_mean_scale, setting.prior_variance_scale, setting.pseudo_count_shift)
-        return cls(scaled.to(device), tau, noise)
+        there = scaled.to(device)
+        if tau.learned:  # what was made in inference mode cannot be kept for a backward
+            there = LayerPrior(*(getattr(there, part).clone() for part in TENSORS))
+        return cls(there, tau, noise)
 
     @property
     def token_variance(self) -> torch.Tensor:

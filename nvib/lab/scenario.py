@@ -208,8 +208,11 @@ class Scenario:
     def regularisation(self, counts: Mapping[str, int] | None = None) -> Regularisation:
         """The setting as the library takes it.
 
-        counts: the model's layers by kind, needed where some are chosen, or have a mean temperature of their own.
+        counts: the model's layers by kind, needed where some are chosen, or have a mean temperature of their own. Under
+        a peer it is of no layer.
         """
+        if self.peer:
+            return Regularisation(layers={})
         return Regularisation(
             **{kind: self.temperature(kind, counts) for kind in KINDS},  # type: ignore[arg-type]
             **{name: getattr(self, name) for name in SCALES_OF_SETTING},

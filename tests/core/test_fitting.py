@@ -279,6 +279,22 @@ def test_an_encoder_needs_labels_or_a_loss():
     assert found.history[-1].loss < found.history[0].loss
 
 
+def test_a_prior_of_inference_mode_is_fitted_with_and_a_model_of_it_is_told():
+    model = model_of("llama")
+    batches = batches_of(model)
+    with torch.inference_mode():
+        prior, other = prior_of(model), model_of("llama")
+    with nvib.reinterpret(model, prior) as nv:
+        found = nvib.fit(nv, batches, steps=2)
+        with torch.inference_mode():
+            assert nvib.fit(nv, batches, steps=2) == found
+            slopes = fitting.slopes(nv, batches[0])
+        assert torch.isfinite(slopes["decoder"]).all()
+    told = r"^This LlamaForCausalLM was loaded in torch\.inference_mode, where nothing has a gradient; load it"
+    with nvib.reinterpret(other, prior) as nv, pytest.raises(nvib.NVError, match=told):
+        nvib.fit(nv, batches, steps=2)
+
+
 def test_a_state_of_another_fit_or_none_is_refused(tmp_path):
     model = model_of("llama")
     with nvib.reinterpret(model, prior_of(model)) as nv:

@@ -13,7 +13,8 @@ import pytest
 
 from nvib import NVError
 from nvib.lab import Bench, Scenario, observe
-from nvib.lab.fields import Choice, Flag, Layers, Number, Whole
+from nvib.lab.fields import ByLayer, Choice, Flag, Layers, Number, Whole
+from nvib.lab.instead import Peers
 from nvib.lab.scenario import FIELDS
 from nvib.lab.share import link
 from nvib.lab.view.comparison import compare
@@ -53,7 +54,13 @@ def value(draw, field):
     if isinstance(takes, Number):
         ends = [takes.low, takes.high, *([] if takes.also is None else [takes.also])]
         near = draw.choice([0.1, 0.5, 1.0, 2.0, -1.0])
-        return draw.choice([n for n in (*ends, near, near, near) if takes.holds(n)] or [field.default])
+        found = [n for n in (*ends, near, near, near) if takes.holds(n)] or [field.default]
+        if isinstance(takes, ByLayer) and draw.random() < 0.3:  # as many as some models have layers
+            return [draw.choice(found) for _ in range(draw.choice([2, 2, 3]))]
+        return draw.choice(found)
+    if isinstance(takes, Peers):
+        return draw.choice(["", "", "temperature:1.5", "noise:0.3", "bits:4", "dropout:0.2", "temperature:1/2",
+                            "rank:1.nothing:0.5"])  # fmt: skip
     if isinstance(takes, Layers):
         return draw.choice(["", "0-0", "0-1", "1-1", "1-2", "1-9"])
     return {"head": lambda: draw.choice(["mean", "max", "0", "3", "7"]),

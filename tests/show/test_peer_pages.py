@@ -25,6 +25,13 @@ def test_a_page_that_shows_a_peer_says_so(page):
     assert not [info for info in app.info if "What is called NV" in info.value]
 
 
+def test_no_path_leads_to_a_peer_and_nothing_stronger_is_offered():
+    app = opened("Explore", **QUERY, peer=PEER, path="True", encoder_alpha="1/2")
+    assert not app.error
+    assert "The path leads from identity to a setting of NV: go back to NV to walk it." in [i.value for i in app.info]
+    assert not [button for button in app.button if button.label.startswith(("Try ", "Find the smallest"))]
+
+
 def test_what_explore_shows_is_the_peers(benches):
     app = opened("Explore", **QUERY, peer=PEER)
     seen = observe(benches("minilm"), Scenario(model="minilm", text=QUERY["text"], peer=PEER))

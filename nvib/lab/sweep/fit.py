@@ -15,7 +15,7 @@ from torch import nn
 from nvib import fitting
 from nvib.errors import NVError
 from nvib.lab.bootstrap import Change, paired
-from nvib.lab.fields import Several
+from nvib.lab.fields import BETWEEN, Several
 from nvib.lab.instead import peer_of
 from nvib.lab.model.bench import Batch, Bench
 from nvib.lab.scenario import Scenario
@@ -119,8 +119,9 @@ def _start(bench: Bench, base: Scenario) -> Regularisation | AttentionTemperatur
 def scenario_of(base: Scenario, found: Regularisation | AttentionTemperature, bench: Bench) -> Scenario:
     """What was found as a scenario's controls."""
     if isinstance(found, AttentionTemperature):
-        of_kinds = [_listed(getattr(found, kind), bench.layers[kind]) for kind in bench.kinds]
-        return replace(base, peer="temperature:" + "/".join(repr(value) for values in of_kinds for value in values))
+        values = [value for kind in bench.kinds for value in _listed(getattr(found, kind), bench.layers[kind])]
+        shown = values if len(set(values)) > 1 else values[:1]
+        return replace(base, peer=f"temperature:{BETWEEN.join(map(repr, shown))}")
     changes: dict[str, Any] = {}
     mu: list[float] = []
     for kind in bench.kinds:

@@ -125,6 +125,9 @@ def path_from_identity(bench: Bench, scenario: Scenario) -> None:
     if scenario.effect == "local":
         st.info("A local effect leaves the output as it is: choose the total effect to walk the path.")
         return
+    if scenario.peer:
+        st.info("The path leads from identity to a setting of NV: go back to NV to walk it.")
+        return
     bar = st.progress(0.0, "Walking from identity to this setting")
     place = st.empty()
     place.button("Cancel the walk", on_click=pick.close_path)
