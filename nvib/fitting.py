@@ -102,10 +102,10 @@ class Parameters(ABC):
 
     def __init__(self, nv: Reinterpretation, by: str, chosen: Callable[[Place], bool]) -> None:
         places = dict.fromkeys(site.place for site in nv.sites if chosen(site.place))
-        counts = {kind: sum(place[0] == kind for place in dict.fromkeys(s.place for s in nv.sites)) for kind in KINDS}
+        counts = nv.layers
         names = [(kind, {"layer": n, "group": 3 * n // counts[kind], "all": 0}[by]) for kind, n in places]
         order = list(dict.fromkeys(names))
-        self.nv, self.by, self.counts = nv, by, {kind: n for kind, n in counts.items() if n}
+        self.nv, self.counts = nv, {kind: n for kind, n in counts.items() if n}
         self.group = {place: order.index(name) for place, name in zip(places, names, strict=True)}
         if not self.group:
             raise NVError("No layer is chosen, so that there is nothing to fit; choose some.")
@@ -148,7 +148,6 @@ class NVTemperatures(Parameters):
     def __init__(self, nv: Reinterpretation, by: str, start: Regularisation, prior: Prior | None) -> None:
         super().__init__(nv, by, lambda place: start.selects(*place))
         self._start, self._prior = start, prior
-
         self.begin(
             alpha=lambda place: _beside(start, place)[0],
             log_sigma=lambda place: math.log(_beside(start, place)[1]),
@@ -372,10 +371,9 @@ def slopes(
     _require_graphs(nv.model)
     setting = Regularisation() if at is None else at
     places = [place for place in dict.fromkeys(site.place for site in nv.sites) if setting.selects(*place)]
-    counts = {kind: len({site.layer for site in nv.sites if site.kind == kind}) for kind in KINDS}
     rows = len(next(iter(batch.values())))
     found = {
-        kind: torch.full((rows, count, 3), math.nan, dtype=torch.float64) for kind, count in counts.items() if count
+        kind: torch.full((rows, count, 3), math.nan, dtype=torch.float64) for kind, count in nv.layers.items() if count
     }
     device = next(nv.model.parameters()).device
     for row in range(rows):

@@ -48,6 +48,11 @@ class Reinterpretation(AbstractContextManager["Reinterpretation"]):
             self._hooks.remove()
 
     @property
+    def layers(self) -> dict[str, int]:
+        """How many layers each kind of attention has, 0 for one that the model lacks."""
+        return {kind: sum(site.kind == kind for site in self.sites) for kind in KINDS}
+
+    @property
     def experimental(self) -> str | None:
         """One sentence where regularising this model goes beyond the published formula, else None."""
         normed = next((type(site.module).__name__ for site in self.sites if site.norm is not None), None)
@@ -147,12 +152,12 @@ class Reinterpretation(AbstractContextManager["Reinterpretation"]):
         if not cached and past is not None:
             raise NVError("past_key_values were given, but use_cache is False; pass use_cache=True, or no cache.")
         if cached and past is None:
-            layers = sum(site.kind == "decoder" for site in self.sites)
+            layers = self.layers["decoder"]
             fold = partial(self._hooks.fold, setting) if setting and not setting.local else None
             inputs["past_key_values"] = cache_for(self.model, layers, fold)
 
     def _check_layers(self, regularisation: Regularisation) -> None:
-        counts = {kind: sum(site.kind == kind for site in self.sites) for kind in KINDS}
+        counts = self.layers
         for kind, count in counts.items():
             given = regularisation.temperature(kind).count
             if count and given not in (None, count):

@@ -262,7 +262,6 @@ def _prior(chosen: argparse.Namespace) -> None:
 
 
 def _sweep(chosen: argparse.Namespace) -> None:
-    from nvib.lab.sweep.paper import PAPER
     from nvib.lab.sweep.run import Plan, read_findings, spec_of, sweep
     from nvib.lab.sweep.space import count, space
     from nvib.lab.sweep.tasks import PARTS
@@ -270,7 +269,7 @@ def _sweep(chosen: argparse.Namespace) -> None:
     _require_enough(chosen)
     published = _published(chosen)
     grid = chosen.grid or (published.grid if published else "")
-    search = chosen.search or ("random" if chosen.task in PAPER and not chosen.grid else "grid")
+    search = chosen.search or ("random" if published and not chosen.grid else "grid")
     count(space(Scenario(), grid), search, chosen.points)  # before anything is loaded
     bench, task, base = _task(chosen)
     plan = Plan(task, space(base, grid), search, chosen.points, chosen.seed)

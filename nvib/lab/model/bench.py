@@ -83,7 +83,7 @@ class Bench:
             name=loaded.name,
             revision=loaded.revision,
             kinds=found,
-            layers={kind: sum(site.kind == kind for site in self.nv.sites) for kind in found},
+            layers={kind: self.nv.layers[kind] for kind in found},
             heads=getattr(config, "num_attention_heads", None) or config.encoder_attention_heads,
             shipped=loaded.prior is not None,
             broad=loaded.broad is not None,
