@@ -62,7 +62,7 @@ class Case:
 class Total:
     """What came of it all."""
 
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[tuple[Case, Seen]] = field(default_factory=list)
     wrong: list[Case] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     left: int = 0
@@ -87,7 +87,7 @@ def cases() -> list[Case]:
         found += [Case("Compare", link.encode(listed) or {}, ())]
     for sigma in SWEPT:
         swept = Scenario(model="g2p", examples=SIZES[0], grid=f"cross_sigma=0,{sigma}")
-        found += [Case("Sweep", link.encode(swept) or {}, ("Run the sweep",))]
+        found += [Case("Sweep", link.encode(swept) or {}, ("the sweep, ",))]
     return found
 
 
@@ -147,7 +147,7 @@ async def visit(number: int, port: int, all_cases: list[Case], until: float, tot
         case = rng.choice(all_cases)
         try:
             seen = await see(visitor, case)
-            total.seen.append(seen)
+            total.seen.append((case, seen))
             total.failed += seen.errors
             if not seen.refused and seen.numbers != case.alone.numbers:
                 total.wrong.append(case)
@@ -199,18 +199,19 @@ async def load(port: int, all_cases: list[Case], visitors: int, seconds: float, 
         *(visit(number, port, all_cases, until, total) for number in range(visitors)),
     )
     took = time.perf_counter() - begun
-    firsts = sorted(seen.first for seen in total.seen if seen.first is not None)
-    whole = sorted(seen.seconds for seen in total.seen)
+    runs = [seen for _, seen in total.seen]
+    firsts = sorted(seen.first for seen in runs if seen.first is not None)
+    whole = sorted(seen.seconds for seen in runs)
     warm = [(at - begun, size) for at, size in total.memory if at - begun > WARM * seconds]
     slope = statistics.linear_regression(*zip(*warm, strict=True)).slope * 60 if len(warm) > 2 else float("nan")
-    refused = sum(seen.refused for seen in total.seen)
-    served = (len(total.seen) - refused) / took
+    refused = sum(seen.refused for seen in runs)
+    served = (len(runs) - refused) / took
     print(f"{os.cpu_count()} cores, {visitors} visitors for {seconds:.0f} s, {len(all_cases)} pages of 3 models")
     print("| | |\n|---|---|")
     first, most = total.memory[0][1], max(size for _, size in total.memory)
-    told_place = sum(bool(seen.waits) for seen in total.seen)
+    told_place = sum(bool(seen.waits) for seen in runs)
     for name, value in (
-        ("runs, of which told their place, refused", f"{len(total.seen)}, {told_place}, {refused}"),
+        ("runs, of which told their place, refused", f"{len(runs)}, {told_place}, {refused}"),
         ("left in the middle", total.left),
         ("wrong numbers", len(total.wrong)),
         ("failed", len(total.failed)),
@@ -220,6 +221,13 @@ async def load(port: int, all_cases: list[Case], visitors: int, seconds: float, 
         ("memory, MB: first, most, slope a minute once warm", f"{first:.0f}, {most:.0f}, {slope:.0f}"),
     ):
         print(f"| {name} | {value} |")
+    print("\n| page | runs | first answer, s: median, 95 % | whole page, s: median, 95 %, most |\n|---|---|---|---|")
+    for page in sorted({(case.page, case.then[:1]) for case, _ in total.seen}):
+        some = [seen for case, seen in total.seen if (case.page, case.then[:1]) == page]
+        first = sorted(seen.first for seen in some if seen.first is not None)
+        last = sorted(seen.seconds for seen in some)
+        print(f"| {page[0] or 'Explore'}{', a long work' * bool(page[1])} | {len(some)} | {at(first, 0.5):.2f}, "
+              f"{at(first, 0.95):.2f} | {at(last, 0.5):.2f}, {at(last, 0.95):.2f}, {at(last, 1):.2f} |")  # fmt: skip
     for sentence in total.failed[:5]:
         print("failed:", sentence)
 

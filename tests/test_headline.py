@@ -1,4 +1,4 @@
-"""The headline table: the script prints what the chosen settings do, and the table that ships is of its plans."""
+"""The headline: the script prints what chosen settings and fits do, and the tables that ship are of its plans."""
 
 import re
 from pathlib import Path
@@ -8,6 +8,8 @@ from torchmetrics.functional.text import char_error_rate
 
 from benchmarks import headline
 from nvib.lab import Scenario
+from nvib.lab.instead import in_words
+from nvib.lab.sweep.fit import FitPlan, fit_task
 from nvib.lab.sweep.space import count, space
 from nvib.lab.sweep.tasks import PARTS, task
 
@@ -19,29 +21,67 @@ def cells(line):
     return [cell.strip() for cell in line.strip().strip("|").split("|")]
 
 
-def test_a_quick_table_says_what_the_chosen_setting_does(tmp_path, capsys, monkeypatch, benches):
+def test_quick_tables_say_what_the_chosen_settings_and_the_fits_do(tmp_path, capsys, monkeypatch, benches):
     monkeypatch.setattr("sys.argv", ["headline", "--quick", "--only", "phonemes", "--out", str(tmp_path)])
     headline.main()
-    head, _, *lines = capsys.readouterr().out.splitlines()
-    assert cells(head)[0] == "task; points tried"
-    rows = [cells(line) for line in lines]
-    assert rows[0][0] == "phonemes; 4"
-    said = dict(part.split(" ") for part in rows[0][1].split(", ")) if rows[0][1] != "identity" else {}
-    point = Scenario(model="g2p", **{name: float(value) for name, value in said.items()})
-    made, bench, changes = task("phonemes-unseen", 200), benches("g2p"), []
-    for row, name in zip(rows, made.sets, strict=False):
-        examples = made.part(name, PARTS[1])
-        assert row[2] == f"{name} ({len(examples)})"
-        assert row[3] == ("in" if name in made.inside else "out")
-        rates = [_rate(bench, examples)]
-        with bench.under(point, bench.priors.of(point)):
-            rates.append(_rate(bench, examples))
-        assert row[4:6] == [f"{rate:.2f} %" for rate in rates]
-        assert row[6].startswith(f"{rates[1] - rates[0]:+.2f}".replace("-", "−"))
-        changes.append(rates[1] - rates[0])
-    outside = sum(changes[1:]) / 2
-    assert rows[3][2] == "**mean out of domain**"
-    assert rows[3][6].startswith(f"**{outside:+.2f}".replace("-", "−"))
+    of_grid, of_fits = ([cells(line) for line in part.splitlines()] for part in capsys.readouterr().out.split("\n\n"))
+    made, bench = task("phonemes-unseen", 200), benches("g2p")
+    rates = {}
+
+    def rate(point, name):
+        if (point, name) not in rates:
+            with bench.under(point, bench.priors.of(point)):
+                rates[point, name] = _rate(bench, made.part(name, PARTS[1]))
+        return rates[point, name]
+
+    def holds(row, name, nv, peer):
+        """A row's four numbers; name: of a set, or of several for their mean."""
+        names, base = name if isinstance(name, list) else [name], Scenario(model="g2p")
+        nvs, peers = (each if isinstance(each, list) else [each] * len(names) for each in (nv, peer))
+        if len(names) == 1:
+            assert row[1] == f"{name} ({len(made.part(name, PARTS[1]))})"
+            assert row[3] == f"{rate(base, name):.2f} %"
+        for cell, olds, news in (
+            (row[4], [base] * len(names), nvs),
+            (row[5], [base] * len(names), peers),
+            (row[6], peers, nvs),
+        ):
+            changes = [rate(new, each) - rate(old, each) for each, old, new in zip(names, olds, news, strict=True)]
+            assert cell.strip("*").startswith(f"{sum(changes) / len(changes):+.2f}".replace("-", "−"))
+
+    first, *rows = of_grid[2:]
+    points, of_nv, peers = re.fullmatch(r"phonemes; (\d+) of NV: (.*); 1 peer: (.*)", first[0]).groups()
+    said = dict(part.split(" ") for part in of_nv.split(", ")) if of_nv != "identity" else {}
+    nv = Scenario(model="g2p", **{name: float(value) for name, value in said.items()})
+    peer = Scenario(model="g2p", peer="temperature:1.1" if peers == "attention temperature 1.1" else "")
+    assert points == "4"
+    assert peers in ("attention temperature 1.1", "none is better")
+    for row, name in zip([first, *rows], made.sets, strict=False):
+        assert row[2] == ("in" if name in made.inside else "out")
+        holds(row, name, nv, peer)
+    assert rows[2][1] == "**mean out of domain**"
+    holds(rows[2], [name for name in made.sets if name not in made.inside], nv, peer)
+
+    outside = ["proper names", "unseen words"]
+    expected = [(outside, 0, [*made.sets]), (outside, 1, [*made.sets]), (outside[1:], 0, outside[:1]),
+                (outside[:1], 0, outside[1:]), (["words"], 0, [*made.sets])]  # fmt: skip
+    rows, left = iter(of_fits[2:]), []
+    for fitted, seed, told in expected:
+        points = []
+        for start in (Scenario(model="g2p"), Scenario(model="g2p", peer="temperature:1.0")):
+            plan = FitPlan(made, start, "layer", 2, seed, tuple(fitted))
+            points.append(fit_task(bench, plan).point)
+        for name in told:
+            row = next(rows)
+            assert row[2] == ("yes" if name in fitted else "no")
+            holds(row, name, *points)
+        if len(told) == 1:
+            left.append((told[0], *points))
+        if len(told) > 1 or len(left) == 2:
+            row = next(rows)
+            assert row[2] == ("no" if fitted == ["words"] or len(told) == 1 else "yes")
+            holds(row, *([outside, *points] if len(told) > 1 else map(list, zip(*left, strict=True))))
+    assert not list(rows)
 
 
 def _rate(bench, examples):
@@ -54,14 +94,22 @@ def _rate(bench, examples):
 
 
 @pytest.mark.parametrize("asked", headline.HEADLINE, ids=lambda asked: asked.title)
-def test_the_shipped_table_is_of_these_plans(asked):
+def test_the_shipped_tables_are_of_these_plans(asked):
     made = task(asked.task, 8)
-    points = count(space(Scenario(model=made.model), asked.grid), "grid", 0)
-    (line,) = [line for line in SHIPPED.read_text("utf-8").splitlines() if line.startswith(f"| {asked.title};")]
-    assert cells(line)[0] == f"{asked.title}; {points}"
-    for said in re.split(", ", cells(line)[1]):
+    plan = space(Scenario(model=made.model), asked.grid)
+    of_grid, of_fits = SHIPPED.read_text("utf-8").split("\n\n")[:2]
+    (line,) = [line for line in of_grid.splitlines() if line.startswith(f"| {asked.title};")]
+    peers = len(plan.peers.values)
+    title, of_nv, of_peers = re.fullmatch(rf"(.*); (\d+ of NV: .*); ({peers} peers: .*)", cells(line)[0]).groups()
+    points, _, chosen = of_nv.partition(" of NV: ")
+    assert (title, int(points)) == (asked.title, count(plan, "grid", 0) - peers)
+    for said in chosen.split(", "):
         name, _, value = said.partition(" ")
         assert said == "identity" or (name in asked.grid and value.removesuffix(".0") in asked.grid)
+    chosen = of_peers.partition("peers: ")[2]
+    assert chosen == "none is better" or chosen in [in_words(peer) for peer in plan.peers.values]
+    fits = [cells(line)[0] for line in of_fits.splitlines() if line.startswith(f"| {asked.title};")]
+    assert fits == ([f"{asked.title}; {tuned.said}" for tuned in headline.fits_of(made)] if asked.base else [])
 
 
 def test_the_results_have_what_ships():

@@ -68,7 +68,7 @@ class Visitor:
         return await self._read(begun)
 
     async def press(self, button: str) -> Seen:
-        """Press the button whose label begins so, and read until the run that it begins has ended."""
+        """Press the button whose label has this in it, and read until the run that it begins has ended."""
         begun = time.perf_counter()
         await self.ask_for(button)
         return await self._read(begun)
@@ -80,7 +80,7 @@ class Visitor:
         await self._send(self._query)
 
     async def upload(self, box: str, name: str, data: bytes) -> Seen:
-        """Give a file to the box whose label begins so, and read until the run that it begins has ended."""
+        """Give a file to the box whose label has this in it, and read until the run that it begins has ended."""
         begun = time.perf_counter()
         asks = BackMsg()
         asks.file_urls_request.request_id = name
@@ -104,13 +104,13 @@ class Visitor:
         return await self._read(begun)
 
     def has(self, label: str) -> bool:
-        """Whether the last page has a button or a box whose label begins so."""
-        return any(said.startswith(label) for said in self._widgets)
+        """Whether the last page has a button or a box whose label has this in it."""
+        return any(label in said for said in self._widgets)
 
     def _widget(self, label: str) -> str:
-        found = [name for said, name in self._widgets.items() if said.startswith(label)]
+        found = [name for said, name in self._widgets.items() if label in said]
         if not found:
-            raise RuntimeError(f"No widget on the page begins with {label!r}; there are {sorted(self._widgets)}.")
+            raise RuntimeError(f"No widget on the page has {label!r} in its label; there are {sorted(self._widgets)}.")
         return found[0]
 
     def _again(self) -> BackMsg:
