@@ -25,7 +25,7 @@ def test_quick_tables_say_what_the_chosen_settings_and_the_fits_do(tmp_path, cap
     monkeypatch.setattr("sys.argv", ["headline", "--quick", "--only", "phonemes", "--out", str(tmp_path)])
     headline.main()
     of_grid, of_fits = ([cells(line) for line in part.splitlines()] for part in capsys.readouterr().out.split("\n\n"))
-    made, bench = task("phonemes-unseen", 200), benches("g2p")
+    made, bench = task("phonemes-unseen", 80), benches("g2p")
     rates = {}
 
     def rate(point, name):
