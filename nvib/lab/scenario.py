@@ -104,6 +104,11 @@ class Scenario:
         "What stands in the place of NV, which then changes nothing: an attention temperature, noise on the scores, a "
         "matrix of lower rank, rounded weights or dropout.",
     )  # fmt: skip
+    against: str = declare(
+        "setting", "", Peers(),
+        "What NV, or what stands in its place, is held against: nothing for the untouched model, or one of the same "
+        "peers, which is then the baseline.", swept=False, kept=True,
+    )  # fmt: skip
     prior_mean_scale: float = declare(
         "setting", 1.0, Number(-1000, 1000), "Multiplies the prior's mean. 1 leaves it alone."
     )
@@ -272,7 +277,7 @@ class Scenario:
 
         It is of outputs alone; distances and pseudo-counts depend on a prior that no temperature asks for.
         """
-        kept = self.key([name for name in RUN if name not in INPUT])
+        kept = self.key([name for name in RUN if name not in (*INPUT, "against")])
         if kept.peer:
             return kept._neutral([name for name in FIELDS if name != "peer"])
         at = {kind: self.temperature(kind) for kind in KINDS}

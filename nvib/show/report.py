@@ -64,6 +64,7 @@ def about(page: str, shape: Shape, scenario: Scenario, made: link.Made) -> dict[
     way = f"{'sampled' if scenario.sampled else 'greedy'}{how}, {scenario.length} tokens at most"
     words = {
         "setting": "; ".join(setting).replace("inf", "identity"),
+        **({"baseline": f"not the untouched model, but {in_words(scenario.against)}"} if scenario.against else {}),
         "prior": scenario.prior + (f" {scenario.prior_id}" if scenario.prior == "own" else ""),
         "view": f"{kind} layer {scenario.layer}, head {scenario.head}, row {scenario.row + 1}",
         **({"generation": way} if page == "Compare" and shape.mode.writes else {}),

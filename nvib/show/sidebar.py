@@ -40,11 +40,12 @@ PEERS = ["", *(f"temperature:{value}" for value in (1.05, 1.1, 1.2, 1.5, 0.9)), 
          "bits:4", "bits:3", "dropout:0.1"]  # fmt: skip
 INSTEAD_FOLD = "instead-of-nv"
 SETTING = {"temperatures", "prior", "scales"}
+PEER = {"peer", "against"}
 # The controls that change something on a page, by its title; "maps": how the maps of Explore are drawn.
 USED = {
-    "Explore": {"chat", *SETTING, "peer", "kind", "row", "layer", "head", "maps"},
+    "Explore": {"chat", *SETTING, *PEER, "kind", "row", "layer", "head", "maps"},
     "Pseudo-counts": {"chat", *SETTING, "kind", "row", "layer", "head"},
-    "Compare": {"chat", *SETTING, "peer", "row of the output"},
+    "Compare": {"chat", *SETTING, *PEER, "row of the output"},
     "Sweep": {"protected", "prior"},
     "Prior": {"chat", "prior", "scales", "kind"},
     "Method": {"chat", *SETTING, "kind", "row", "layer", "head"},
@@ -105,7 +106,7 @@ def _use_preset(preset: Preset, shape: Shape) -> None:
 
 def shown(scenario: Scenario, title: str) -> Scenario:
     """What the page of this title is of: NV alone, where it is of prior and pseudo-counts, which no peer has."""
-    return scenario if "peer" in USED[title] else replace(scenario, peer="")
+    return scenario if "peer" in USED[title] else replace(scenario, peer="", against="")
 
 
 def controls(shape: Shape, title: str) -> None:
@@ -222,10 +223,12 @@ def _instead() -> None:
     with st.expander("Would anything else do?", key=INSTEAD_FOLD, on_change="rerun") as part:
         if not part.open:
             return
-        current = st.session_state[key("peer")]
-        offered = PEERS if current in PEERS else [*PEERS, current]
-        control("peer", st.selectbox, "What changes the model", offered, help=FIELDS["peer"].help,
-                format_func=lambda peer: in_words(peer) if peer else "NV regularisation")  # fmt: skip
+        for name, label, nothing in (("peer", "What changes the model", "NV regularisation"),
+                                     ("against", "Against", "the untouched model")):  # fmt: skip
+            current = st.session_state[key(name)]
+            offered = PEERS if current in PEERS else [*PEERS, current]
+            control(name, st.selectbox, label, offered, help=FIELDS[name].help,
+                    format_func=lambda peer, nothing=nothing: in_words(peer) if peer else nothing)  # fmt: skip
 
 
 def _layer_range(kind: str, last: int) -> None:

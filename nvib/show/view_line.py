@@ -45,7 +45,9 @@ def _cut(text: str) -> str:
 
 
 def _setting(scenario: Scenario, kinds: tuple[str, ...]) -> Iterator[Part]:
-    """What of the setting is off identity; where nothing is, that; or what stands in the place of NV."""
+    """What of the setting is off identity; where nothing is, that; or what stands in the place of NV; the baseline."""
+    if scenario.against:
+        yield Part(f"against {in_words(scenario.against)}", key("against"), INSTEAD_FOLD)
     if scenario.peer:
         yield Part(f"not NV, but {in_words(scenario.peer)}", key("peer"), INSTEAD_FOLD)
         return

@@ -21,7 +21,7 @@ def test_every_field_survives_the_link():
     odd = Scenario(
         model="a/b", text="x & y = <s>\n é", encoder_alpha=0.0, encoder_sigma=0.1, cross_alpha=-3.5, cross_sigma=1.0,
         decoder_alpha=10.0, decoder_sigma=(0.05, 0.1), mu=0.0, protected=2,
-        peer="temperature:1.1/1.2", prior="text", prior_text="p\nq",
+        peer="temperature:1.1/1.2", against="noise:0.1", prior="text", prior_text="p\nq",
         prior_mean_scale=0.0, prior_variance_scale=0.25, pseudo_count_shift=-2.0, kind="cross", layer=3, head="max",
         row=4, cell="3,prior", metric="entropy", scale="log", special=False, with_prior=False, effect="local",
         encoder_layers="0-3", cross_layers="1-1", decoder_layers="2-29", prior_id="0123456789ab", across="max",
@@ -93,7 +93,7 @@ LEGAL = st.builds(
     Scenario,
     model=st.sampled_from(["smollm2", "minilm", "g2p", "owner/name"]) | LINE.filter(lambda m: m.lower() != "minilm-l6"),
     text=TEXT, encoder_alpha=ALPHA, encoder_sigma=SIGMA, cross_alpha=ALPHA, cross_sigma=SIGMA, decoder_alpha=ALPHA,
-    decoder_sigma=SIGMA, mu=by_layer(st.floats(0, 1)), peer=PEERS, encoder_layers=LAYERS,
+    decoder_sigma=SIGMA, mu=by_layer(st.floats(0, 1)), peer=PEERS, against=PEERS, encoder_layers=LAYERS,
     cross_layers=LAYERS, decoder_layers=LAYERS,
     effect=one_of("effect"), protected=st.integers(0, 8), prior=one_of("prior"), prior_text=TEXT,
     prior_id=st.just("") | st.text("0123456789abcdef", min_size=12, max_size=12),

@@ -48,6 +48,7 @@ CHANGES = {
     "a prior from a long line": {"prior": "text", "prior_text": "the cat sat on a mat and " * 100, "mu": 0.9},
     "by layer": {"mu": "each", "encoder_alpha": "each", "decoder_sigma": "each"},
     "a peer": {"peer": "temperature:1.3"},
+    "against a peer": {"against": "temperature:1.3"},
     "scales": {"prior_variance_scale": 2.0, "pseudo_count_shift": -3.0, "mu": 0.9, "protected": 2},
 }
 

@@ -25,6 +25,26 @@ def test_a_page_that_shows_a_peer_says_so(page):
     assert not [info for info in app.info if "What is called NV" in info.value]
 
 
+@pytest.mark.parametrize("page", SHOWN)
+def test_a_page_that_is_held_against_a_peer_says_so(page):
+    app = opened(page, **QUERY, against=PEER, encoder_sigma="0.3")
+    assert not app.error
+    (told,) = [info.value for info in app.info if "What is called baseline" in info.value]
+    assert told == (
+        "What is called baseline, or the untouched model, is here the model under attention temperature 1.5; the path "
+        "and the slopes still begin at the untouched one."
+    )
+    assert not [button for button in app.button if button.label.startswith(("Try ", "Find the smallest"))]
+    assert app.query_params["against"] == PEER
+
+
+def test_what_explore_holds_nv_against_is_the_peer(benches):
+    app = opened("Explore", **QUERY, against=PEER, encoder_sigma="0.3")
+    seen = observe(benches("minilm"), Scenario(model="minilm", text=QUERY["text"], peer=PEER))
+    assert f"{seen.output.regularised[0, 1]:.3f} under NV" not in " ".join(text.value for text in app.markdown)
+    assert f"is {seen.output.regularised[0, 1]:.3f} under the baseline" in " ".join(text.value for text in app.markdown)
+
+
 def test_no_path_leads_to_a_peer_and_nothing_stronger_is_offered():
     app = opened("Explore", **QUERY, peer=PEER, path="True", encoder_alpha="1/2")
     assert not app.error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import compress
 from typing import Any
@@ -157,6 +157,10 @@ class Bench:
         if scenario.peer:
             return self.nv.instead(peer_of(scenario.peer, self.layers))
         return self.nv.regularised(scenario.regularisation(self.layers), prior, local=scenario.effect == "local")
+
+    def first(self, scenario: Scenario) -> AbstractContextManager[None]:
+        """A scenario's baseline, in this thread and inside the `with` only: untouched, or what it is held against."""
+        return self.nv.instead(peer_of(scenario.against, self.layers)) if scenario.against else nullcontext()
 
     # Inputs of an estimate
 

@@ -52,7 +52,7 @@ def greedy(nv, batch):
 RUN = """
 places = {{"{kind}": {layers}}}
 with torch.inference_mode(), nvib.reinterpret(loaded.model, prior) as nv:
-{first}    with nvib.capture(places, comparable=True) as before:
+{first}    with {other}nvib.capture(places, comparable=True) as before:
         baseline = loaded.model(**{batch})
     with nv.{way}(setting{local}):
 {then}        with nvib.capture(places, against=before) as after:
@@ -153,6 +153,9 @@ def script(scenario: Scenario, shape: Shape, page: str = "Explore") -> str:
     if answers:
         parts.append(ANSWERED)
     parts += [*_prior(scenario, shape), f"setting = {_setting(scenario, shape)}"]
+    against = scenario.against and _peer(scenario.against, shape)
+    if against:
+        parts.append(f"baseline_is = {against}")
     parts.append(
         INPUTS.format(texts=_list(rows), row=min(scenario.row, len(rows) - 1), chat=", chat=True" * scenario.chat)
     )
@@ -161,7 +164,8 @@ def script(scenario: Scenario, shape: Shape, page: str = "Explore") -> str:
         RUN.format(
             kind=kind,
             layers=layers,
-            first=first and f"    {first}",
+            first=first and (f"    with nv.instead(baseline_is):\n        {first}" if against else f"    {first}"),
+            other="nv.instead(baseline_is), " * bool(against),
             then=then and f"        {then}",
             batch=BATCHES[mode.name],
             way="instead" if scenario.peer else "regularised",
@@ -203,10 +207,14 @@ def _prior(scenario: Scenario, shape: Shape) -> list[str]:
     return [*parts, "prior = nvib.estimate_prior(loaded.model, batches)"]
 
 
+def _peer(text: str, shape: Shape) -> str:
+    return f"nvib.peers.{peer_of(text, shape.layers)!r}"
+
+
 def _setting(scenario: Scenario, shape: Shape) -> str:
     """`nvib.Regularisation(...)` with what is not neutral, or the peer in its place."""
     if scenario.peer:
-        return f"nvib.peers.{peer_of(scenario.peer, shape.layers)!r}"
+        return _peer(scenario.peer, shape)
     arguments: list[str] = []
     for kind in shape.kinds:
         given, neutral = scenario.temperature(kind, shape.layers), Temperature()

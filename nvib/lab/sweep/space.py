@@ -87,7 +87,9 @@ def space(base: Scenario, spec: str) -> Space:
 
     Raises NVError for a control that there is not or that no sweep varies, and for a value that is not legal.
     """
-    neutral: dict[str, Any] = {name: FIELDS[name].default for name in (*VIEW, "text", "chat", "effect", PEER)}
+    neutral: dict[str, Any] = {
+        name: FIELDS[name].default for name in (*VIEW, "text", "chat", "effect", PEER, "against")
+    }
     base = replace(base, **neutral)
     whole = Space(base, ())
     axes: dict[str, Varied] = {}

@@ -163,7 +163,8 @@ def _generated(bench: Bench, scenario: Scenario, prior: Prior) -> Row:
 
 def _similarity(bench: Bench, scenario: Scenario, prior: Prior) -> Row:
     batch = bench.encode(bench.rows(scenario.text))
-    before = bench.hidden_states(batch)[0]
+    with bench.first(scenario):
+        before = bench.hidden_states(batch)[0]
     with bench.under(scenario, prior):
         after = bench.hidden_states(batch)[0]
     pooled = outputs.embeddings(batch, before), outputs.embeddings(batch, after)

@@ -41,22 +41,29 @@ class Side:
 
 def untouched_side(bench: Bench, text: str, chat: bool = False) -> Side:
     """The untouched model on a text, or on a chat turn of it; an encoder-decoder is forced through its own output."""
+    return first_side(bench, Scenario(text=text, chat=chat))
+
+
+def first_side(bench: Bench, scenario: Scenario) -> Side:
+    """The baseline of a scenario: the untouched model, or the peer that it is held against."""
+    text, chat = scenario.text, scenario.chat
 
     def forward() -> Side:
         batch = bench.encode(bench.rows(text), chat)
-        if not bench.mode.answers:
-            return _forward(bench, dict(batch), None)
-        ids = bench.generate(batch)
-        forced = {"decoder_input_ids": ids[:, :-1], "decoder_attention_mask": bench.target_mask(ids)[:, 1:]}
-        return _forward(bench, batch | forced, ids)
+        with bench.first(scenario):
+            if not bench.mode.answers:
+                return _forward(bench, dict(batch), None)
+            ids = bench.generate(batch)
+            forced = {"decoder_input_ids": ids[:, :-1], "decoder_attention_mask": bench.target_mask(ids)[:, 1:]}
+            return _forward(bench, batch | forced, ids)
 
-    side: Side = bench.sides.get(("baseline", text, chat), forward)
+    side: Side = bench.sides.get(("baseline", scenario.against, text, chat), forward)
     return side
 
 
 def nv_side(bench: Bench, scenario: Scenario, prior: Prior) -> Side:
     """The same inputs under the scenario's setting; an encoder-decoder's own greedy output is `generated`."""
-    before = untouched_side(bench, scenario.text, scenario.chat)
+    before = first_side(bench, scenario)
     make = partial(_nv_side, bench, scenario, prior, before, before.capture)
     side: Side = bench.sides.get(("regularised", bench.run_of(scenario)), make)
     return side
@@ -66,7 +73,7 @@ def nv_side(bench: Bench, scenario: Scenario, prior: Prior) -> Side:
 def both_sides(bench: Bench, scenario: Scenario) -> tuple[Side, Side]:
     """Both sides of a scenario. Raises NVError or ValueError with one sentence when it cannot be run."""
     prior = bench.priors.of(scenario)
-    return untouched_side(bench, scenario.text, scenario.chat), nv_side(bench, scenario, prior)
+    return first_side(bench, scenario), nv_side(bench, scenario, prior)
 
 
 def passing_side(bench: Bench, scenario: Scenario, prior: Prior) -> Side:

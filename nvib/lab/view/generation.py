@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -65,10 +64,10 @@ def generate(
 ) -> torch.Tensor:
     """The ids that a scenario generates, without a decoder's prompt: [rows, tokens], kept for the next call.
 
-    prior: None for the untouched model. tell: called with each step's new ids [rows]; what it raises stops the
+    prior: None for the baseline. tell: called with each step's new ids [rows]; what it raises stops the
     work. An encoder-decoder's ids begin with its start token. Raises NVError when there is no room after the text.
     """
-    run = scenario.only(INPUT) if prior is None else bench.run_of(scenario)
+    run = scenario.only((*INPUT, "against")) if prior is None else bench.run_of(scenario)
     key = ("generated", run, prior is None, scenario.length, scenario.dice)
     ids: torch.Tensor = bench.results.get(key, lambda: _generate(bench, scenario, prior, tell))
     return ids
@@ -86,6 +85,6 @@ def _generate(
         options["logits_processor"] = drawing(*scenario.dice)
     if tell is not None:
         options["streamer"] = _Told(tell)
-    with nullcontext() if prior is None else bench.under(scenario, prior):
+    with bench.first(scenario) if prior is None else bench.under(scenario, prior):
         ids = bench.generate(batch, scenario.length, **options)
     return ids[:, used:] if bench.mode.continues else ids

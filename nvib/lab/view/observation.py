@@ -16,7 +16,7 @@ from nvib.lab.scenario import RUN, Scenario
 from nvib.lab.view import outputs
 from nvib.lab.view.axes import Axis, axes, shown_map, whole_map, without_prior
 from nvib.lab.view.cell import Cell, take_apart
-from nvib.lab.view.forwards import nv_side, untouched_side
+from nvib.lab.view.forwards import first_side, nv_side
 from nvib.mixture import Layer
 from nvib.prior import Prior
 
@@ -100,7 +100,7 @@ def observe(bench: Bench, scenario: Scenario, progress: Callable[[int], None] | 
     rows = bench.rows(scenario.text)
     row = min(scenario.row, len(rows) - 1)
     prior = bench.priors.of(scenario, progress)
-    before, after = untouched_side(bench, scenario.text, scenario.chat), nv_side(bench, scenario, prior)
+    before, after = first_side(bench, scenario), nv_side(bench, scenario, prior)
     seen, layers = after.capture, range(bench.layers[kind])
     queries, keys = axes(bench, scenario, before.inputs, kind, row)
     places = [layer] if scenario.across == "layer" else list(layers)

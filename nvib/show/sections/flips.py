@@ -17,7 +17,7 @@ PAIRS = 2  # sentences up to which each is the other's nearest, whatever happens
 
 def offers(output: Output, scenario: Scenario, shape: Shape) -> None:
     """Buttons: stronger settings where both models give one answer, and the search for the setting that flips it."""
-    if scenario.effect == "local" or scenario.peer:
+    if scenario.effect == "local" or scenario.peer or scenario.against:
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         if words.same(output):
