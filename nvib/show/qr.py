@@ -10,8 +10,8 @@ import streamlit as st
 
 HERE = re.compile(r"localhost|.+\.localhost|127(\.\d+){3}|0\.0\.0\.0|::1?|::ffff:127(\.\d+){3}|::ffff:7f\w\w:\w+")
 ALONE = (
-    "Only this machine can open this address; a phone cannot. Serve with nvib serve --lan, and open the page by the "
-    "address that it prints."
+    "Only this machine can open this address, so it has no code here. Serve with NVIB_PUBLIC=1 nvib serve --lan, and "
+    "open the page by the address that it prints."
 )
 LONG = "The view is too long for a link, so there is no code of it: Export saves it as a .json scenario."
 
@@ -27,10 +27,11 @@ def popover(query: str) -> None:
         address = f"{st.context.url}?{query}"
         if of_this_machine(address):
             st.warning(ALONE)
-        st.markdown(
-            f'<img alt="QR code of the address below" src="{picture(address)}" style="width: min(100%, 20rem)">',
-            unsafe_allow_html=True,
-        )
+        else:
+            st.markdown(
+                f'<img alt="QR code of the address below" src="{picture(address)}" style="width: min(100%, 20rem)">',
+                unsafe_allow_html=True,
+            )
         st.code(address, language=None, wrap_lines=True)
 
 

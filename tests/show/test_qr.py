@@ -90,7 +90,7 @@ def test_addresses_for_others(host):
 @pytest.mark.parametrize(
     ("url", "alone"), [("http://127.0.0.1:8501/Prior", True), ("http://192.168.1.20:8501/Prior", False)]
 )
-def test_the_popover_has_picture_and_address(monkeypatch, url, alone):
+def test_the_popover_has_the_address_and_a_picture_for_others(monkeypatch, url, alone):
     app = opened("Prior", v="2", model="minilm", text="the cat", encoder_sigma="0.4")
     monkeypatch.setattr(type(qr.st.context), "url", url)
     app.session_state["qr"] = True
@@ -99,10 +99,10 @@ def test_the_popover_has_picture_and_address(monkeypatch, url, alone):
     (code,) = [code.value for code in app.code if "?" in code.value]
     assert code.startswith(f"{url}?v=2&model=minilm&text=the+cat")
     assert "fp=" in code
-    assert any(qr.picture(code) in text.value for text in app.markdown)
+    assert any(qr.picture(code) in text.value for text in app.markdown) != alone
     told = (
-        "Only this machine can open this address; a phone cannot. Serve with nvib serve --lan, and open the page by "
-        "the address that it prints."
+        "Only this machine can open this address, so it has no code here. Serve with NVIB_PUBLIC=1 nvib serve --lan, "
+        "and open the page by the address that it prints."
     )
     assert [note.value for note in app.warning] == [told] * alone
 
