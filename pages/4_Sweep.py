@@ -6,7 +6,7 @@ from nvib.lab import Bench, Scenario
 from nvib.lab.share.script import sweep_script
 from nvib.lab.sweep.run import Plan
 from nvib.show import draw, page, share
-from nvib.show.sections import sweep_plan, sweep_results, sweep_run
+from nvib.show.sections import calibration, sweep_plan, sweep_results, sweep_run
 
 
 def swept(bench: Bench, plan: Plan, scenario: Scenario) -> None:
@@ -26,6 +26,7 @@ def swept(bench: Bench, plan: Plan, scenario: Scenario) -> None:
     first = kept.best if kept.best in results else next(iter(results))
     sweep_results.one_point(plan, kept, sweep_results.picked(results) or first, metric, scenario)
     draw.table_behind("sweep", "All points as a table", lambda: sweep_results.every_row(kept.rows, plan, metric))
+    calibration.of_sweep(bench, plan, path, kept)
 
 
 with page.guarded():

@@ -8,6 +8,7 @@ import streamlit as st
 
 from nvib import assets
 from nvib.lab import Observation
+from nvib.lab.calibration import CONVENTIONS
 from nvib.show import introduction, page, resources, session, share, terms
 from nvib.show.sections import without_prior
 
@@ -125,6 +126,22 @@ st.markdown(
 st.markdown(OUTCOME)
 st.caption(FINDINGS)
 page.link("Sweep", "Try it on Sweep")
+
+st.header("Can its probabilities be believed?")
+st.markdown(
+    "A Bayesian reading should know what it does not know. So Sweep and a list on Compare hold probabilities against "
+    "what is true, where that is known: the next token of a text, the tokens of a reference, a label, a masked token. "
+    "Answers are sorted by their confidence, the probability of the likeliest one, into bins $B_b$; of $N$ answers"
+)
+st.latex(r"\text{ECE} = \sum_b \frac{|B_b|}{N}\,\bigl|\text{accuracy}(B_b) - \text{mean confidence}(B_b)\bigr|")
+st.latex(
+    r"\text{Brier} = \frac1N \sum_i \sum_k (p_{ik} - y_{ik})^2 \qquad \text{log loss} = -\frac1N \sum_i \log p_{i y_i}"
+)
+st.markdown(
+    f"{CONVENTIONS} Brier's score is summed over all classes, from 0 to 2. Intervals draw whole texts anew, and what "
+    "changes is paired on the same texts. A temperature on the logits of the output would calibrate too; "
+    "regularised attention is no such temperature, and can also change which answer is the likeliest."
+)
 
 st.header("One weight, worked out")
 with page.told():

@@ -16,6 +16,7 @@ LAB = (
     "presets",
     "examples",
     "bootstrap",
+    "calibration",
     "workbook",
     "uploads",
     "metrics",

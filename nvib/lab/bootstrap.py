@@ -11,6 +11,7 @@ from nvib.memory import Memory
 
 RESAMPLES = 4_000
 LEVEL = 95  # percent, of every interval
+TAILS = ((100 - LEVEL) / 2, (100 + LEVEL) / 2)
 ENOUGH = 16  # texts; from 16 on a 95 % interval missed 0 in 7 % of simulated sweeps without effect
 _weights: Memory[np.ndarray] = Memory(4)  # of the resamples, by number of examples and seed
 
@@ -72,12 +73,23 @@ def pooled(metric: Metric, pairs: Sequence[tuple[np.ndarray, np.ndarray]], seed:
         with np.errstate(divide="ignore", invalid="ignore"):
             drawn.append(changed(metric, *(metric.of(weights @ sums) for sums in (baseline, point))))
         whole.append([values[1], values[0], changed(metric, *values)])
-    tail = (100 - LEVEL) / 2
     means = np.mean(drawn, 0)
     means = means[np.isfinite(means)]  # a draw of empty texts alone has no value
-    low, high = np.percentile(means, [tail, 100 - tail]) if means.size else (np.nan, np.nan)
+    low, high = np.percentile(means, TAILS) if means.size else (np.nan, np.nan)
     value, before, change = np.mean(whole, 0)
     return Change(float(value), float(before), float(change), float(low), float(high))
+
+
+def interval(of: Callable[[np.ndarray], np.ndarray], texts: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Low and high end of each of several values of totals, of: [..., sums] to [..., values]; texts: [examples, sums].
+
+    Draws in which a value has none, as the accuracy of no answers, do not count for it.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = of(_drawn(len(texts), seed) @ texts)
+    none = ~np.isfinite(values).any(0)
+    low, high = np.nanpercentile(np.where(none, 0.0, values), TAILS, axis=0)
+    return np.where(none, np.nan, low), np.where(none, np.nan, high)
 
 
 def _drawn(count: int, seed: int) -> np.ndarray:

@@ -262,7 +262,9 @@ def _prior(chosen: argparse.Namespace) -> None:
 
 
 def _sweep(chosen: argparse.Namespace) -> None:
-    from nvib.lab.sweep.run import Plan, read_findings, spec_of, sweep
+    from nvib.lab.bootstrap import paired
+    from nvib.lab.calibration import ECE
+    from nvib.lab.sweep.run import Plan, read_calibration, read_findings, spec_of, sweep
     from nvib.lab.sweep.space import count, space
     from nvib.lab.sweep.tasks import PARTS
 
@@ -286,6 +288,11 @@ def _sweep(chosen: argparse.Namespace) -> None:
         print(f"Best peer: {spec_of(findings.peer)}")
     if findings.against:
         print(f"NV against it on {PARTS[1]}, paired: {_interval(findings.against)}")
+    for name, sides in read_calibration(plan, chosen.out, bench.shape.revision, findings).items():
+        for side, sums in sides.items():
+            change = paired(ECE, sides["untouched"], sums)
+            against = "" if side == "untouched" else f"\t{_interval(change)} points"
+            print(f"{ECE.name}\t{name}\t{PARTS[1]}\t{side}\t{change.value:.2f} %{against}")
 
 
 def _require_enough(chosen: argparse.Namespace) -> None:

@@ -22,7 +22,7 @@ from nvib.show.figures import sweeps
 from nvib.show.sections import sweep_run
 from tests.support import tiny
 from tests.support.folders import WORDS, save
-from tests.support.pages import arrays, charts, opened
+from tests.support.pages import arrays, keyed, opened
 
 SWEEPS = shipped("assets", "sweeps")
 GRID = "decoder_sigma=0,0.5 encoder_alpha=inf,0"
@@ -36,6 +36,11 @@ def own_folder(tmp_path, monkeypatch):
     """Results of these tests stay theirs."""
     monkeypatch.setattr(sweep_run, "cache_folder", lambda: tmp_path)
     return tmp_path
+
+
+def charts(app):
+    """Those of the sweep's points."""
+    return keyed(app, "sweep")
 
 
 def run(**query):

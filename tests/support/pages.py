@@ -29,6 +29,12 @@ def charts(app):
     return [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
 
 
+def keyed(app, begin):
+    """The charts whose keys begin so."""
+    found = app.get("plotly_chart")
+    return [json.loads(chart.proto.spec) for chart in found if chart.proto.id.split("-", 2)[2].startswith(begin)]
+
+
 def arrays(values):
     """The numbers of a trace, as plotly packs them."""
     if isinstance(values, dict):

@@ -16,11 +16,14 @@ import numpy as np
 import torch
 from rapidfuzz.distance import Levenshtein
 
+from nvib.lab import calibration
 from nvib.lab.bootstrap import Metric
+from nvib.lab.calibration import Answers, of_logits
 from nvib.lab.metrics import UNSMOOTHED, bleus, composed, rouges
 from nvib.lab.model.bench import Bench
 from nvib.lab.view import outputs
 from nvib.lab.view.comparison import joined
+from nvib.lab.view.truths import HIDDEN, classes, hidden, label_of
 from nvib.models.tokens import tokens_of
 from nvib.precision import exact
 
@@ -28,6 +31,7 @@ TOKENS = 128  # of each text whose likelihood is taken
 EMBEDDED = 64  # of each text whose embedding is taken
 BATCH = 8
 ORDERS = 4  # of the longest n-grams of BLEU
+Tell = Callable[[int, Answers], None]  # an example's place, and the model's answers to it
 
 
 @dataclass(frozen=True)
@@ -43,14 +47,26 @@ class Measure:
     """run: a model under the active setting and examples to their sums [examples, sums]; metrics: the first counts.
 
     targets: whether an example needs one; told: how it counts, in words; counting: which way of counting, so that a
-    file of results of an earlier one is not added to.
+    file of results of an earlier one is not added to. truth: what the model's probabilities can be held against, in
+    words, where there is that: then `run` takes a `Tell` as `tell`, which is called with each example's.
     """
 
-    run: Callable[[Bench, Sequence[Example]], np.ndarray]
+    run: Callable[..., np.ndarray]
     metrics: tuple[Metric, ...]
     targets: bool = False
     told: str = ""
     counting: int = 1
+    truth: str = ""
+
+
+def judged(bench: Bench, measure: Measure, examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:
+    """A measure's sums, and from the same run those of the model's calibration [examples, calibration.SUMS]."""
+    found = np.zeros((len(examples), calibration.SUMS))
+
+    def tell(n: int, answers: Answers) -> None:
+        found[n] = calibration.sums(answers)
+
+    return measure.run(bench, examples, tell=tell), found
 
 
 def _share(place: int, weight: int) -> Callable[[np.ndarray], np.ndarray]:
@@ -61,7 +77,7 @@ def _share(place: int, weight: int) -> Callable[[np.ndarray], np.ndarray]:
 
 
 @torch.inference_mode()
-def likelihood(bench: Bench, examples: Sequence[Example], start: bool = False) -> np.ndarray:
+def likelihood(bench: Bench, examples: Sequence[Example], start: bool = False, tell: Tell | None = None) -> np.ndarray:
     """Negative log-likelihood in nats, tokens and bytes foretold of the first TOKENS of each text: [examples, 3].
 
     start: put the tokenizer's start token in front, so that the first token is foretold too.
@@ -76,6 +92,9 @@ def likelihood(bench: Bench, examples: Sequence[Example], start: bool = False) -
         loss = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none").sum(1)
         found[chosen, 0] = exact(loss).numpy()
         found[chosen, 1] = ids.shape[1] - 1
+        if tell:
+            for row, n in enumerate(chosen):
+                tell(n, of_logits(logits[row], ids[row, 1:]))
     return found
 
 
@@ -107,12 +126,13 @@ def batches(lengths: Sequence[int]) -> list[list[int]]:
 
 PERPLEXITY = Metric("perplexity", "", False, True, lambda sums: np.exp(sums[..., 0] / sums[..., 1]))
 BITS = Metric("bits per byte", "bits", False, True, lambda sums: sums[..., 0] / np.log(2) / sums[..., 2])
-LIKELIHOOD = Measure(likelihood, (PERPLEXITY, BITS))
-LIKELIHOOD_AFTER_START = Measure(partial(likelihood, start=True), (PERPLEXITY, BITS))
+OWN_TOKENS = f"each token of a text given those before it, the first {TOKENS} at most"
+LIKELIHOOD = Measure(likelihood, (PERPLEXITY, BITS), truth=OWN_TOKENS)
+LIKELIHOOD_AFTER_START = Measure(partial(likelihood, start=True), (PERPLEXITY, BITS), truth=OWN_TOKENS)
 
 
 @torch.inference_mode()
-def target_likelihood(bench: Bench, examples: Sequence[Example]) -> np.ndarray:
+def target_likelihood(bench: Bench, examples: Sequence[Example], tell: Tell | None = None) -> np.ndarray:
     """log p, in nats, of each target given its text, forced, and the tokens that were scored: [examples, 2].
 
     Of a target its first TOKENS, after as much of the end of its text as the model takes with them.
@@ -128,6 +148,8 @@ def target_likelihood(bench: Bench, examples: Sequence[Example]) -> np.ndarray:
             for row, n in enumerate(chosen):
                 count = len(parts[n][1])
                 found[n] = (-float(exact(loss[row, length - 1 - count :]).sum()), count)
+                if tell:
+                    tell(n, of_logits(logits[row, length - 1 - count :], ids[row, length - count :]))
     return found
 
 
@@ -153,6 +175,7 @@ TARGETS = Measure(
     target_likelihood, (TARGET_LOG_PROB, TARGET_PERPLEXITY), targets=True, counting=2,
     told=f"Each target is forced after its text: its first {TOKENS} tokens, after as much of the end of the text as "
     "the model takes with them.",
+    truth=f"each token of a target given its text and those before it, the first {TOKENS} at most",
 )  # fmt: skip
 
 # Generated text
@@ -175,15 +198,33 @@ def _generated(bench: Bench, examples: Sequence[Example], own: bool = False, siz
     return said
 
 
-def phoneme_edits(bench: Bench, examples: Sequence[Example]) -> np.ndarray:
+@torch.inference_mode()
+def _force_targets(bench: Bench, examples: Sequence[Example], tell: Tell) -> None:
+    """Tell of each token of an encoder-decoder's targets, given its text and the target's tokens before it."""
+    empty = {n for n, ids in enumerate(bench.loaded.ids([example.text for example in examples])) if not ids}
+    order = sorted(set(range(len(examples))) - empty, key=lambda n: len(examples[n].text) + len(examples[n].target))
+    for start in range(0, len(order), BATCH):
+        chosen = order[start : start + BATCH]
+        texts, targets = ([getattr(examples[n], part) for n in chosen] for part in ("text", "target"))
+        batch, ids = bench.training_batch(texts, targets), bench.target_ids(targets)
+        logits = bench.model(**batch, use_cache=False).logits
+        for row, (n, count) in enumerate(zip(chosen, batch["decoder_attention_mask"].sum(1).tolist(), strict=True)):
+            tell(n, of_logits(logits[row, :count], ids[row, 1 : 1 + count]))
+
+
+def phoneme_edits(bench: Bench, examples: Sequence[Example], tell: Tell | None = None) -> np.ndarray:
     """Edits between the greedy output and the target, and the target's symbols: [examples, 2]."""
+    if tell:
+        _force_targets(bench, examples, tell)
     said = _generated(bench, examples)
     pairs = [(composed(text), composed(e.target)) for text, e in zip(said, examples, strict=True)]
     return np.array([(Levenshtein.distance(text, target), len(target)) for text, target in pairs], float)
 
 
-def generation_scores(bench: Bench, examples: Sequence[Example]) -> np.ndarray:
+def generation_scores(bench: Bench, examples: Sequence[Example], tell: Tell | None = None) -> np.ndarray:
     """ROUGE-1, -2 and -L, 1, and the counts of two BLEUs of the model's own generation: [examples, 4 + 2 x 10]."""
+    if tell:
+        _force_targets(bench, examples, tell)
     said = _generated(bench, examples, own=True, size=BATCH)
     return np.array([[*rouges(t, e.target), 1.0, *bleus(t, e.target)] for t, e in zip(said, examples, strict=True)])
 
@@ -208,10 +249,11 @@ def _bleu(first: int) -> Callable[[np.ndarray], np.ndarray]:
 
 
 ERRORS = Metric("phoneme error rate", "%", False, False, _share(0, 1))
-PHONEMES = Measure(phoneme_edits, (ERRORS,), targets=True)
+FORCED = "each {} of a target given its text and those before it, the end included where the model writes one"
+PHONEMES = Measure(phoneme_edits, (ERRORS,), targets=True, truth=FORCED.format("symbol"))
 ROUGE_L, ROUGE_1, ROUGE_2 = (Metric(f"ROUGE-{n}", "", True, False, _share(p, 3)) for n, p in (("L", 2), (1, 0), (2, 1)))
 BLEU_SPACES, BLEU_WORDS = (Metric(name, "", True, False, _bleu(n)) for name, n in (("BLEU", 4), ("sacreBLEU", 14)))
-_scored = partial(Measure, generation_scores, targets=True, told=UNSMOOTHED, counting=2)
+_scored = partial(Measure, generation_scores, targets=True, told=UNSMOOTHED, counting=2, truth=FORCED.format("token"))
 SUMMARIES = _scored((ROUGE_L, ROUGE_1, ROUGE_2, BLEU_SPACES, BLEU_WORDS))
 TRANSLATIONS = _scored((BLEU_SPACES, BLEU_WORDS, ROUGE_L, ROUGE_1, ROUGE_2))
 
@@ -246,3 +288,52 @@ def embedded(bench: Bench, texts: Sequence[str]) -> np.ndarray:
 NEAREST = Metric("retrieval accuracy", "%", True, False, _share(0, 2))
 RANK = Metric("mean reciprocal rank", "%", True, False, _share(1, 2))
 RETRIEVAL = Measure(retrieved, (RANK, NEAREST), targets=True)
+
+# An encoder's head
+
+
+@torch.inference_mode()
+def masked_likelihood(bench: Bench, examples: Sequence[Example], tell: Tell | None = None) -> np.ndarray:
+    """Negative log-likelihood in nats of the tokens that are masked, each in its turn, and their number: [examples, 2].
+
+    Of a text its first HIDDEN tokens, as Salazar et al. (2020) score a masked language model.
+    """
+    found = np.zeros((len(examples), 2))
+    for n, example in enumerate(examples):
+        answers = hidden(bench, bench.truncated([example.text], TOKENS))
+        found[n] = (-answers.log_prob.sum(), len(answers.log_prob))
+        if tell:
+            tell(n, answers)
+    return found
+
+
+@torch.inference_mode()
+def classified(bench: Bench, examples: Sequence[Example], tell: Tell | None = None) -> np.ndarray:
+    """1 where the likeliest class is the one that the target names, else 0; −log p of that; and 1: [examples, 3].
+
+    A target that names no class counts for nothing.
+    """
+    found = np.zeros((len(examples), 3))
+    for n, example in enumerate(examples):
+        label = label_of(bench, example.target)
+        if label is None:
+            continue
+        answers = classes(bench, bench.truncated([example.text], TOKENS), label)
+        found[n] = (answers.right[0], -answers.log_prob[0], 1)
+        if tell:
+            tell(n, answers)
+    return found
+
+
+MASKED_PERPLEXITY = Metric(
+    "perplexity of masked tokens", "", False, True, lambda sums: np.exp(sums[..., 0] / sums[..., 1])
+)
+RIGHT_CLASS = Metric("accuracy of the class", "%", True, False, _share(0, 2))
+CLASS_LOSS = Metric("log loss of the class", "nats", False, False, lambda sums: sums[..., 1] / sums[..., 2])
+MASKED = Measure(
+    masked_likelihood, (MASKED_PERPLEXITY,), truth=f"each of a text's first {HIDDEN} tokens, masked in its turn"
+)
+CLASSES = Measure(
+    classified, (RIGHT_CLASS, CLASS_LOSS), targets=True, truth="the class that a target names",
+    told="A target names a class as the model calls it, in capitals or small letters; others count for nothing.",
+)  # fmt: skip

@@ -18,10 +18,12 @@ from nvib.errors import NVError
 from nvib.lab.bootstrap import Change, Metric, changed, paired, pooled
 from nvib.lab.model.bench import Bench
 from nvib.lab.scenario import VIEW, Scenario
-from nvib.lab.sweep import space
+from nvib.lab.sweep import measures, space
 from nvib.lab.sweep.space import Space
 from nvib.lab.sweep.store import Store, key_of, name_of
 from nvib.lab.sweep.tasks import PARTS, TEST, VALIDATION, Task
+
+CALIBRATION = "calibration"  # of the test part, beside its sums in the store
 
 
 @dataclass(frozen=True)
@@ -127,13 +129,27 @@ def sweep(bench: Bench, plan: Plan, path: str | Path, progress: Callable[[int, i
 
 
 def sums_of(bench: Bench, task: Task, store: Store, point: Scenario, name: str, part: str) -> np.ndarray:
-    """The sums [examples, sums] of a point on a set's part, which are measured where the store has none."""
-    place = (key_of(point), name, part)
-    if place not in store:
-        untouched = point == baseline_point(task)
+    """The sums [examples, sums] of a point on a set's part, which are measured where the store has none.
+
+    On test with those of the calibration, where the measure has a truth.
+    """
+    place, beside = (key_of(point), name, part), (key_of(point), name, CALIBRATION)
+    judge = part == TEST and _judges(store, task)
+    if place not in store or (judge and beside not in store):
+        untouched, examples = point == baseline_point(task), task.part(name, part)
         with nullcontext() if untouched else bench.under(point, bench.priors.of(point)):
-            store.put(place, task.measure.run(bench, task.part(name, part)))
+            if judge:
+                found, judged = measures.judged(bench, task.measure, examples)
+                store.put(beside, judged)
+            else:
+                found = task.measure.run(bench, examples)
+            store.put(place, found)
     return store.get(place)
+
+
+def _judges(store: Store, task: Task) -> bool:
+    """Whether the calibration is kept: not in a file that is not added to."""
+    return bool(task.measure.truth) and not store.earlier
 
 
 def _measurable(task: Task, name: str, part: str, sums: np.ndarray) -> None:
@@ -141,9 +157,8 @@ def _measurable(task: Task, name: str, part: str, sums: np.ndarray) -> None:
     with np.errstate(divide="ignore", invalid="ignore"):
         values = [metric.of(sums.sum(0)) for metric in task.measure.metrics]
     if not np.isfinite(values).all():
-        raise NVError(
-            f"The {part} texts of {name!r} have nothing that {task.metric.name} can measure; give longer ones."
-        )
+        give = "other targets" if task.measure.targets else "longer ones"
+        raise NVError(f"The {part} texts of {name!r} have nothing that {task.metric.name} can measure; give {give}.")
 
 
 def read_findings(plan: Plan, path: str | Path, revision: str, metric: Metric | None = None) -> Findings:
@@ -161,12 +176,36 @@ def read_findings(plan: Plan, path: str | Path, revision: str, metric: Metric | 
                     change = paired(metric, store.get(before), store.get(after))
                     found.append(Outcome(point, name, part, name in task.inside, change))
         tested = sum(row.part == TEST for row in found) == len(chosen) * len(task.sets)
-        left = 0 if whole and tested else _left(plan, tried, store)
+        beside = itertools.product((baseline_point(task), *chosen), task.sets)
+        judged = not _judges(store, task) or all((key_of(point), name, CALIBRATION) in store for point, name in beside)
+        left = 0 if whole and tested and judged else _left(plan, tried, store)
         best, peer = chosen[0], chosen[1] if len(chosen) > 1 else None
         of_nv, of_peer = (pooled(metric, _pairs(store, task, point, TEST)) if tested and point else None
                           for point in (best, peer))  # fmt: skip
         against = pooled(metric, _pairs(store, task, best, TEST, peer)) if tested and peer else None
-        return Findings(found, best, of_nv, whole and tested, left, peer, of_peer, against)
+        return Findings(found, best, of_nv, whole and tested and judged, left, peer, of_peer, against)
+
+
+def read_calibration(plan: Plan, path: str | Path, revision: str, found: Findings) -> dict[str, dict[str, np.ndarray]]:
+    """By set the sums [examples, calibration.SUMS] on test of the untouched model, and of the best of NV and the best
+
+    peer, where that is not the untouched model: "untouched", "NV", "peer". What is not measured is left out.
+    """
+    base = baseline_point(plan.task)
+    sides = {"untouched": base} | {side: point for side, point in (("NV", found.best), ("peer", found.peer))
+                                   if point not in (None, base)}  # fmt: skip
+    if not named(path).exists() or not plan.task.measure.truth:
+        return {}
+    with closing(Store(path, plan.task, revision)) as store:
+        places = {
+            name: {side: (key_of(point), name, CALIBRATION) for side, point in sides.items() if point}
+            for name in plan.task.sets
+        }
+        return {
+            name: {side: store.get(place) for side, place in by_side.items()}
+            for name, by_side in places.items()
+            if all(place in store for place in by_side.values())
+        }
 
 
 def points_of(plan: Plan) -> Iterator[Scenario]:
@@ -190,8 +229,11 @@ def _left(plan: Plan, tried: dict[Scenario, float], store: Store | None) -> int:
         unknown += count[TEST] * (1 + bool(plan.space.peers))  # of the best ones, which are not known
     else:
         wanted |= {(key_of(point), name, TEST) for point in _chosen(task, tried) for name in task.sets}
-    there = (place for place in wanted if store is None or place not in store)
-    return unknown + sum(len(task.part(name, part)) for _, name, part in there)
+    if task.measure.truth and not (store and store.earlier):
+        wanted |= {(key, name, CALIBRATION) for key, name, part in wanted if part == TEST}
+    there = {place for place in wanted if store is None or place not in store}
+    runs = {(key, name, TEST if part == CALIBRATION else part) for key, name, part in there}  # the two are one run
+    return unknown + sum(len(task.part(name, part)) for _, name, part in runs)
 
 
 def _pairs(

@@ -73,8 +73,8 @@ class Store:
     """Sums of every example by a point's key, set and part, in one SQLite file; a set is written whole.
 
     A file of an earlier version is moved on to this one's keys. A place whose sums are not those that were written is
-    forgotten, and measured anew. Raises NVError for one of another task, text or model,
-    or of a later version.
+    forgotten, and measured anew. earlier: whether it counts in an earlier way, so that nothing is added to it. Raises
+    NVError for one of another task, text or model, or of a later version.
     """
 
     def __init__(self, path: str | Path, task: Task, revision: str) -> None:
@@ -103,7 +103,7 @@ class Store:
             self._db.close()
             what = "the sweep of another task, text or model" if kept != about else "something else than a sweep"
             raise NVError(f"The file {self._path!r} holds {what}; name another one.")
-        self._earlier = earlier
+        self.earlier = earlier
         self._sound: set[Slot] = set()  # the places that were compared with their digests
         if version > VERSION:
             self._db.close()
@@ -158,7 +158,7 @@ class Store:
 
         Raises NVError for a file of an earlier version that counted otherwise: it is read, and not added to.
         """
-        if self._earlier:
+        if self.earlier:
             raise NVError(
                 f"The file {self._path!r} was measured by another version, which counts {self._metric} in another way; "
                 "name another one."

@@ -14,8 +14,10 @@ from nvib.lab.bootstrap import Metric
 from nvib.lab.model.shape import Shape
 from nvib.lab.sweep import corpora
 from nvib.lab.sweep.measures import (
+    CLASSES,
     LIKELIHOOD,
     LIKELIHOOD_AFTER_START,
+    MASKED,
     PHONEMES,
     RETRIEVAL,
     SUMMARIES,
@@ -163,15 +165,20 @@ def own(shape: Shape, files: Mapping[str, Sequence[tuple[str, str]]]) -> tuple[T
 
     files: texts and their targets by "inside" and "outside", at least one of them. The metric is what fits the model:
     perplexity of the texts, or log-probability of their targets where every file has some; phoneme error rate or ROUGE
-    of what it makes of them against the targets; or the rank of a text's target among all. Raises NVError where too few
-    rows are left.
+    of what it makes of them against the targets; of a classifier whether it finds the class that a target names; of a
+    masked language model the perplexity of masked tokens, where a file has no targets; or the rank of a text's target
+    among all. Raises NVError where too few rows are left.
     """
     measure = PHONEMES if shape.symbols == "phonemes" else OWN_MEASURES[shape.mode.name]
     sets, told = {}, []
     answered = [OWN[domain] for domain, pairs in files.items() if any(target for _, target in pairs)]
     if measure is LIKELIHOOD and len(answered) == len(files):
         measure = TARGETS
-    elif not measure.targets and answered:
+    elif shape.output_head == "classification":
+        measure = CLASSES
+    elif shape.output_head == "masked token" and len(answered) < len(files):
+        measure = MASKED
+    if not measure.targets and answered:
         told.append(f"The targets of the {answered[0]} texts are not used: the other file has none.")
     for domain, pairs in files.items():
         filled = [pair for pair in pairs if pair[0].strip()]

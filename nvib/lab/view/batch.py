@@ -18,6 +18,7 @@ from nvib.lab.scenario import Scenario
 from nvib.lab.view import outputs
 from nvib.lab.view.comparison import SIDES, both_logits, force_reference, forced_of, outputs_of
 from nvib.lab.view.outputs import neighbours, next_token_of, similarity_of
+from nvib.lab.view.truths import both_sums, of_head, of_reference
 from nvib.prior import Prior
 
 MOST_ROWS = 500
@@ -28,12 +29,16 @@ MEAN = Metric("mean", "", True, False, lambda sums: sums[..., 0] / sums[..., 1])
 
 @dataclass(frozen=True)
 class Row:
-    """One text's comparison: columns by name; problem: one sentence where it was skipped; embeddings [2, P]."""
+    """One text's comparison: columns by name; problem: one sentence where it was skipped; embeddings [2, P].
+
+    calibration: sums [2, SUMS] of both models' answers where the truth is known, see `nvib.lab.calibration`.
+    """
 
     text: str
     columns: dict[str, str | float] = field(default_factory=dict)
     problem: str = ""
     embeddings: np.ndarray | None = None
+    calibration: np.ndarray | None = None
 
 
 def entries(listing: str, most: int = MOST_ROWS) -> list[tuple[str, str]]:
@@ -139,10 +144,10 @@ def _next_token(bench: Bench, scenario: Scenario, prior: Prior) -> Row:
         columns |= {"log p per token, baseline": float(whole.baseline.mean()),
                     "log p per token, NV": float(whole.regularised.mean())}  # fmt: skip
     if scenario.target:
-        totals = force_reference(bench, scenario, prior, scenario.text, scenario.target).totals
+        whole = force_reference(bench, scenario, prior, scenario.text, scenario.target)
         columns["reference"] = scenario.target
-        columns |= {f"log p of the reference, {side}": value for side, value in zip(SIDES, totals, strict=True)}
-    return Row(scenario.text, columns)
+        columns |= {f"log p of the reference, {side}": value for side, value in zip(SIDES, whole.totals, strict=True)}
+    return Row(scenario.text, columns, calibration=both_sums(whole.answers, whole.start))
 
 
 def _generated(bench: Bench, scenario: Scenario, prior: Prior) -> Row:
@@ -158,7 +163,10 @@ def _generated(bench: Bench, scenario: Scenario, prior: Prior) -> Row:
         for side in SIDES:
             scores = metrics.against_references(bench.shape.symbols, [said[side]], [scenario.target])
             columns |= {f"{name}, {side}": value for name, value in scores.items()}
-    return Row(scenario.text, columns)
+    rows, sums = bench.rows(scenario.text), None
+    if scenario.target and len(rows) == 1:
+        sums = of_reference(bench, scenario, prior, rows[0], scenario.target)
+    return Row(scenario.text, columns, calibration=sums)
 
 
 def _similarity(bench: Bench, scenario: Scenario, prior: Prior) -> Row:
@@ -169,4 +177,6 @@ def _similarity(bench: Bench, scenario: Scenario, prior: Prior) -> Row:
         after = bench.hidden_states(batch)[0]
     pooled = outputs.embeddings(batch, before), outputs.embeddings(batch, after)
     moved = float(similarity_of(batch, before, after).moved[0])
-    return Row(scenario.text, {"cosine to the own baseline": moved}, embeddings=torch.cat(pooled).numpy())
+    sums = of_head(bench, scenario, prior, batch, scenario.target) if len(batch["input_ids"]) == 1 else None
+    vectors = torch.cat(pooled).numpy()
+    return Row(scenario.text, {"cosine to the own baseline": moved}, embeddings=vectors, calibration=sums)

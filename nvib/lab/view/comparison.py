@@ -11,6 +11,8 @@ import torch
 from rapidfuzz.distance import Levenshtein
 
 from nvib.errors import NVError
+from nvib.lab import calibration
+from nvib.lab.calibration import CHUNK, Answers, answers
 from nvib.lab.model import decoding
 from nvib.lab.model.bench import Batch, Bench
 from nvib.lab.model.labels import labels, meet_in_a_word
@@ -21,7 +23,6 @@ from nvib.models.tokens import tokens_of
 from nvib.precision import exact
 from nvib.prior import Prior
 
-CHUNK = 64  # positions whose distributions are in memory at once
 SIDES = ("baseline", "NV")
 
 
@@ -29,17 +30,26 @@ SIDES = ("baseline", "NV")
 class Forced:
     """One text forced through both models: of each token, given what stands before it. T tokens.
 
-    tokens: their labels; start: the first that was generated, the ones before it are the prompt's. log_prob: of the
-    baseline and of NV, nats [T]; kl: KL(baseline || NV) and js: Jensen-Shannon divergence of the distributions at its
-    place, nats [T].
+    tokens: their labels; start: the first that was generated, the ones before it are the prompt's. answers: of both
+    models, held against the tokens; kl: KL(baseline || NV) and js: Jensen-Shannon divergence of the distributions at
+    its place, nats [T].
     """
 
     tokens: list[str]
     start: int
-    baseline: np.ndarray
-    regularised: np.ndarray
+    answers: tuple[Answers, Answers]
     kl: np.ndarray
     js: np.ndarray
+
+    @property
+    def baseline(self) -> np.ndarray:
+        """log p under the baseline, nats [T]."""
+        return self.answers[0].log_prob
+
+    @property
+    def regularised(self) -> np.ndarray:
+        """log p under NV, nats [T]."""
+        return self.answers[1].log_prob
 
     @property
     def change(self) -> np.ndarray:
@@ -143,8 +153,9 @@ def _force(
 def forced_of(bench: Bench, before: torch.Tensor, after: torch.Tensor, text: torch.Tensor, start: int = 0) -> Forced:
     """Two models' logits [N, V] of one text, and the tokens [T] that their first T positions are to foretell."""
     chunks = [_at(before, after, text, n) for n in range(0, len(text), CHUNK)]
-    columns = np.concatenate([np.empty((4, 0)), *chunks], axis=1)  # a text of one token foretells nothing
-    return Forced(labels(bench.loaded.target_tokenizer, text.tolist()), start, *columns)
+    sides = calibration.joined([each[0] for each in chunks]), calibration.joined([each[1] for each in chunks])
+    divergent = np.concatenate([np.empty((2, 0)), *(each[2] for each in chunks)], axis=1)  # one token foretells nothing
+    return Forced(labels(bench.loaded.target_tokenizer, text.tolist()), start, sides, *divergent)
 
 
 def both_logits(bench: Bench, scenario: Scenario, prior: Prior, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -169,12 +180,14 @@ def _inputs(
     return {"input_ids": whole, "attention_mask": torch.ones_like(whole)}, whole[0, 1:], text.shape[1] - 1
 
 
-def _at(before: torch.Tensor, after: torch.Tensor, text: torch.Tensor, start: int) -> np.ndarray:
-    """log p under both models, KL and Jensen-Shannon divergence at positions of one chunk: [4, positions]."""
+def _at(
+    before: torch.Tensor, after: torch.Tensor, text: torch.Tensor, start: int
+) -> tuple[Answers, Answers, np.ndarray]:
+    """At positions of one chunk both models' answers, and KL and Jensen-Shannon divergence [2, positions]."""
     span = slice(start, min(start + CHUNK, len(text)))
     p, q = (exact(logits[span]).log_softmax(-1) for logits in (before, after))
-    chosen = [x.gather(-1, text[span].cpu().unsqueeze(-1)).squeeze(-1) for x in (p, q)]
-    return torch.stack((*chosen, *divergences(p, q))).numpy()
+    truth = text[span].cpu()
+    return answers(p, truth), answers(q, truth), torch.stack(divergences(p, q)).numpy()
 
 
 def _until_end(bench: Bench, ids: torch.Tensor) -> list[int]:

@@ -10,12 +10,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import streamlit as st
 
 from nvib import NVError, assets
 from nvib.lab import Bench
 from nvib.lab.bootstrap import Metric
-from nvib.lab.sweep.run import Findings, Plan, read_findings, sweep
+from nvib.lab.sweep.run import Findings, Plan, read_calibration, read_findings, sweep
 from nvib.lab.sweep.store import file_name, is_sound
 from nvib.lab.sweep.timing import seconds_a_text
 from nvib.memory import Memory
@@ -26,8 +27,10 @@ from nvib.show.gate import in_words
 RUNNING = "sweep_running"
 STORES_KEPT, KEPT_SECONDS = 64, 86_400  # files of results that nobody asked for since
 FINDINGS_KEPT = 64
+CALIBRATIONS_KEPT = 16
 RATES_KEPT = 64
 _findings: Memory[Findings] = Memory(FINDINGS_KEPT)
+_calibrations: Memory[dict[str, dict[str, np.ndarray]]] = Memory(CALIBRATIONS_KEPT)
 _rates: Memory[list[float]] = Memory(RATES_KEPT)  # seconds a text, one of each: the last that was measured
 
 
@@ -133,7 +136,19 @@ def _set_running(key: Any) -> None:
 
 def findings(bench: Bench, plan: Plan, path: Path, metric: Metric) -> Findings:
     """What the file has of the plan, by a metric; read anew where the file has changed."""
-    stat = path.stat() if path.exists() else None
-    state = (stat.st_mtime_ns, stat.st_size) if stat else ()
-    key = (path, state, plan.key, metric.name, bench.shape.revision)
+    key = (path, _state(path), plan.key, metric.name, bench.shape.revision)
     return _findings.get(key, lambda: read_findings(plan, path, bench.shape.revision, metric))
+
+
+def calibration(bench: Bench, plan: Plan, path: Path, kept: Findings) -> dict[str, dict[str, np.ndarray]]:
+    """What the file has of the calibration of what was found, by set and side; read anew where the file has changed."""
+    key = (path, _state(path), plan.key, kept.best, kept.peer, bench.shape.revision)
+    return _calibrations.get(key, lambda: read_calibration(plan, path, bench.shape.revision, kept))
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """When a file was written last, and how large it is; nothing where there is none."""
+    if not path.exists():
+        return ()
+    stat = path.stat()
+    return stat.st_mtime_ns, stat.st_size
