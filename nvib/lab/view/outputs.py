@@ -232,7 +232,8 @@ def head_outputs(bench: Bench, before: Side, after: Side, row: int) -> list[Head
         answers = [str(names.get(n, n)) for n in range(len(p))]
         return [HeadOutput(None, answers, p.numpy(), q.numpy(), measure)]
     p, q = p.softmax(-1), q.softmax(-1)
-    masked = (before.inputs["input_ids"][row] == bench.loaded.tokenizer.mask_token_id).nonzero()[:, 0].tolist()
+    mask = bench.loaded.tokenizer.mask_token_id  # which a tokenizer may lack
+    masked = [n for n, number in enumerate(before.inputs["input_ids"][row].tolist()) if number == mask]
     answered = []
     for at in masked:
         top = _likeliest(p[at], q[at])
