@@ -15,7 +15,7 @@ from nvib.lab.bootstrap import Metric, interval
 from nvib.precision import exact
 
 BINS = 15  # of equal width, as torchmetrics has them unless it is told otherwise
-CHUNK = 64  # answers whose distributions are in memory at once
+CHUNK = 16  # answers whose distributions are in memory at once: more of them no longer fit into a processor's cache
 FEWEST = 5  # texts with an answer in a bin, for an interval of its accuracy
 FINER = (0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999)  # further least confidences of the coverage's curve
 EDGES = torch.linspace(0, 1, BINS + 1, dtype=torch.float64).numpy()  # torchmetrics' own, to the last digit

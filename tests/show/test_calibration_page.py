@@ -170,6 +170,15 @@ def test_the_words_say_who_is_better_calibrated():
     )
 
 
+def test_a_confidence_that_could_be_the_accuracy_is_told_so():
+    both = np.concatenate([texts(0.75, 0.5, 10), texts(0.75, 0.9, 10)])
+    *_, confident = calibration.verdict({"untouched": both})
+    assert confident == (
+        "The untouched model is as often right as it is confident, as far as these texts tell "
+        "(mean confidence 75.0 %, accuracy 70.0 %)."
+    )
+
+
 def test_an_interval_that_holds_no_change_tells_nothing_apart():
     before = np.concatenate([texts(0.8, 0.5, 10), texts(0.8, 0.9, 10)])
     after = np.concatenate([texts(0.8, 0.6, 10), texts(0.8, 0.8, 10)])

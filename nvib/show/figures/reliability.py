@@ -78,7 +78,10 @@ def coverage(sides: Mapping[str, Curve], theme: str = "light") -> go.Figure:
         ]  # fmt: skip
     x = {"title": {"text": "answered, % (← only the most confident)"}, "range": RANGE, "zeroline": False}
     says = f"Curves of {_named(sides)}: accuracy over the share that is answered, the most confident first, in percent."
-    return _framed(traces, x, {"zeroline": False}, says)
+    seen = [value for curve in sides.values() for part in (curve.accuracy, curve.low) for value in part]
+    least = float(np.nanmin(seen))
+    room = max(1.0, 0.05 * (100 - least))
+    return _framed(traces, x, {"range": [least - room, 100 + room]}, says)
 
 
 def _points(curve: Curve) -> Any:

@@ -11,6 +11,7 @@ import streamlit as st
 
 from nvib.lab import Bench
 from nvib.lab.bootstrap import ENOUGH, LEVEL, Change, paired
+from nvib.lab.bootstrap import interval as interval_of
 from nvib.lab.calibration import (
     ACCURACY,
     CELLS,
@@ -118,8 +119,8 @@ def _shown(key: str, sides: Sides, truth: str) -> None:
         draw.chart(figure, f"{name}-{key}", column, title=title, says=f"{says}: {WHISKERS} {truth}")
     few = f" Intervals of fewer than {ENOUGH} texts are too narrow." if texts < ENOUGH else ""
     st.caption(
-        f"{answers:,} answers in {texts:,} {'text' if texts == 1 else 'texts'}. {truth} Left: {BINNED} Right: "
-        f"{COVERED} Whiskers and bands: {WHISKERS}{few}"
+        f"{answers:,} answers in {texts:,} {'text' if texts == 1 else 'texts'}. {truth} {BINNED} Coverage: "
+        f"accuracy where only answers of some confidence or more are given. Whiskers and bands: {WHISKERS}{few}"
     )
     st.caption(CONVENTIONS)
     draw.show_table(table(sides), "Calibration")
@@ -168,12 +169,19 @@ def _confidence(sides: Sides) -> str:
     parts = []
     for side, sums in sides.items():
         confidence, accuracy = (float(metric.of(sums.sum(0))) for metric in (CONFIDENCE, ACCURACY))
-        gap = confidence - accuracy
-        how = f"{'over' if gap > 0 else 'under'}confident by {abs(gap):.1f} points"
+        low, high = (float(end) for end in interval_of(_gap, sums))
+        how = f"{'over' if confidence > accuracy else 'under'}confident by {abs(confidence - accuracy):.1f} points"
+        if len(sums) >= FEWEST and low <= 0 <= high:
+            how = "as often right as it is confident, as far as these texts tell"
         parts.append(
             f"{CALLED.get(side, side)} is {how} (mean confidence {confidence:.1f} %, accuracy {accuracy:.1f} %)"
         )
     return f"{_capital('; '.join(parts))}."
+
+
+def _gap(totals: np.ndarray) -> np.ndarray:
+    """Mean confidence less accuracy, in points."""
+    return CONFIDENCE.of(totals) - ACCURACY.of(totals)
 
 
 def _capital(words: str) -> str:
