@@ -4,14 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import transformers
 
-from nvib.lab import EXAMPLES, Scenario, observe
+from nvib.lab import EXAMPLES, Bench, Scenario, observe
 from nvib.lab.sweep.run import baseline_point
 from nvib.lab.sweep.space import space
 from nvib.lab.sweep.store import key_of
 from nvib.lab.sweep.tasks import task
 from nvib.lab.view.batch import as_table, go_through
 from nvib.lab.view.comparison import compare
+from tests.support.folders import encoder_folder
 
 MODELS = sorted(EXAMPLES)
 PEER = "temperature:1.4"
@@ -89,6 +91,21 @@ def test_the_list_is_held_against_it(name, benches):
     assert (here[both[0]], here[both[1]]) == (there[both[1]], plain[both[1]])
     if name == "smollm2":
         assert here["log p per token, baseline"] == pytest.approx(there["log p per token, NV"], abs=1e-6)
+
+
+@pytest.mark.parametrize("head", ["MaskedLM", "SequenceClassification"])
+def test_the_calibration_of_a_list_has_the_peers_side(head, tmp_path):
+    bench = Bench(encoder_folder(tmp_path, getattr(transformers, f"BertFor{head}")))
+    own = Scenario(model=bench.shape.name, prior="normal", mu=0.8)
+    label = next(iter(bench.model.config.id2label.values()))
+
+    def sums(scenario):
+        (row,) = go_through(bench, scenario, bench.priors.of(scenario), [("the cat sat", label)])
+        return row.calibration
+
+    here, there, plain = sums(replace(own, against=PEER)), sums(replace(own, peer=PEER)), sums(own)
+    np.testing.assert_array_equal(here, [there[1], plain[1]])
+    assert np.abs(here[0] - plain[0]).max() > 1e-6
 
 
 def test_no_sweep_is_held_against_anything_else():

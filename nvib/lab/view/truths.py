@@ -59,8 +59,9 @@ def of_head(bench: Bench, scenario: Scenario, prior: Prior, batch: Batch, target
 
 
 def _both(bench: Bench, scenario: Scenario, prior: Prior, found: Callable[[], Answers]) -> np.ndarray:
-    """The same of both models."""
-    before = found()
+    """The same of the baseline and under the setting."""
+    with bench.first(scenario):
+        before = found()
     with bench.under(scenario, prior):
         return both_sums((before, found()))
 
