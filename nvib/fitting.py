@@ -11,24 +11,21 @@ Source of the gradient: nv-attention, "Temperatures of their own for each layer,
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as deserialize
-from safetensors.torch import save as serialize
 from torch import nn
 
 from nvib.assets import named, write_whole
 from nvib.errors import NVError
 from nvib.families import Place, kinds
+from nvib.fit_state import EVERY, State, Step, is_over
 from nvib.peers import AttentionTemperature
 from nvib.precision import exact
 from nvib.prior import Prior
@@ -41,17 +38,9 @@ BY = ("layer", "group", "all")
 START = Regularisation(**dict.fromkeys(KINDS, Temperature(2.0, 0.2, 0.97)))  # type: ignore[arg-type]
 BESIDE = LayerTemperature(8.0, 0.05, 0.995)  # identity, which has no gradient
 RATE = 0.15  # of Adam
-EVERY, PATIENCE = 4, 4  # steps between two looks at what is held out, and looks without a better one before it stops
 DIGITS = 4  # of a value that is found, so that it can be written and shared as it is
 IGNORED = -100  # of a label
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step: its loss in nats a token before it was made, and where it was looked at, that of what is held out."""
-
-    loss: float
-    held_out: float | None = None
+_KINDS: WeakKeyDictionary[nn.Module, tuple[str, ...]] = WeakKeyDictionary()  # which a walk over its modules tells
 
 
 @dataclass(frozen=True)
@@ -73,7 +62,7 @@ def likelihood(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tens
     Of the labels where there are some, -100 left out; else of a decoder's own next tokens. Raises NVError for an
     encoder without labels.
     """
-    labels, attention = batch.get("labels"), kinds(model)
+    labels, attention = batch.get("labels"), _KINDS.get(model) or _KINDS.setdefault(model, kinds(model))
     given = {name: tensor for name, tensor in batch.items() if name != "labels"}
     shifted, forced = attention == ("decoder",), "cross" in attention
     if labels is None:
@@ -219,70 +208,6 @@ def _logit(value: float) -> float:
     return math.log(value / (1 - value))
 
 
-@dataclass
-class _State:
-    """Where a fit is: what a file keeps of it."""
-
-    parameters: Parameters
-    rate: float
-    history: list[Step] = field(default_factory=list)
-    skipped: int = 0
-    best: int = 0
-    optimiser: torch.optim.Adam = field(init=False)
-    kept: dict[str, torch.Tensor] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.optimiser = torch.optim.Adam(list(self.parameters.tensors.values()), lr=self.rate)
-        self.keep()
-
-    def keep(self) -> None:
-        """What is there now is the best so far."""
-        self.kept = {name: tensor.detach().clone() for name, tensor in self.parameters.tensors.items()}
-        self.best = len(self.history)
-
-    def go_back(self) -> None:
-        """To the best so far."""
-        for name, tensor in self.parameters.tensors.items():
-            tensor.data.copy_(self.kept[name])
-
-    def to_bytes(self, of: str) -> bytes:
-        """All of it, exactly; of: what fit it is."""
-        tensors = {f"best.{name}": tensor for name, tensor in self.kept.items()}
-        for name, tensor in self.parameters.tensors.items():
-            tensors[f"now.{name}"] = tensor.detach()
-            for part, value in self.optimiser.state.get(tensor, {}).items():
-                tensors[f"{part}.{name}"] = value
-        told = {"history": [asdict(step) for step in self.history], "skipped": self.skipped, "best": self.best}
-        whole = {name: tensor.cpu().contiguous().clone() for name, tensor in tensors.items()}
-        return serialize(whole, metadata={"fit": of, "told": json.dumps(told)})
-
-    def read(self, data: bytes, of: str) -> None:
-        """Go on from what `to_bytes` wrote. Raises NVError for another fit's, and for what is none."""
-        try:
-            tensors = deserialize(data)
-            about = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
-            mine, told = about.get("fit"), json.loads(about.get("told", "{}"))
-            if mine == of:
-                self._take(tensors, told)
-        except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            raise NVError("The file of the fit's state cannot be read; name another one.") from error
-        if mine != of:
-            raise NVError("The file of the fit's state is of another model, text, start or seed; name another one.")
-
-    def _take(self, tensors: dict[str, torch.Tensor], told: Any) -> None:
-        for name, tensor in self.parameters.tensors.items():
-            tensor.data.copy_(tensors[f"now.{name}"])
-            self.kept[name] = tensors[f"best.{name}"].to(tensor.device)
-            parts = {part: tensors[f"{part}.{name}"] for part in ("step", "exp_avg", "exp_avg_sq")
-                     if f"{part}.{name}" in tensors}  # fmt: skip
-            if parts:
-                self.optimiser.state[tensor] = {
-                    part: value if part == "step" else value.to(tensor.device) for part, value in parts.items()
-                }
-        self.history = [Step(**step) for step in told["history"]]
-        self.skipped, self.best = int(told["skipped"]), int(told["best"])
-
-
 @torch.inference_mode(False)
 @torch.enable_grad()
 def fit(
@@ -326,13 +251,13 @@ def fit(
         if isinstance(first, AttentionTemperature)
         else NVTemperatures(nv, by, first, prior)
     )
-    at, file = _State(parameters, rate), None if state is None else named(state)
+    at, file = State(parameters.tensors, rate), None if state is None else named(state)
     of = _digest(repr((first, by, seed, penalty, rate, (prior or nv.prior).fingerprint)), batches, held_out)
     if file is not None and file.exists():
         at.read(file.read_bytes(), of)
-    while len(at.history) < steps and not _tired(at.history):
+    while not is_over(at.history, steps):
         made = len(at.history)
-        value = _step(at, _batches_of(batches, made, seed), loss, penalty)
+        value = _step(parameters, at, _batches_of(batches, made, seed), loss, penalty)
         looked = None
         at.history.append(Step(value))
         if held_out and ((made + 1) % EVERY == 0 or made + 1 == steps):
@@ -407,13 +332,13 @@ def _batches_of(batches: Sequence[Batch | Sequence[Batch]], step: int, seed: int
     return [found] if isinstance(found, Mapping) else found
 
 
-def _step(at: _State, batches: Sequence[Batch], loss: Loss, penalty: float) -> float:
+def _step(parameters: Parameters, at: State, batches: Sequence[Batch], loss: Loss, penalty: float) -> float:
     """One step of Adam. Returns the loss before it: nats a token, with the penalty."""
-    tensors = list(at.parameters.tensors.values())
+    tensors = list(parameters.tensors.values())
     total, count = 0.0, 0
     gradients = [torch.zeros_like(tensor) for tensor in tensors]
     for batch in batches:
-        summed, tokens, lost = _summed(at.parameters, batch, loss)
+        summed, tokens, lost = _summed(parameters, batch, loss)
         at.skipped += lost
         if tokens:
             parts = torch.autograd.grad(summed, tensors)
@@ -423,7 +348,7 @@ def _step(at: _State, batches: Sequence[Batch], loss: Loss, penalty: float) -> f
         raise NVError(
             "No row of a step's batches has a finite loss, so that there is nothing to go by; use other text."
         )
-    distance = at.parameters.distance()
+    distance = parameters.distance()
     of_penalty = torch.autograd.grad(penalty * distance, tensors, allow_unused=True)
     for tensor, gradient, extra in zip(tensors, gradients, of_penalty, strict=True):
         tensor.grad = gradient / count + (0 if extra is None else extra)
@@ -457,12 +382,6 @@ def _mean(parameters: Parameters, batches: Sequence[Batch], loss: Loss) -> float
             right = rows.isfinite()
             total, count = total + float(rows[right].sum()), count + int(counts[right].sum())
     return total / count if count else math.nan
-
-
-def _tired(history: Sequence[Step]) -> bool:
-    """Whether the last looks at what is held out found nothing better."""
-    looks = [step.held_out for step in history if step.held_out is not None]
-    return len(looks) > PATIENCE and min(looks[-PATIENCE:]) >= min(looks[:-PATIENCE])
 
 
 def _digest(said: str, *parts: Sequence[Batch | Sequence[Batch]]) -> str:

@@ -6,10 +6,12 @@ import threading
 
 import pytest
 import torch
+from safetensors.torch import save as serialize
 from torch.overrides import TorchFunctionMode
 
 import nvib
 from nvib import fitting, peers
+from nvib.fit_state import Step, history_of, is_over
 from nvib.settings import LayerTemperature
 from tests.support import textbook
 from tests.support.forwards import output
@@ -303,8 +305,42 @@ def test_a_state_of_another_fit_or_none_is_refused(tmp_path):
         with pytest.raises(nvib.NVError, match=told):
             nvib.fit(nv, batches_of(model), steps=1, seed=1, state=tmp_path / "state")
         (tmp_path / "none").write_bytes(b"nothing")
-        with pytest.raises(nvib.NVError, match=r"^The file of the fit's state cannot be read; name another one\.$"):
+        unread = r"^The file of the fit's state cannot be read; name another one\.$"
+        with pytest.raises(nvib.NVError, match=unread):
             nvib.fit(nv, batches_of(model), steps=1, state=tmp_path / "none")
+    cut = (tmp_path / "state").read_bytes()[:-1]
+    for data in (b"nothing", cut, serialize({}, {"fit": "x", "told": "[]"})):
+        with pytest.raises(nvib.NVError, match=unread):
+            history_of(data)
+
+
+def test_a_file_of_a_fit_tells_its_steps(tmp_path):
+    model = model_of("llama")
+    with nvib.reinterpret(model, prior_of(model)) as nv:
+        found = nvib.fit(nv, batches_of(model), steps=4, state=tmp_path / "state", held_out=batches_of(model, 1))
+    told = history_of((tmp_path / "state").read_bytes())
+    assert told == found.history
+    assert [step.held_out is None for step in told] == [True, True, True, False]
+
+
+def test_the_modules_of_a_model_are_walked_once(monkeypatch):
+    walked = []
+    monkeypatch.setattr(fitting, "kinds", lambda model: walked.append(model) or ("decoder",))
+    model = model_of("llama")
+    for _ in range(3):
+        fitting.likelihood(model, inputs_of(model))
+    assert walked == [model]
+
+
+@pytest.mark.parametrize(
+    ("looks", "steps", "over"),
+    [
+        ([], 0, True), ([], 1, False), ([3.0, 2.0, 2.5, 2.5, 2.5], 9, False), ([3.0, 2.0, 2.5, 2.5, 2.5, 2.5], 9, True),
+        ([3.0, 2.0, 2.5, 2.5, 2.5, 1.9], 9, False), ([1.0, 2.0], 2, True),
+    ],
+)  # fmt: skip
+def test_a_fit_is_over_after_its_steps_or_four_looks_without_a_better_one(looks, steps, over):
+    assert is_over([Step(1.0, look) for look in looks], steps) == over
 
 
 def test_the_gradient_of_smollm2_is_that_of_differences():
