@@ -14,9 +14,10 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -34,6 +35,7 @@ from nvib.settings import KINDS, LayerTemperature, Regularisation, Temperature
 
 Batch = Mapping[str, torch.Tensor]
 Loss = Callable[[nn.Module, Batch], tuple[torch.Tensor, torch.Tensor]]
+Turn = Callable[[Batch], AbstractContextManager[Any]]
 BY = ("layer", "group", "all")
 START = Regularisation(**dict.fromkeys(KINDS, Temperature(2.0, 0.2, 0.97)))  # type: ignore[arg-type]
 BESIDE = LayerTemperature(8.0, 0.05, 0.995)  # identity, which has no gradient
@@ -110,6 +112,11 @@ class Parameters(ABC):
                 found[group] += of(place)
                 size[group] += 1
             self.tensors[name] = (found / size).float().to(device).requires_grad_()
+
+    @property
+    def count(self) -> int:
+        """How many numbers are fitted."""
+        return sum(tensor.numel() for tensor in self.tensors.values())
 
     @abstractmethod
     def active(self) -> AbstractContextManager[None]:
@@ -208,6 +215,36 @@ def _logit(value: float) -> float:
     return math.log(value / (1 - value))
 
 
+def parameters_of(
+    nv: Reinterpretation,
+    start: Regularisation | AttentionTemperature | None = None,
+    by: str = "layer",
+    prior: Prior | None = None,
+) -> Parameters:
+    """What a fit of these arguments moves, where it begins. Raises NVError where that is nothing."""
+    first = START if start is None else start
+    if isinstance(first, AttentionTemperature):
+        return AttentionTemperatures(nv, by, first)
+    return NVTemperatures(nv, by, first, prior)
+
+
+def fingerprint(
+    nv: Reinterpretation,
+    batches: Sequence[Batch | Sequence[Batch]],
+    start: Regularisation | AttentionTemperature | None = None,
+    by: str = "layer",
+    seed: int = 0,
+    *,
+    held_out: Sequence[Batch] = (),
+    prior: Prior | None = None,
+    penalty: float = 0.0,
+    rate: float = RATE,
+) -> str:
+    """What a fit of these arguments is of, as its file of state says it; its steps and the model's weights apart."""
+    first = START if start is None else start
+    return _digest(repr((first, by, seed, penalty, rate, (prior or nv.prior).fingerprint)), batches, held_out)
+
+
 @torch.inference_mode(False)
 @torch.enable_grad()
 def fit(
@@ -225,6 +262,7 @@ def fit(
     penalty: float = 0.0,
     rate: float = RATE,
     state: str | Path | None = None,
+    turn: Turn = nullcontext,
 ) -> Fit:
     """Temperatures that make text likelier, by gradient: the model's weights stay, and so does every other setting.
 
@@ -236,7 +274,7 @@ def fit(
     and counts, as `likelihood`. prior: instead of the one that was given to `reinterpret`. penalty: a multiple of the
     mean distance from identity. state: a file that keeps each step, so that a fit which was stopped goes on where it
     was, and ends with the same numbers. progress: called with the steps made, their number and the loss; what it
-    raises stops the work.
+    raises stops the work. turn: called with each batch for a context in which its forward and backward are made.
 
     Raises NVError where nothing can be fitted, and ValueError for an argument out of range.
     """
@@ -245,23 +283,18 @@ def fit(
     if steps < 1 or not batches:
         raise ValueError(f"A fit needs at least one step and one batch, and was given {steps} and {len(batches)}.")
     _require_graphs(nv.model)
-    first = START if start is None else start
-    parameters = (
-        AttentionTemperatures(nv, by, first)
-        if isinstance(first, AttentionTemperature)
-        else NVTemperatures(nv, by, first, prior)
-    )
+    parameters = parameters_of(nv, start, by, prior)
     at, file = State(parameters.tensors, rate), None if state is None else named(state)
-    of = _digest(repr((first, by, seed, penalty, rate, (prior or nv.prior).fingerprint)), batches, held_out)
+    of = fingerprint(nv, batches, start, by, seed, held_out=held_out, prior=prior, penalty=penalty, rate=rate)
     if file is not None and file.exists():
         at.read(file.read_bytes(), of)
     while not is_over(at.history, steps):
         made = len(at.history)
-        value = _step(parameters, at, _batches_of(batches, made, seed), loss, penalty)
+        value = _step(parameters, at, _batches_of(batches, made, seed), loss, penalty, turn)
         looked = None
         at.history.append(Step(value))
         if held_out and ((made + 1) % EVERY == 0 or made + 1 == steps):
-            looked = _mean(parameters, held_out, loss)
+            looked = _mean(parameters, held_out, loss, turn)
             earlier = [step.held_out for step in at.history if step.held_out is not None]
             at.history[-1] = Step(value, looked)
             if math.isfinite(looked) and looked < min(earlier, default=math.inf):
@@ -269,7 +302,7 @@ def fit(
         if not held_out:
             at.keep()
         if file is not None:
-            write_whole(file, at.to_bytes(of))
+            _keep(file, at.to_bytes(of))
         if progress is not None:
             progress(made + 1, steps, value)
     at.go_back()
@@ -286,12 +319,14 @@ def slopes(
     loss: Loss = likelihood,
     prior: Prior | None = None,
     progress: Callable[[int, int], None] | None = None,
+    turn: Turn = nullcontext,
 ) -> dict[str, torch.Tensor]:
     """Where a text wants to be regularised: d loss / d (tau_alpha, tau_sigma, tau_mu) of every layer, by kind.
 
     [rows, layers, 3] each, in nats a token for a unit of the temperature; float64, on the CPU. Layers that `at` leaves
     alone have nan. at: the setting at which it is taken; what is at identity there, which has no gradient, is moved
-    BESIDE it. A row whose loss is not finite has nan. progress: called with the rows done and their number.
+    BESIDE it. A row whose loss is not finite has nan. progress: called with the rows done and their number. turn: as
+    `fit` takes it.
     """
     _require_graphs(nv.model)
     setting = Regularisation() if at is None else at
@@ -304,15 +339,26 @@ def slopes(
     for row in range(rows):
         values = torch.tensor([_beside(setting, place) for place in places], device=device, requires_grad=True)
         temperatures = {place: LayerTemperature(*values[n]) for n, place in enumerate(places)}
-        with nv.learning(temperatures, setting, prior):
-            summed, count = loss(nv.model, {name: tensor[row : row + 1] for name, tensor in batch.items()})
-        if places and summed.isfinite().all() and int(count):
-            (gradient,) = torch.autograd.grad(summed.sum() / count.sum(), values)
-            for (kind, layer), slope in zip(places, exact(gradient), strict=True):
-                found[kind][row, layer] = slope
+        alone = {name: tensor[row : row + 1] for name, tensor in batch.items()}
+        with turn(alone):
+            with nv.learning(temperatures, setting, prior):
+                summed, count = loss(nv.model, alone)
+            if places and summed.isfinite().all() and int(count):
+                (gradient,) = torch.autograd.grad(summed.sum() / count.sum(), values)
+                for (kind, layer), slope in zip(places, exact(gradient), strict=True):
+                    found[kind][row, layer] = slope
         if progress is not None:
             progress(row + 1, rows)
     return found
+
+
+def _keep(file: Path, data: bytes) -> None:
+    try:
+        write_whole(file, data)
+    except OSError as error:
+        raise NVError(
+            f"The fit's steps cannot be kept in {str(file)!r} ({error.strerror}); name another file."
+        ) from error
 
 
 def _beside(setting: Regularisation, place: Place) -> list[float]:
@@ -332,16 +378,17 @@ def _batches_of(batches: Sequence[Batch | Sequence[Batch]], step: int, seed: int
     return [found] if isinstance(found, Mapping) else found
 
 
-def _step(parameters: Parameters, at: State, batches: Sequence[Batch], loss: Loss, penalty: float) -> float:
+def _step(parameters: Parameters, at: State, batches: Sequence[Batch], loss: Loss, penalty: float, turn: Turn) -> float:
     """One step of Adam. Returns the loss before it: nats a token, with the penalty."""
     tensors = list(parameters.tensors.values())
     total, count = 0.0, 0
     gradients = [torch.zeros_like(tensor) for tensor in tensors]
     for batch in batches:
-        summed, tokens, lost = _summed(parameters, batch, loss)
+        with turn(batch):
+            summed, tokens, lost = _summed(parameters, batch, loss)
+            parts = torch.autograd.grad(summed, tensors) if tokens else ()
         at.skipped += lost
         if tokens:
-            parts = torch.autograd.grad(summed, tensors)
             gradients = [sum_of + part for sum_of, part in zip(gradients, parts, strict=True)]
             total, count = total + float(summed.detach()), count + tokens
     if not count:
@@ -372,12 +419,12 @@ def _summed(parameters: Parameters, batch: Batch, loss: Loss) -> tuple[torch.Ten
     return rows.sum(), int(counts.sum()), lost
 
 
-def _mean(parameters: Parameters, batches: Sequence[Batch], loss: Loss) -> float:
+def _mean(parameters: Parameters, batches: Sequence[Batch], loss: Loss, turn: Turn) -> float:
     """The loss of batches in nats a token, without a graph."""
     total, count = 0.0, 0
     with torch.no_grad():
         for batch in batches:
-            with parameters.active():
+            with turn(batch), parameters.active():
                 rows, counts = loss(parameters.nv.model, batch)
             right = rows.isfinite()
             total, count = total + float(rows[right].sum()), count + int(counts[right].sum())

@@ -90,7 +90,7 @@ class Gate:
         for part in model.modules():
             if isinstance(part, PreTrainedModel):
                 part.register_forward_pre_hook(
-                    lambda _part, given, named: self.enter(_tokens(given, named)), with_kwargs=True
+                    lambda _part, given, named: self.enter(tokens_of(given, named)), with_kwargs=True
                 )
                 part.register_forward_hook(lambda _part, _given, _made: self.leave(), always_call=True)
 
@@ -119,9 +119,12 @@ class Gate:
                     self._places[visitor] = run.came
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
-        """A turn that is no forward, such as loading a model; forwards inside are of the same turn."""
-        self.enter()
+    def turn(self, tokens: int = 0) -> Iterator[None]:
+        """A turn that is no forward, such as loading a model; forwards inside are of the same turn.
+
+        tokens: that they are given.
+        """
+        self.enter(tokens)
         try:
             yield
         finally:
@@ -268,7 +271,7 @@ class Gate:
         return f"The server is busy, {count} {are} waiting for the model already; come back in {after}."
 
 
-def _tokens(given: tuple[Any, ...], named: Mapping[str, Any]) -> int:
+def tokens_of(given: tuple[Any, ...], named: Mapping[str, Any]) -> int:
     """The tokens that a forward is given."""
     found = [named.get("input_ids"), named.get("decoder_input_ids"), *given[:1]]
     return sum(ids.numel() for ids in found if isinstance(ids, torch.Tensor) and not ids.is_floating_point())

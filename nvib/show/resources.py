@@ -12,6 +12,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from nvib.errors import NVError
+from nvib.fitting import Batch
 from nvib.lab import Bench, IdentityProof, Observation, Scenario, observe, prove_identity
 from nvib.lab.scenario import PRIOR
 from nvib.lab.view import distance, words
@@ -29,7 +30,7 @@ from nvib.models import hub
 from nvib.models.catalogue import resolve
 from nvib.prior import Prior
 from nvib.show import journal, session, waiting
-from nvib.show.gate import Gate, Place
+from nvib.show.gate import Gate, Place, tokens_of
 from nvib.show.leases import Leases, Room
 from nvib.show.limits import limits
 
@@ -240,9 +241,14 @@ def walk(model: Bench, scenario: Scenario, progress: Callable[[float], None]) ->
 def slopes(model: Bench, scenario: Scenario, progress: Callable[[int, int], None]) -> Slopes:
     """The slopes of a scenario's loss; recent ones are kept. What progress raises stops it."""
     found: Slopes = model.results.get(
-        ("slopes", model.run_of(scenario)), lambda: slopes_of(model, scenario, prior(model, scenario), progress)
+        ("slopes", model.run_of(scenario)), lambda: slopes_of(model, scenario, prior(model, scenario), progress, turn)
     )
     return found
+
+
+def turn(batch: Batch) -> AbstractContextManager[None]:
+    """A turn for a forward with its backward, which no guard of the model sees."""
+    return GATE.turn(tokens_of((), batch))
 
 
 def draws(model: Bench, scenario: Scenario, seen: Observation) -> Draws:

@@ -3,6 +3,7 @@
 import itertools
 import math
 import threading
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -312,6 +313,40 @@ def test_a_state_of_another_fit_or_none_is_refused(tmp_path):
     for data in (b"nothing", cut, serialize({}, {"fit": "x", "told": "[]"})):
         with pytest.raises(nvib.NVError, match=unread):
             history_of(data)
+
+
+def test_a_state_that_cannot_be_written_is_one_sentence(tmp_path):
+    model, file = model_of("llama"), tmp_path / "no folder" / "state"
+    told = rf"^The fit's steps cannot be kept in '{file}' \(No such file or directory\); name another file\.$"
+    with nvib.reinterpret(model, prior_of(model)) as nv, pytest.raises(nvib.NVError, match=told):
+        nvib.fit(nv, batches_of(model), steps=1, state=file)
+
+
+def test_every_forward_and_its_backward_are_made_in_a_turn(monkeypatch):
+    model = model_of("llama")
+    batches, inside, seen = batches_of(model, 2), [], []
+    gradient = torch.autograd.grad
+
+    @contextmanager
+    def turn(batch):
+        inside.append(batch)
+        yield
+        inside.pop()
+
+    def loss(model, batch):
+        seen.append(len(inside))
+        return fitting.likelihood(model, batch)
+
+    def grad(*given, **options):
+        seen.append(len(inside))
+        return gradient(*given, **options)
+
+    monkeypatch.setattr(torch.autograd, "grad", grad)
+    with nvib.reinterpret(model, prior_of(model)) as nv:
+        nvib.fit(nv, batches, steps=4, held_out=batches, loss=loss, turn=turn)
+        fitting.slopes(nv, batches[0], loss=loss, turn=turn)
+    steps, looks, rows = [1, 1, 0] * 4, [1] * 2, [1, 1] * 2  # 0: the penalty's, which asks no model
+    assert seen == steps + looks + rows
 
 
 def test_a_file_of_a_fit_tells_its_steps(tmp_path):

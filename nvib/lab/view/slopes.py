@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +41,11 @@ class Slopes:
 
 
 def slopes(
-    bench: Bench, scenario: Scenario, prior: Prior, progress: Callable[[int, int], None] | None = None
+    bench: Bench,
+    scenario: Scenario,
+    prior: Prior,
+    progress: Callable[[int, int], None] | None = None,
+    turn: fitting.Turn = nullcontext,
 ) -> Slopes:
     """The slopes of a scenario's text at its setting; at identity beside it, as `nvib.fitting.slopes` takes them.
 
@@ -50,7 +55,7 @@ def slopes(
     if not bench.mode.writes or scenario.peer:
         raise NVError(f"{bench.shape.called} has no likelihood here that NV could change; choose a model that writes.")
     setting = scenario.regularisation(bench.layers)
-    found = fitting.slopes(bench.nv, _batch(bench, scenario), setting, prior=prior, progress=progress)
+    found = fitting.slopes(bench.nv, _batch(bench, scenario), setting, prior=prior, progress=progress, turn=turn)
     what = "of its own untouched answer" if bench.mode.answers else "of the text, each token after the first"
     return Slopes({kind: values.numpy() for kind, values in found.items()}, what)
 
