@@ -114,7 +114,8 @@ def parser() -> argparse.ArgumentParser:
     fit.add_argument(
         "--against", metavar="FILE", help="a scenario, as another fit wrote, to be held against it on test"
     )
-    fit.add_argument("--start", metavar="SPEC", help='where they begin, as "decoder_alpha=2 decoder_sigma=0.2"')
+    fit.add_argument("--start", metavar="SPEC", help='where they begin, as "decoder_alpha=2 protected=1"; a model that '
+                     "only decodes has one protected token unless it says otherwise")  # fmt: skip
     fit.add_argument("--out", required=True, metavar="FILE", help="the scenario that is found, as .json; beside it "
                      "FILE.state, with which a fit goes on, and FILE.db, what was measured")  # fmt: skip
     verbs.add_parser("serve", help="the app, with the options of streamlit run", add_help=False)
@@ -310,7 +311,7 @@ def _fit(chosen: argparse.Namespace) -> None:
     from nvib.assets import write_whole
     from nvib.fitting import BY
     from nvib.lab.share import link
-    from nvib.lab.sweep.fit import FitPlan, fit_task, results
+    from nvib.lab.sweep.fit import FitPlan, fit_task, protecting, results
     from nvib.lab.sweep.run import spec_of
 
     _require_enough(chosen)
@@ -326,6 +327,9 @@ def _fit(chosen: argparse.Namespace) -> None:
         start[name] = _value(FIELDS[name], text)
     bench, task, base = _task(chosen)
     base = replace(base, **start)
+    if "protected" not in start and (safe := protecting(base, bench.shape)) != base:
+        base = safe
+        print("The first token is protected, for the model only decodes; --start protected=0 leaves it free.")
     other = link.from_json(chosen.against, _read(chosen.against))[0] if chosen.against else Scenario()
     if chosen.against and other.model != task.model:
         raise NVError(

@@ -13,10 +13,23 @@ from nvib import NVError, fitting
 from nvib.lab import Scenario, cli
 from nvib.lab.share import link
 from nvib.lab.sweep import measures
-from nvib.lab.sweep.fit import HELD_OUT, FitPlan, fit_task, prepared, results, scenario_of
+from nvib.lab.sweep.fit import (
+    HELD_OUT,
+    FitPlan,
+    fit_task,
+    is_measured,
+    outline,
+    prepared,
+    protecting,
+    ready,
+    results,
+    scenario_of,
+)
 from nvib.lab.sweep.measures import Example
 from nvib.lab.sweep.run import baseline_point
 from nvib.lab.sweep.tasks import TEST, VALIDATION, Task, task
+from tests.support.folders import WORDS, save
+from tests.support.tiny import model_of
 
 TEXTS = [
     "The treaty was signed in the spring.", "A cat sat on the mat, and the dog did not.", "Rain.",
@@ -158,6 +171,70 @@ def test_what_was_found_is_the_librarys_setting(benches):
     for kind in nvib.KINDS:
         for layer in range(layers[kind]):
             assert again.temperature(kind).at(layer) == found.temperature(kind).at(layer)
+
+
+def test_a_fit_has_a_name_of_its_own_and_is_told_beforehand(benches):
+    bench, made = benches("g2p"), words_task(16)
+    plan = FitPlan(made, Scenario(model="g2p"))
+    others = [
+        replace(plan, **change)
+        for change in ({"by": "all"}, {"steps": 41}, {"seed": 1}, {"sets": ("words",)}, {"penalty": 0.1},
+                       {"base": Scenario(model="g2p", prior="normal")}, {"task": words_task(14)},
+                       {"base": Scenario(model="g2p", peer="temperature:1.0")})
+    ]  # fmt: skip
+    found = [outline(bench, each) for each in (plan, *others)]
+    assert len({each.name for each in found}) == len(found)
+    assert outline(bench, replace(plan, sets=("proper names",))) == found[0]  # the same, said otherwise
+    layers = sum(bench.layers.values())
+    assert [each.numbers for each in found[:2]] == [3 * layers, 3 * len(bench.kinds)]
+    assert found[-1].numbers == layers
+    assert (found[0].texts, found[0].looked_at) == (6, 2)
+    whole = sum(batch["input_ids"].numel() + batch["decoder_input_ids"].numel()
+                for batch in ready(bench, plan).looks)  # fmt: skip
+    assert found[0].looked == whole
+    assert found[0].of_steps(5) == pytest.approx(5 * found[0].tokens + 2 * whole / 3)
+
+
+def test_what_is_measured_is_known_without_a_run(benches, tmp_path):
+    bench, made = benches("g2p"), words_task(8)
+    point = Scenario(model="g2p", decoder_sigma=0.3)
+    path, told = tmp_path / "r.db", []
+    assert not is_measured(made, point, path, bench.shape.revision)
+    assert not path.exists()
+    results(bench, made, point, path, progress=lambda done, count: told.append((done, count)))
+    assert told == [(0, 2), (1, 2)]
+    assert is_measured(made, point, path, bench.shape.revision)
+    assert not is_measured(made, point, path, bench.shape.revision, VALIDATION)
+    assert not is_measured(made, replace(point, decoder_sigma=0.4), path, bench.shape.revision)
+
+
+@pytest.mark.parametrize(
+    ("model", "base", "protected"),
+    [
+        ("smollm2", {}, 1),
+        ("smollm2", {"protected": 3}, 3),
+        ("smollm2", {"peer": "temperature:1.0"}, 0),
+        ("minilm", {}, 0),
+        ("g2p", {}, 0),
+    ],
+)
+def test_a_token_is_protected_where_there_is_a_sink(benches, model, base, protected):
+    assert protecting(Scenario(model=model, **base), benches(model).shape).protected == protected
+
+
+def test_the_command_line_protects_a_token_and_says_so(tmp_path, capsys):
+    folder = str(save(tmp_path / "model", model_of("llama")))
+    (tmp_path / "texts.txt").write_text("\n".join(f"the cat sat on the mat {word}" for word in WORDS[3:]))
+    given = ["fit", "--task", "own", "--model", folder, "--outside", str(tmp_path / "texts.txt"), "--steps", "1",
+             "--out", str(tmp_path / "f.json")]  # fmt: skip
+    line = "The first token is protected, for the model only decodes; --start protected=0 leaves it free."
+    free = ["--start", "prior=normal protected=0"]
+    for more, says, protected in ((["--start", "prior=normal"], True, 1), (free, False, 0), (["--peer"], False, 0)):
+        (tmp_path / "f.json.state").unlink(missing_ok=True)
+        assert cli.main([*given, *more]) == 0
+        assert (line in capsys.readouterr().out.splitlines()) == says
+        point, _ = link.from_json("f.json", (tmp_path / "f.json").read_bytes())
+        assert point.protected == protected
 
 
 def test_what_cannot_be_fitted(benches):

@@ -3,9 +3,12 @@
 from contextlib import suppress
 
 import pytest
+import torch
 
+from nvib import fitting
 from nvib.lab import Bench, Scenario
 from nvib.lab.sweep import timing
+from nvib.lab.sweep.fit import FitPlan, ready, tokens_of
 from nvib.lab.sweep.measures import LIKELIHOOD, Example, Measure
 from nvib.lab.sweep.run import Plan, read_findings, sweep
 from nvib.lab.sweep.space import at_edge, space
@@ -90,6 +93,54 @@ def test_a_rate_is_of_as_many_texts_as_take_long_enough(bench, each, first, runs
     assert clock.runs == runs
     assert found == pytest.approx(rate)
     assert not bench.priors.has(made.space.base)  # a prior of a text is not estimated for this
+
+
+@pytest.mark.parametrize(
+    ("each", "first", "steps", "seconds"), [(0.05, 0.0, 8, 0.05), (0.1, 0.5, 4, 0.1), (5.0, 0.0, 1, 5.0)]
+)
+def test_the_time_of_a_fit_is_of_as_many_steps_as_take_long_enough(bench, monkeypatch, each, first, steps, seconds):
+    clock, likelihood = Clock(each, first), fitting.likelihood
+
+    def slow(model, batch):
+        clock.run(bench, [batch])
+        return likelihood(model, batch)
+
+    monkeypatch.setattr(fitting, "likelihood", slow)
+    task = plan(bench, "mu=0.9").task
+    asked = FitPlan(task, Scenario(model=bench.shape.name, prior="normal"), sets=("b",))
+    found = timing.cost_of_fit(bench, asked, clock)
+    (((batch,),),) = [ready(bench, asked).steps]
+    assert len(clock.runs) == 2 * steps - 1
+    assert found.seconds == pytest.approx(seconds / batch["input_ids"].numel())
+
+
+def held(node, weights, seen):
+    """The storages that a graph holds for its backward, found by walking it."""
+    found = {}
+    if node is None or node in seen:
+        return found
+    seen.add(node)
+    for name in dir(node):
+        value = getattr(node, name) if name.startswith("_saved_") or name == "saved_tensors" else None
+        for tensor in value if isinstance(value, tuple | list) else [value]:
+            if isinstance(tensor, torch.Tensor) and tensor.untyped_storage().data_ptr() not in weights:
+                found[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+    for following, _ in node.next_functions:
+        found |= held(following, weights, seen)
+    return found
+
+
+@pytest.mark.parametrize("peer", ["", "temperature:1.0"])
+def test_the_memory_of_a_fit_is_what_its_graph_holds(bench, peer):
+    asked = FitPlan(plan(bench, "mu=0.9").task, Scenario(model=bench.shape.name, prior="normal", peer=peer))
+    made = ready(bench, asked)
+    largest = max((batch for parts in made.steps for batch in parts), key=tokens_of)
+    parameters = fitting.parameters_of(bench.nv, made.start, "layer", made.prior)
+    with parameters.active():
+        rows, _ = fitting.likelihood(bench.model, largest)
+    weights = {tensor.untyped_storage().data_ptr() for tensor in (*bench.model.parameters(), *bench.model.buffers())}
+    wanted = sum(held(rows.sum().grad_fn, weights, set()).values())
+    assert timing.cost_of_fit(bench, asked).bytes == pytest.approx(wanted, rel=0.05)
 
 
 @pytest.mark.parametrize(

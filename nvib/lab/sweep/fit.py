@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +15,23 @@ import torch
 from torch import nn
 
 from nvib import fitting
+from nvib.assets import named
 from nvib.errors import NVError
-from nvib.lab.bootstrap import Change, paired
+from nvib.fit_state import EVERY
+from nvib.lab.bootstrap import Change, Metric, paired
 from nvib.lab.fields import BETWEEN, Several
 from nvib.lab.instead import peer_of
 from nvib.lab.model.bench import Batch, Bench
+from nvib.lab.model.shape import Shape
+from nvib.lab.presets import DECODES
 from nvib.lab.scenario import Scenario
 from nvib.lab.sweep import measures
 from nvib.lab.sweep.measures import EMBEDDED, Example, Measure
 from nvib.lab.sweep.run import baseline_point, sums_of
-from nvib.lab.sweep.store import Store
+from nvib.lab.sweep.store import Store, key_of
 from nvib.lab.sweep.tasks import TEST, VALIDATION, Task
 from nvib.peers import AttentionTemperature
+from nvib.prior import Prior
 from nvib.settings import KINDS, Regularisation
 
 TEXTS = 8  # a step's
@@ -62,6 +69,15 @@ class FitPlan:
         """The sets that are fitted on."""
         return self.sets or self.task.outside
 
+    def examples(self) -> tuple[list[Example], list[Example]]:
+        """The validation texts that are fitted, and those that are looked at: of each set one in HELD_OUT."""
+        fitted: list[Example] = []
+        looked_at: list[Example] = []
+        for name in self.chosen:
+            for n, example in enumerate(self.task.part(name, VALIDATION)):
+                (looked_at if n % HELD_OUT == HELD_OUT - 1 else fitted).append(example)
+        return fitted, looked_at
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -71,28 +87,90 @@ class Fitted:
     fit: fitting.Fit
 
 
+@dataclass(frozen=True)
+class Ready:
+    """What a fit is made of: the batches of each step, those that are looked at, where it begins, prior and loss."""
+
+    steps: list[list[Batch]]
+    looks: list[Batch]
+    start: Regularisation | AttentionTemperature
+    prior: Prior | None
+    loss: fitting.Loss
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a fit is before it is made. name: no other fit has it; numbers: that are fitted; texts, looked_at: how many.
+
+    tokens: of a step, the mean; looked: of a look at what is held out.
+    """
+
+    name: str
+    numbers: int
+    texts: int
+    looked_at: int
+    tokens: float
+    looked: int
+
+    def of_steps(self, steps: int) -> float:
+        """The tokens of so many steps with a backward, a look's counted as the third that a forward takes of both."""
+        looks = -(-steps // EVERY) if self.looked_at else 0
+        return steps * self.tokens + looks * self.looked / 3
+
+
+def protecting(base: Scenario, shape: Shape) -> Scenario:
+    """A base that protects the first token of a model that only decodes, unless it protects some already.
+
+    Without, the prior takes the attention sink's place, and a fit first has to mend what that breaks.
+    """
+    sink = tuple(shape.kinds) == DECODES and not base.peer and not base.protected
+    return replace(base, protected=1) if sink else base
+
+
+def ready(bench: Bench, plan: FitPlan) -> Ready:
+    """What the plan's fit is made of. Raises NVError for a task that has no measure with a gradient."""
+    fitted, looked_at = plan.examples()
+    batches, loss = prepared(bench, plan.task.measure, fitted)
+    held_out = prepared(bench, plan.task.measure, looked_at)[0] if looked_at else []
+    prior = None if plan.base.peer else bench.priors.of(plan.base)
+    return Ready(batches, list(chain(*held_out)), _start(bench, plan.base), prior, loss)
+
+
+def outline(bench: Bench, plan: FitPlan) -> Outline:
+    """What the plan's fit is; nothing is run. Raises NVError as `ready` does."""
+    made, counts = ready(bench, plan), [len(examples) for examples in plan.examples()]
+    told = fitting.fingerprint(
+        bench.nv, made.steps, made.start, plan.by, plan.seed, held_out=made.looks, prior=made.prior,
+        penalty=plan.penalty,
+    )  # fmt: skip
+    whole = (plan.task.name, plan.task.digest, bench.shape.name, bench.shape.revision, bench.shape.dtype, plan.steps)
+    name = f"{plan.task.name}-{hashlib.sha256(repr((*whole, told)).encode()).hexdigest()[:16]}"
+    numbers = fitting.parameters_of(bench.nv, made.start, plan.by, made.prior).count
+    of_steps = [sum(map(tokens_of, parts)) for parts in made.steps]
+    looked = sum(map(tokens_of, made.looks))
+    return Outline(name, numbers, counts[0], counts[1], sum(of_steps) / max(1, len(of_steps)), looked)
+
+
+def tokens_of(batch: Mapping[str, torch.Tensor]) -> int:
+    """How many tokens a batch has, padding with them; a target's and a decoder's too."""
+    return sum(tensor.numel() for name, tensor in batch.items() if name.endswith("input_ids"))
+
+
 def fit_task(
     bench: Bench,
     plan: FitPlan,
     state: str | Path | None = None,
     progress: Callable[[int, int, float], None] | None = None,
+    turn: fitting.Turn = nullcontext,
 ) -> Fitted:
     """Fit on the validation texts of the chosen sets, all but one in HELD_OUT, which are looked at.
 
-    state, progress: as `nvib.fit` takes them. Raises NVError for a task that has no measure with a gradient.
+    state, progress, turn: as `nvib.fit` takes them. Raises NVError for a task that has no measure with a gradient.
     """
-    fitted: list[Example] = []
-    looked_at: list[Example] = []
-    for name in plan.chosen:
-        for n, example in enumerate(plan.task.part(name, VALIDATION)):
-            (looked_at if n % HELD_OUT == HELD_OUT - 1 else fitted).append(example)
-    batches, loss = prepared(bench, plan.task.measure, fitted)
-    held_out = prepared(bench, plan.task.measure, looked_at)[0] if looked_at else []
-    prior = None if plan.base.peer else bench.priors.of(plan.base)
+    made = ready(bench, plan)
     found = fitting.fit(
-        bench.nv, batches, _start(bench, plan.base), plan.by, plan.steps, plan.seed, progress,
-        held_out=[batch for parts in held_out for batch in parts], loss=loss, prior=prior, penalty=plan.penalty,
-        state=state,
+        bench.nv, made.steps, made.start, plan.by, plan.steps, plan.seed, progress, held_out=made.looks, loss=made.loss,
+        prior=made.prior, penalty=plan.penalty, state=state, turn=turn,
     )  # fmt: skip
     return Fitted(scenario_of(plan.base, found.regularisation, bench), found)
 
@@ -136,20 +214,39 @@ def _listed(value: Any, count: int) -> Several:
 
 
 def results(
-    bench: Bench, task: Task, point: Scenario, path: str | Path, part: str = TEST, against: Scenario | None = None
+    bench: Bench,
+    task: Task,
+    point: Scenario,
+    path: str | Path,
+    part: str = TEST,
+    against: Scenario | None = None,
+    *,
+    metric: Metric | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Change]:
     """The change that a point makes to each set's metric, against the untouched model or another point, paired.
 
-    What the file has is not measured again; it may be a sweep's of the same task.
+    What the file has is not measured again; it may be a sweep's of the same task. metric: any of the task's, the first
+    if none is given. progress: called with the sets done and their number; what it raises stops the work.
     """
-    found = {}
+    found: dict[str, Change] = {}
     with closing(Store(path, task, bench.shape.revision)) as store:
         for name in task.sets:
+            if progress is not None:
+                progress(len(found), len(task.sets))
             before, after = (
                 sums_of(bench, task, store, at, name, part) for at in (against or baseline_point(task), point)
             )
-            found[name] = paired(task.metric, before, after)
+            found[name] = paired(metric or task.metric, before, after)
     return found
+
+
+def is_measured(task: Task, point: Scenario, path: str | Path, revision: str, part: str = TEST) -> bool:
+    """Whether a file has a point and the untouched model whole, so that `results` runs nothing. No file is made."""
+    if not named(path).exists():
+        return False
+    with closing(Store(path, task, revision)) as store:
+        return all((key_of(at), name, part) in store for at in (baseline_point(task), point) for name in task.sets)
 
 
 # What is fitted: batches of examples, and the loss of a batch's rows
@@ -172,6 +269,17 @@ def prepared(bench: Bench, measure: Measure, examples: Sequence[Example]) -> tup
     if bench.mode.answers:
         return _answers(bench, examples), fitting.likelihood
     raise NVError(f"{measure.metrics[0].name} has no gradient, so that nothing is fitted to it; choose another task.")
+
+
+def in_words(bench: Bench, measure: Measure) -> str:
+    """What the loss of a task is, in words. Raises no error where there is none: `prepared` does."""
+    if measure is measures.TARGETS:
+        return "the likelihood of the targets given their texts"
+    if measure is measures.RETRIEVAL:
+        return "how hard a text’s target is told from the others of its batch (the cross-entropy of their cosines)"
+    if bench.mode.answers:
+        return f"the likelihood of the targets, for {measure.metrics[0].name} itself has no gradient"
+    return "the likelihood of the texts"
 
 
 def _alike(lengths: Sequence[int], most: int) -> list[list[int]]:

@@ -22,6 +22,7 @@ from nvib.lab.sweep import measures, space
 from nvib.lab.sweep.space import Space
 from nvib.lab.sweep.store import Store, key_of, name_of
 from nvib.lab.sweep.tasks import PARTS, TEST, VALIDATION, Task
+from nvib.prior import Prior
 
 CALIBRATION = "calibration"  # of the test part, beside its sums in the store
 
@@ -137,7 +138,7 @@ def sums_of(bench: Bench, task: Task, store: Store, point: Scenario, name: str, 
     judge = part == TEST and _judges(store, task)
     if place not in store or (judge and beside not in store):
         untouched, examples = point == baseline_point(task), task.part(name, part)
-        with nullcontext() if untouched else bench.under(point, bench.priors.of(point)):
+        with nullcontext() if untouched else bench.under(point, prior_of(bench, point)):
             if judge:
                 found, judged = measures.judged(bench, task.measure, examples)
                 store.put(beside, judged)
@@ -150,6 +151,11 @@ def sums_of(bench: Bench, task: Task, store: Store, point: Scenario, name: str, 
 def _judges(store: Store, task: Task) -> bool:
     """Whether the calibration is kept: not in a file that is not added to."""
     return bool(task.measure.truth) and not store.earlier
+
+
+def prior_of(bench: Bench, point: Scenario) -> Prior:
+    """A point's prior; of a peer, which asks for none, whichever there is. Raises NVError where it has none."""
+    return bench.nv.prior if point.peer else bench.priors.of(point)
 
 
 def _measurable(task: Task, name: str, part: str, sums: np.ndarray) -> None:
