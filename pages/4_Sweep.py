@@ -6,7 +6,7 @@ from nvib.lab import Bench, Scenario
 from nvib.lab.share.script import sweep_script
 from nvib.lab.sweep.run import Plan
 from nvib.show import draw, page, share
-from nvib.show.sections import calibration, sweep_plan, sweep_results, sweep_run
+from nvib.show.sections import calibration, sweep_fit, sweep_plan, sweep_results, sweep_run
 
 
 def swept(bench: Bench, plan: Plan, scenario: Scenario) -> None:
@@ -17,16 +17,17 @@ def swept(bench: Bench, plan: Plan, scenario: Scenario) -> None:
     kept = sweep_run.findings(bench, plan, path, metric)
     sweep_run.run_panel(bench, plan, path, kept)
     results = sweep_results.by_point(plan, kept, metric)
-    if not results:
+    if results:
+        sweep_results.verdict(plan, kept, metric)
+        sweep_results.charts(plan, results, kept.best, metric)
+        sweep_results.caveat(plan, results)
+        first = kept.best if kept.best in results else next(iter(results))
+        sweep_results.one_point(plan, kept, sweep_results.picked(results) or first, metric, scenario)
+        draw.table_behind("sweep", "All points as a table", lambda: sweep_results.every_row(kept.rows, plan, metric))
+        calibration.of_sweep(bench, plan, path, kept)
+    else:
         st.caption("Nothing is measured yet.")
-        return
-    sweep_results.verdict(plan, kept, metric)
-    sweep_results.charts(plan, results, kept.best, metric)
-    sweep_results.caveat(plan, results)
-    first = kept.best if kept.best in results else next(iter(results))
-    sweep_results.one_point(plan, kept, sweep_results.picked(results) or first, metric, scenario)
-    draw.table_behind("sweep", "All points as a table", lambda: sweep_results.every_row(kept.rows, plan, metric))
-    calibration.of_sweep(bench, plan, path, kept)
+    sweep_fit.fold(bench, plan, path, kept, metric, scenario)
 
 
 with page.guarded():

@@ -114,7 +114,9 @@ st.markdown(
     "s is tiny, ten of it are little, and the prior keeps real attention. Here identity removes the prior.\n\n"
     "The paper has one value of each for a kind of attention. A value for each layer is ours, and so is its gradient: "
     "compared with a float64 version by layer, and with differences of the loss, in every family. A fit by gradient "
-    "tunes three numbers for each layer on a few texts: it is no longer without training in the paper's sense."
+    "tunes three numbers for each layer on a few texts: it is no longer without training in the paper's sense, and "
+    "much is in the choice of texts. So Sweep, which has it in a fold of its own, tells it on test texts, for the sets "
+    "that were fitted on and for those that were not, beside a plain attention temperature that is fitted alike."
 )
 
 st.header("Does it help on text unlike the prior's?")

@@ -57,6 +57,8 @@ class Limits:
     new_tokens: str = _limit(str(bounds("length")[1]), "tokens that are generated", "64")
     listed: str = _limit(str(MOST_ROWS), "texts of a list on Compare", "50")
     points: str = _limit(str(MOST_POINTS), "points of a sweep", "50")
+    fit_steps: str = _limit("1000", "steps of a fit", "40")
+    fit_texts: str = _limit("4000", "texts that are fitted, or looked at meanwhile", "200")
     log: str = _limit(
         "",
         "where a line of JSON goes for each run of a page: a file, - for standard error, nowhere unless it is set",
@@ -97,7 +99,7 @@ class Limits:
         return (
             f"A public server, with the models in the box above alone. At most {self.tokens} tokens in a text, "
             f"{self.new_tokens} new ones, {self.listed} texts in a list, {self.points} points in a sweep, "
-            f"{self.upload_mb} MB in a file{hour}."
+            f"{self.fit_steps} steps in a fit and {self.fit_texts} texts, {self.upload_mb} MB in a file{hour}."
         )
 
     @property

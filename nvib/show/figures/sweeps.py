@@ -174,22 +174,22 @@ def map_of_two(
 
 def ranked(
     results: Results, varied: Sequence[Varied], sets: Sequence[str], inside: Sequence[str], metric: Metric,
-    picked: Scenario | None = None, theme: str = "light",
+    picked: Scenario | None = None, theme: str = "light", names: Mapping[Scenario, str] | None = None,
 ) -> go.Figure:  # fmt: skip
     """The best points, the very best on top, each set's change with its interval; 0 is the untouched model.
 
-    picked: has a frame, if it is among them. The words of peers are green.
+    picked: has a frame, if it is among them. names: of points, instead of their controls. The words of peers are green.
     """
     points = list(results)[:SHOWN]
+    called = [(names or {}).get(point) or point_name(point, varied) for point in points]
     at = np.arange(len(points), dtype=float)
     traces = []
     for n, (set_name, style) in enumerate(_styles(sets, inside).items()):
         changes = [results[point][set_name] for point in points]
         shift = (n - (len(sets) - 1) / 2) * 0.6 / len(sets)
-        labels = [point_name(point, varied) for point in points]
         places = list(range(len(points)))
-        traces.append(_whiskered(at + shift, changes, set_name, style, metric, places, labels, line=False))
-    labels = [_wrapped(point_name(point, varied)) for point in points]
+        traces.append(_whiskered(at + shift, changes, set_name, style, metric, places, called, line=False))
+    labels = [_wrapped(name) for name in called]
     widest = max((len(part) for label in labels for part in label.split("<br>")), default=0)
     green = f"<span style='color:{colours.PEER[theme]}'>{{}}</span>"
     labels = [green.format(label) if point.peer else label for label, point in zip(labels, points, strict=True)]

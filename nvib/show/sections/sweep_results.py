@@ -138,10 +138,15 @@ def one_point(plan: Plan, kept: Findings, shown: Scenario, metric: Metric, view:
     best = f" (the best {plan.task.chosen})" if shown == kept.best else ""
     st.markdown(f"**{page.verbatim(sweeps.point_name(shown, varied(plan)))}**{best}, validation")
     draw.show_table(brief([row for row in kept.rows if row.point == shown and row.part == VALIDATION], plan, metric))
+    to_explore(shown, view)
+
+
+def to_explore(point: Scenario, view: Scenario, label: str = "Open in Explore") -> None:
+    """The way to see a point in Explore, on the text of a view, or the model's example."""
     if not view.text.strip() and view.model in EXAMPLES:
         view = replace(view, text=EXAMPLES[view.model].text)
-    query = session.opening(session.address(in_explore(shown, view)))
-    st.page_link("app.py", label="Open in Explore", icon=":material/arrow_forward:", query_params=query)
+    query = session.opening(session.address(in_explore(point, view)))
+    st.page_link("app.py", label=label, icon=":material/arrow_forward:", query_params=query)
 
 
 def verdict(plan: Plan, kept: Findings, metric: Metric) -> None:

@@ -35,18 +35,11 @@ _rates: Memory[list[float]] = Memory(RATES_KEPT)  # seconds a text, one of each:
 
 
 def store_of(plan: Plan, revision: str) -> Path:
-    """The file that the server keeps a task's results in, begun with what ships; the oldest go.
-
-    Only files that nobody has written to for a day: a sweep may have the others open. Raises NVError.
-    """
+    """The file that the server keeps a task's results in, begun with what ships; the oldest go. Raises NVError."""
     path = cache_folder() / "sweeps" / file_name(plan.task, revision)
     shipped = assets.shipped("assets", "sweeps") / f"{path.name}.gz"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        changed = {file: file.stat().st_mtime for file in path.parent.glob("*.db")}
-        for old in sorted(changed, key=lambda file: changed[file])[:-STORES_KEPT]:
-            if old != path and time.time() - changed[old] > KEPT_SECONDS:
-                old.unlink(missing_ok=True)
+        kept_in(path)
         if path.exists() and not _sound(
             path, path.stat().st_mtime_ns
         ):  # a disk that failed: what is lost is measured anew
@@ -58,6 +51,18 @@ def store_of(plan: Plan, revision: str) -> Path:
     except OSError as error:
         raise NVError(f"The results cannot be kept in {str(path.parent)!r} ({error.strerror}).") from error
     return path
+
+
+def kept_in(path: Path) -> None:
+    """Make a file's folder, and let the oldest of its kind go: those that nobody has written to for a day.
+
+    The others may be open in another run. Raises OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    changed = {file: file.stat().st_mtime for file in path.parent.glob(f"*{path.suffix}")}
+    for old in sorted(changed, key=lambda file: changed[file])[:-STORES_KEPT]:
+        if old != path and time.time() - changed[old] > KEPT_SECONDS:
+            old.unlink(missing_ok=True)
 
 
 @lru_cache(STORES_KEPT)
