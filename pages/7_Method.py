@@ -136,9 +136,8 @@ st.markdown(
     "Answers are sorted by their confidence, the probability of the likeliest one, into bins $B_b$; of $N$ answers"
 )
 st.latex(r"\text{ECE} = \sum_b \frac{|B_b|}{N}\,\bigl|\text{accuracy}(B_b) - \text{mean confidence}(B_b)\bigr|")
-st.latex(
-    r"\text{Brier} = \frac1N \sum_i \sum_k (p_{ik} - y_{ik})^2 \qquad \text{log loss} = -\frac1N \sum_i \log p_{i y_i}"
-)
+st.latex(r"\text{Brier} = \frac1N \sum_i \sum_k (p_{ik} - y_{ik})^2")
+st.latex(r"\text{log loss} = -\frac1N \sum_i \log p_{i y_i}")
 st.markdown(
     f"{CONVENTIONS} Brier's score is summed over all classes, from 0 to 2. Intervals draw whole texts anew, and what "
     "changes is paired on the same texts. A temperature on the logits of the output would calibrate too; "

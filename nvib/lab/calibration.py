@@ -25,8 +25,8 @@ FIRST = np.searchsorted(BORDERS, EDGES)  # the first cell of each bin; the last 
 SUMS = 3 * CELLS + 3  # by cell answers, their confidence, and how many are right; log loss, Brier score, entropy
 Parts = Callable[[np.ndarray], tuple[np.ndarray, ...]]
 CONVENTIONS = (
-    f"Expected calibration error as torchmetrics' calibration_error has it unless it is told otherwise: {BINS} bins of "
-    "equal width by the confidence, which is the probability of the likeliest answer; a confidence on a border belongs "
+    f"Expected calibration error: that of torchmetrics' calibration_error with its own defaults. {BINS} bins of equal "
+    "width by the confidence, which is the probability of the likeliest answer; a confidence on a border belongs "
     "to the bin above, one of exactly 1 to a bin by itself; norm l1, the mean over the answers of how far their bin's "
     "accuracy is from its mean confidence."
 )

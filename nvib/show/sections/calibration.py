@@ -195,6 +195,7 @@ def table(sides: Sides) -> pd.DataFrame:
     for metric in METRICS:
         row: dict[str, str | float] = {
             "measure": f"{metric.name}, {metric.unit}".removesuffix(", "),
+            "texts": len(sides[first]),
             first: float(metric.of(sides[first].sum(0))),
         }
         for side in others:
