@@ -3,6 +3,7 @@
 import inspect
 import math
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -36,6 +37,7 @@ from nvib.lab.sweep.store import Store, key_of
 from nvib.lab.sweep.tasks import TEST, Task, own, task
 from nvib.lab.view.batch import entries, go_through
 from nvib.lab.view.truths import label_of
+from nvib.peers import AttentionTemperature
 from tests.support import tiny
 from tests.support.folders import encoder_folder, save
 from tests.support.scenes import plan_of
@@ -430,6 +432,11 @@ def test_classes_are_held_against_the_label_that_a_target_names(tmp_path):
         assert_are(told[0], held_against(bench.model(input_ids=ids).logits, torch.tensor([1])))
         with bench.under(scenario, bench.priors.of(scenario)):
             assert_are(told[1], held_against(bench.model(input_ids=ids).logits, torch.tensor([1])))
+        (held,) = both_of(bench, replace(scenario, against="temperature:2.0"), "the cat\tbad")
+        with bench.nv.instead(AttentionTemperature(2.0)):
+            assert_are(held[0], held_against(bench.model(input_ids=ids).logits, torch.tensor([1])))
+    assert (held[0] != told[0]).any()
+    assert (held[1] == told[1]).all()
 
 
 def test_masked_tokens_and_classes_can_be_swept(tmp_path):
