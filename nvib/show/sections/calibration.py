@@ -181,7 +181,8 @@ def _confidence(sides: Sides) -> str:
 
 def _gap(totals: np.ndarray) -> np.ndarray:
     """Mean confidence less accuracy, in points."""
-    return CONFIDENCE.of(totals) - ACCURACY.of(totals)
+    gap: np.ndarray = CONFIDENCE.of(totals) - ACCURACY.of(totals)
+    return gap
 
 
 def _capital(words: str) -> str:
