@@ -160,8 +160,8 @@ def test_fitted_nv_and_the_fitted_peer_stand_beside_the_sweeps_best(tmp_path):
     plan = Plan(made, space(Scenario(model="g2p"), grid))
     sweep(bench, plan, tmp_path / "other.db")
     kept = read_findings(plan, tmp_path / "other.db", bench.shape.revision)
-    points = {nv: "fitted NV", peer: "fitted attention temperature"}
-    points |= {point: f"best {name} of the sweep" for point, name in ((kept.best, "NV"), (kept.peer, "peer"))
+    points = {nv: "fitted NV", peer: "fitted temperature"}
+    points |= {point: f"best {name} swept" for point, name in ((kept.best, "NV"), (kept.peer, "peer"))
                if point != Scenario(model="g2p")}  # fmt: skip
     tables = [frame.value for frame in app.dataframe]
     of_test = next(table for table in tables if "fit" in table.columns)
@@ -172,8 +172,8 @@ def test_fitted_nv_and_the_fitted_peer_stand_beside_the_sweeps_best(tmp_path):
     paired = next(table for table in tables if "against" in table.columns)
     rows = {(row["of"], row["against"], row["set"].partition(",")[0]): row for _, row in paired.iterrows()}
     assert {row["set"] for row in rows.values()} == {"words, not fitted on", "proper names, fitted on"}
-    assert ("fitted NV", "fitted attention temperature", "words") in rows
-    assert ("fitted attention temperature", "fitted NV", "words") not in rows
+    assert ("fitted NV", "fitted temperature", "words") in rows
+    assert ("fitted temperature", "fitted NV", "words") not in rows
     names = {name: point for point, name in points.items()}
     for (one, other, name), row in rows.items():
         difference = rate(bench, names[one], name) - rate(bench, names[other], name)
@@ -367,7 +367,7 @@ def test_a_public_server_gives_fewer_steps_and_texts(public):
     assert app.number_input(key="fit_steps").max == app.number_input(key="fit_steps").value == 5
     assert not app.error
     assert "5 steps in a fit and 16 texts" in app.sidebar.caption[-1].value
-    app.multiselect(key="fit_sets_phonemes").set_value(["words", "proper names"]).run()
+    app.pills(key="fit_sets_phonemes").set_value(["words", "proper names"]).run()
     (told,) = [alert.value.replace("\\", "") for alert in app.error]
     assert told == "The fit is of 32 texts; this server takes 16 at most: choose fewer sets or texts."
     assert not [each for each in app.button if "the fit" in each.label]
@@ -375,14 +375,14 @@ def test_a_public_server_gives_fewer_steps_and_texts(public):
 
 def test_no_set_is_no_fit():
     app = page()
-    app.multiselect(key="fit_sets_phonemes").set_value([]).run()
+    app.pills(key="fit_sets_phonemes").set_value([]).run()
     assert "Choose a set to fit on." in said(app)
     assert not [each for each in app.button if "the fit" in each.label]
 
 
 def test_every_set_is_warned_of():
     app = page(steps=1)
-    app.multiselect(key="fit_sets_phonemes").set_value(["words", "proper names"]).run()
+    app.pills(key="fit_sets_phonemes").set_value(["words", "proper names"]).run()
     assert "Every set was fitted on: leave one out" in said(run(app))
 
 

@@ -35,7 +35,7 @@ from nvib.show.sections.sweep_run import kept_in
 FOLD, RUNNING = "gradient-fit", "fit_running"
 TITLE = "Fit temperatures by gradient"
 WAYS = {"": "NV", "temperature:1.0": "attention temperature"}  # by the peer that it begins with
-FITTED = tuple(f"fitted {name}" for name in WAYS.values())
+FITTED = ("fitted NV", "fitted temperature")  # short, for they stand beside a figure on a phone too
 SHARING = dict(zip(BY, ("by layer", "by thirds", "one for all"), strict=True))
 STEPS = 40
 MOST_PENALTY = 1000.0
@@ -109,9 +109,10 @@ def _ask(bench: Bench, plan: Plan) -> FitPlan | None:
             "and the fit begins with a model that is broken.",
         )  # fmt: skip
         base = replace(base, protected=protected)
-    sets = st.multiselect(
-        "Fitted on the validation texts of", list(task.sets), list(task.outside), key=f"fit_sets_{task.name}", **kept
-    )
+    sets = st.pills(
+        "Fitted on the validation texts of", list(task.sets), selection_mode="multi", default=list(task.outside),
+        key=f"fit_sets_{task.name}", **kept,
+    )  # fmt: skip
     if not sets:
         st.caption("Choose a set to fit on.")
         return None
@@ -148,11 +149,9 @@ def _shown(
     points = _points(bench, asked, plan, path, kept)
     if any(name in FITTED for name in points.values()):
         sweep_fitted.beside(bench, asked, points, varied(plan), path, metric)
-        missing = [name for name in FITTED if name not in points.values()]
+        missing = [way for way, name in zip(WAYS.values(), FITTED, strict=True) if name not in points.values()]
         if missing:
-            st.caption(
-                f"Would the other do the same? Run the fit of {missing[0].partition(' ')[2]} with these controls."
-            )
+            st.caption(f"Would the other do the same? Run the fit of {missing[0]} with these controls.")
 
 
 def _points(bench: Bench, asked: FitPlan, plan: Plan, path: Path, kept: Findings) -> dict[Scenario, str]:
@@ -162,7 +161,7 @@ def _points(bench: Bench, asked: FitPlan, plan: Plan, path: Path, kept: Findings
         fit = _found(bench, _begun(bench, _other(bench, asked, plan, way)))
         if fit is not None:
             found[fit.point] = name
-    for point, name in ((kept.best, "best NV of the sweep"), (kept.peer, "best peer of the sweep")):
+    for point, name in ((kept.best, "best NV swept"), (kept.peer, "best peer swept")):
         if point is not None and point != baseline_point(plan.task):
             found.setdefault(point, name)
     return {point: name for point, name in found.items() if is_measured(plan.task, point, path, bench.shape.revision)}
