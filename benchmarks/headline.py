@@ -205,29 +205,30 @@ def of_fits(asked: Asked, quick: bool, bench: Bench, made: Task, path: Path) -> 
     with closing(Store(path, made, bench.shape.revision)) as store:
         at = Measured(bench, made, store)
         for tuned in fits_of(made):
-            both = [
+            fitted_nv, fitted_peer = (
                 fit_task(
                     bench, FitPlan(made, base, "layer", steps, tuned.seed, tuned.sets),
                     path.with_name(f"{path.stem}-{tuned.name}-{tuned.seed}-{steps}-{side}.state"),
                     lambda step, count, _: told(step, count),
                 ).point
                 for side, base in (("nv", nv), ("peer", Scenario(model=made.model, peer=NOTHING)))
-            ]  # fmt: skip
+            )  # fmt: skip
             first = f"{asked.title}; {tuned.said}"
             for name in tuned.told:
                 fitted = "yes" if name in tuned.sets else "no"
-                cells = at.cells([name], both[:1], both[1:])
+                cells = at.cells([name], [fitted_nv], [fitted_peer])
                 yield [first, at.counted(name), fitted, at.untouched(name), *cells]
                 first = ""
             if tuned.told == (*made.sets,):
                 count = len(made.outside)
-                cells = at.cells(made.outside, both[:1] * count, both[1:] * count)
+                cells = at.cells(made.outside, [fitted_nv] * count, [fitted_peer] * count)
                 fitted = "no" if tuned.name == "inside" else "yes"
                 yield ["", "**mean out of domain**", fitted, "", *(f"**{cell}**" for cell in cells)]
             else:
-                left_out.append((tuned.told[0], *both))
+                left_out.append((tuned.told[0], fitted_nv, fitted_peer))
                 if len(left_out) == len(made.outside):
-                    cells = at.cells(*zip(*left_out, strict=True))
+                    names, nvs, peers = (list(column) for column in zip(*left_out, strict=True))
+                    cells = at.cells(names, nvs, peers)
                     yield ["", "**mean of the sets left out**", "no", "", *(f"**{cell}**" for cell in cells)]
 
 

@@ -224,10 +224,11 @@ async def load(port: int, all_cases: list[Case], visitors: int, seconds: float, 
     print("\n| page | runs | first answer, s: median, 95 % | whole page, s: median, 95 %, most |\n|---|---|---|---|")
     for page in sorted({(case.page, case.then[:1]) for case, _ in total.seen}):
         some = [seen for case, seen in total.seen if (case.page, case.then[:1]) == page]
-        first = sorted(seen.first for seen in some if seen.first is not None)
-        last = sorted(seen.seconds for seen in some)
-        print(f"| {page[0] or 'Explore'}{', a long work' * bool(page[1])} | {len(some)} | {at(first, 0.5):.2f}, "
-              f"{at(first, 0.95):.2f} | {at(last, 0.5):.2f}, {at(last, 0.95):.2f}, {at(last, 1):.2f} |")  # fmt: skip
+        of_first = sorted(seen.first for seen in some if seen.first is not None)
+        of_all = sorted(seen.seconds for seen in some)
+        name = (page[0] or "Explore") + ", a long work" * bool(page[1])
+        print(f"| {name} | {len(some)} | {at(of_first, 0.5):.2f}, {at(of_first, 0.95):.2f} | "
+              f"{at(of_all, 0.5):.2f}, {at(of_all, 0.95):.2f}, {at(of_all, 1):.2f} |")  # fmt: skip
     for sentence in total.failed[:5]:
         print("failed:", sentence)
 
