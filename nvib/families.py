@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from nvib.errors import NVError
+from nvib.offloading import at_hand, runs_on
 from nvib.projections import Projection
 from nvib.rotation import Tables
 
@@ -126,7 +127,7 @@ class KeyNorm:
     def gain(self) -> torch.Tensor:
         """[1 or G, d], float32; Gemma3 stores it less 1, so the norm itself is asked."""
         weight: torch.Tensor = self.module.weight  # type: ignore[assignment]
-        ones = torch.ones_like(weight)
+        ones = torch.ones_like(weight, device=runs_on(self.module))
         heads = ones.view(-1, self.head_width)
         gain: torch.Tensor = self.module(ones).float().view_as(heads) / self.inverse_rms(heads)
         return gain
@@ -196,7 +197,11 @@ class Site:
     @property
     def sinks(self) -> torch.Tensor | None:
         """Logits that a head's softmax sees beside the keys, and that have no value (gpt-oss): [H], or None."""
-        return getattr(self.module, "sinks", None)
+        if getattr(self.module, "sinks", None) is None:
+            return None
+        with at_hand(self.module):
+            found: torch.Tensor = self.module.sinks  # type: ignore[assignment]
+        return found
 
     @property
     def groups(self) -> int:
@@ -275,14 +280,17 @@ def _head_width(module: nn.Module) -> int:
 
 def _projections(module: nn.Module, adapter: Adapter) -> tuple[Projection, Projection]:
     fused: Any = getattr(module, adapter.key)
+    computes = getattr(module.config, "dtype", None) or torch.float32
     if not adapter.fused:
-        return Projection(fused), Projection(getattr(module, adapter.value))
+        return Projection(fused, None, computes), Projection(getattr(module, adapter.value), None, computes)
     end = Projection(fused).size
     if adapter.fused == "heads":
         columns = torch.arange(end).view(-1, 3, _head_width(module))
-        return Projection(fused, columns[:, 1].flatten().tolist()), Projection(fused, columns[:, 2].flatten().tolist())
+        keys, values = (columns[:, part].flatten().tolist() for part in (1, 2))
+        return Projection(fused, keys, computes), Projection(fused, values, computes)
     width = _key_width(module, end)
-    return Projection(fused, slice(end - 2 * width, end - width)), Projection(fused, slice(end - width, end))
+    key, value = slice(end - 2 * width, end - width), slice(end - width, end)
+    return Projection(fused, key, computes), Projection(fused, value, computes)
 
 
 def _key_width(module: Any, end: int) -> int:

@@ -27,6 +27,7 @@ from nvib.assets import named, write_whole
 from nvib.errors import NVError
 from nvib.families import Place, kinds
 from nvib.fit_state import EVERY, State, Step, is_over
+from nvib.offloading import runs_on
 from nvib.peers import AttentionTemperature
 from nvib.precision import exact
 from nvib.prior import Prior
@@ -104,7 +105,7 @@ class Parameters(ABC):
 
     def begin(self, **values: Callable[[Place], float]) -> None:
         """Each group begins at the mean of what its layers have."""
-        device = next(self.nv.model.parameters()).device
+        device = runs_on(self.nv.model)
         for name, of in values.items():
             found = torch.zeros(max(self.group.values()) + 1, dtype=torch.float64)
             size = torch.zeros_like(found)
@@ -335,7 +336,7 @@ def slopes(
     found = {
         kind: torch.full((rows, count, 3), math.nan, dtype=torch.float64) for kind, count in nv.layers.items() if count
     }
-    device = next(nv.model.parameters()).device
+    device = runs_on(nv.model)
     for row in range(rows):
         values = torch.tensor([_beside(setting, place) for place in places], device=device, requires_grad=True)
         temperatures = {place: LayerTemperature(*values[n]) for n, place in enumerate(places)}

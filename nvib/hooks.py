@@ -347,7 +347,8 @@ class Hooks:
         if states is not None:
             seen.log_alpha[place] = plan.posterior.log_pseudo_counts(states)
             seen.distance[place] = plan.posterior.distances(states)
-        seen.prior_mass[place] = torch.zeros_like(call.query[..., 0]) if mass is None else mass
+        # A copy: the kernel's whole output would stay for this one column of it.
+        seen.prior_mass[place] = torch.zeros_like(call.query[..., 0]) if mass is None else mass.clone()
         seen.note(place, scores, self._layer(plan.site, plan, call, scores, states), baseline)
 
     def _layer(

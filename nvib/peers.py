@@ -24,6 +24,7 @@ from nvib.capturing import capture
 from nvib.errors import NVError
 from nvib.families import Place, Site
 from nvib.memory import Memory
+from nvib.offloading import at_hand
 from nvib.precision import exact
 from nvib.scores import Scores
 from nvib.settings import KINDS, is_number, is_whole, listed, plain
@@ -168,12 +169,14 @@ class _Weights(Peer):
     def made(self, name: str, module: nn.Module, x: torch.Tensor, kept: Memory[torch.Tensor]) -> torch.Tensor | None:
         if not isinstance(module, LINEAR) or not self.changes(name):
             return None
-        own: torch.Tensor = module.weight.T if isinstance(module, Conv1D) else module.weight
-        written = 0 if module.weight.is_inference() else module.weight._version
-        key = (self, name, own.data_ptr(), written, own.dtype)
-        with torch.inference_mode(False), torch.no_grad():  # what is kept serves later calls of any mode
+        kept_as = module.weight
+        written = 0 if kept_as.is_inference() else kept_as._version
+        key = (self, name, kept_as.data_ptr(), written, kept_as.dtype)
+        with torch.inference_mode(False), torch.no_grad(), at_hand(module):  # what is kept serves calls of any mode
+            own: torch.Tensor = module.weight.T if isinstance(module, Conv1D) else module.weight
+            bias: torch.Tensor | None = module.bias
             changed = kept.get(key, lambda: self.weight(own))
-        return nn.functional.linear(x, changed, module.bias)
+        return nn.functional.linear(x, changed, bias)
 
     def changes(self, name: str) -> bool:
         """Whether a module of this name is changed."""

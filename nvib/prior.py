@@ -18,6 +18,7 @@ from nvib.assets import named, public_name, write_whole
 from nvib.characters import quoted, writable
 from nvib.errors import NVError
 from nvib.families import model_width, sites
+from nvib.offloading import at_hand
 from nvib.precision import exact
 
 FORMAT = "nvib-prior-1"
@@ -175,13 +176,15 @@ def _layer_from(name: str, tensors: Mapping[str, torch.Tensor]) -> LayerPrior:
 
 def weights_of(model: nn.Module) -> str:
     """The precision of a model's key and value projections, and twelve hexadecimal digits of a sample of them."""
-    parts = [part for site in sites(model) for module in (site.key.module, site.value.module)
-             for part in module.parameters() if not part.is_meta]  # fmt: skip
-    digest = hashlib.sha256()
-    for part in parts:
-        flat = part.detach().reshape(-1)
-        digest.update(flat[:: max(1, len(flat) // SAMPLE)].cpu().float().numpy().tobytes())
-    return f"{str(parts[0].dtype).removeprefix('torch.') if parts else 'offloaded'} {digest.hexdigest()[:12]}"
+    digest, precision = hashlib.sha256(), ""
+    for module in (part for site in sites(model) for part in (site.key.module, site.value.module)):
+        with at_hand(module):
+            for part in module.parameters():
+                precision = precision or str(part.dtype).removeprefix("torch.")
+                if not part.is_meta:
+                    flat = part.detach().reshape(-1)
+                    digest.update(flat[:: max(1, len(flat) // SAMPLE)].cpu().float().numpy().tobytes())
+    return f"{precision} {digest.hexdigest()[:12]}"
 
 
 def name_of(model: nn.Module) -> str:

@@ -12,6 +12,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from nvib.errors import NVError
+from nvib.offloading import at_hand, own_forward, runs_on
 
 PROBES = 3  # random inputs on which a projection is compared with what was read of it
 BOUNDS = {torch.float64: 1e-4, torch.float32: 1e-4}  # of the greatest output, else ROUGH
@@ -24,17 +25,20 @@ class Projection:
     """A key or value projection: a linear module, or the output columns of a fused one.
 
     What is no plain module of transformers or torch, as a LoRA layer, is read off what it makes of unit vectors.
+    computes: the precision of its inputs, where its weights are packed into whole numbers and do not tell.
     """
 
     module: nn.Module
     columns: slice | Sequence[int] | None = None
+    computes: torch.dtype = torch.float32
 
     @property
     def weight(self) -> torch.Tensor:
         """[G*d, P]."""
         if not self._plain:
             return self._read_off()
-        weight: torch.Tensor = self.module.weight  # type: ignore[assignment]
+        with at_hand(self.module):
+            weight: torch.Tensor = self.module.weight  # type: ignore[assignment]
         weight = weight.T if isinstance(self.module, Conv1D) else weight
         return weight if self.columns is None else weight[self.columns]
 
@@ -43,7 +47,8 @@ class Projection:
         """[G*d], or None."""
         if not self._plain:
             return self._run(torch.zeros(1, self.width, device=self.device, dtype=self.dtype))[0]
-        bias: torch.Tensor | None = self.module.bias  # type: ignore[assignment]
+        with at_hand(self.module):
+            bias: torch.Tensor | None = self.module.bias  # type: ignore[assignment]
         return bias if self.columns is None or bias is None else bias[self.columns]
 
     def of(self, x: torch.Tensor) -> torch.Tensor:
@@ -70,13 +75,14 @@ class Projection:
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are."""
-        return self._weights.device
+        """Where it runs; the meta device where its weights are offloaded and nothing brings them."""
+        return runs_on(self.module)
 
     @property
     def dtype(self) -> torch.dtype:
         """Its precision: of the first of its parameters that are real numbers."""
-        return self._weights.dtype
+        found = (part.dtype for part in self.module.parameters() if part.is_floating_point())
+        return next(found, self.computes)
 
     def state(self) -> tuple[Any, ...]:
         """What differs as soon as the map does: where its parameters are, how often they were written, what it says."""
@@ -89,8 +95,8 @@ class Projection:
 
     def agrees(self) -> bool:
         """Whether the module, its hooks included, makes of random inputs what the weight and bias read of it do."""
-        if any(parameter.is_meta for parameter in self.module.parameters()):
-            return True  # offloaded: planning refuses it
+        if self.device.type == "meta":
+            return True  # offloaded out of reach: planning refuses it
         try:
             with torch.no_grad():
                 x = _probe(PROBES, self.width).to(self.dtype).to(self.device)
@@ -105,11 +111,7 @@ class Projection:
     @property
     def _plain(self) -> bool:
         """Whether the module is its weight and its bias and nothing else, but for hooks."""
-        return type(self.module) in (nn.Linear, Conv1D) and "forward" not in vars(self.module)
-
-    @property
-    def _weights(self) -> torch.Tensor:
-        return next((p for p in self.module.parameters() if p.is_floating_point()), torch.zeros(()))
+        return type(self.module) in (nn.Linear, Conv1D) and own_forward(self.module)
 
     def _run(self, x: torch.Tensor) -> torch.Tensor:
         return self._part(self.module.forward(x))

@@ -1,4 +1,4 @@
-"""Command line: the embedded models, one scenario's numbers, a prior from a file of texts, sweeps, and the app.
+"""Command line: the embedded models, what one needs, a scenario's numbers, a prior from texts, sweeps, and the app.
 
 What a verb needs is imported when it runs: `nvib --help` answers at once.
 """
@@ -70,6 +70,11 @@ def parser() -> argparse.ArgumentParser:
 
     models = verb("models", _models, "the embedded models, and whether each is installed")
     models.add_argument("--prepare", action="store_true", help="convert what needs converting, once")
+
+    plan = verb("plan", _plan, "what a model needs, before a weight of it is read; status 1 where it does not fit here")
+    plan.add_argument("model", metavar="MODEL", help="an embedded model, a hub id or a folder")
+    plan.add_argument("--tokens", type=int, default=64, metavar="N", help="of a text that is observed")
+    plan.add_argument("--json", action="store_true", help="everything, in bytes, as JSON")
 
     observe = verb("observe", _observe, "one scenario: the numbers that the app shows")
     observe.add_argument("--link", metavar="URL", help="a link that the app made; the options below go on top")
@@ -151,6 +156,35 @@ def _models(chosen: argparse.Namespace) -> None:
         print(f"{card.id:10} {card.architecture:24} {card.revision}: {state}")
 
 
+def _plan(chosen: argparse.Namespace) -> int:
+    from nvib.machine import in_bytes, memory
+    from nvib.models.needs import Needs
+    from nvib.models.outline import outline
+    from nvib.models.placing import Placing
+
+    found = outline(chosen.model)
+    needs, device = Needs.of(found), Placing("auto").where
+    free, total = memory(device)
+    lines = needs.lines(chosen.tokens, free)
+    if chosen.json:
+        about = {"model": found.name, "revision": found.revision, "parameters": found.parameters,
+                 "tokens": chosen.tokens, "device": str(device), "free": free, "total": total}  # fmt: skip
+        print(json.dumps(about | {"precisions": [asdict(line) for line in lines]}))
+        return int(not any(line.fits for line in lines))
+    print(f"{found.name}, {found.revision}: {type(found.model).__name__}, {found.parameters:,} parameters")
+    print(f"{device}: {in_bytes(free)} free of {in_bytes(total)}")
+    print(f"\n{'':10}{'weights':>10}{'kept':>10}{'peak':>10}  of an observation of {chosen.tokens:,} tokens")
+    for line in lines:
+        sizes = "".join(f"{in_bytes(size):>10}" for size in (line.weights, line.kept, line.peak))
+        needed = f", once {line.missing} is installed" if line.missing else ""
+        print(f"{line.dtype:10}{sizes}  {'fits' + needed if line.fits else 'does not fit'}")
+    if not any(line.fits for line in lines):
+        print(f"\nNo precision fits into what {device} has free: choose a smaller model, or device='split', which lays "
+              "weights over every device, memory and disk.")  # fmt: skip
+        return 1
+    return 0
+
+
 def _observe(chosen: argparse.Namespace) -> None:
     scenario, made = _scenario(chosen)
     from nvib.lab.model.bench import Bench
@@ -160,7 +194,7 @@ def _observe(chosen: argparse.Namespace) -> None:
     from nvib.lab.view.observation import observe
     from nvib.lab.view.outputs import head_outputs
 
-    bench = Bench(scenario.model, device="auto")
+    bench = Bench(scenario.model, scenario.device or "auto", scenario.dtype or "float32")
     seen = observe(bench, scenario)
     heads = head_outputs(bench, *both_sides(bench, scenario), seen.row) if bench.head else []
     compared = compare(bench, scenario, bench.priors.of(scenario)) if bench.mode.writes else None

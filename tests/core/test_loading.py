@@ -9,7 +9,7 @@ import transformers
 
 import nvib
 from nvib.characters import quoted
-from nvib.models import loading
+from nvib.models.placing import DTYPES
 from tests.support import tiny
 from tests.support.folders import save, sentence
 
@@ -57,7 +57,7 @@ def test_dtypes(bert, dtype):
 
 def test_threads_do_not_get_each_others_dtype(bert, tmp_path):
     llama = save(tmp_path / "llama", tiny.llama())
-    wanted = [(str(path), dtype) for path in (bert, llama) for dtype in loading.DTYPES] * 3
+    wanted = [(str(path), dtype) for path in (bert, llama) for dtype in DTYPES] * 3
     got = [None] * len(wanted)
 
     def one(number):
@@ -159,7 +159,7 @@ def test_an_unknown_architecture(bert):
 
 @pytest.mark.parametrize("device", ["tpu", "cuda:", "cpu:0", "", "cuda:x"])
 def test_unknown_devices(device):
-    with pytest.raises(ValueError, match=r"device='.*' is not one of cpu, cuda, cuda:1, mps, auto"):
+    with pytest.raises(ValueError, match=r"device='.*' is not one of cpu, cuda, cuda:1, mps, auto, split"):
         nvib.load("g2p", device)
 
 
@@ -183,8 +183,8 @@ def test_a_model_that_does_not_fit(bert, monkeypatch):
 
 
 def test_an_unknown_dtype():
-    with pytest.raises(ValueError, match="dtype='int8' is not one of float32, bfloat16, float16"):
-        nvib.load("g2p", dtype="int8")
+    with pytest.raises(ValueError, match="dtype='int3' is not one of float32, bfloat16, float16, int8, int4"):
+        nvib.load("g2p", dtype="int3")
 
 
 def test_auto_chooses_a_device():

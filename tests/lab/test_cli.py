@@ -157,3 +157,32 @@ def test_the_help_names_every_task():
     """In words that cost no import: the tasks themselves load torch."""
     named = set(re.findall(r"[a-z]+(?:-[a-z]+)*", cli.TASKS)) - {"with", "a", "network"}
     assert named == {*TASKS, *PAPER}
+
+
+def test_plan_tells_what_a_model_needs(capsys):
+    assert main(["plan", "minilm", "--tokens", "128"]) == 0
+    first, second, _, head, *lines = capsys.readouterr().out.splitlines()
+    assert first.endswith(": BertModel, 22,565,376 parameters")
+    assert re.match(r"(cpu|cuda|mps): \d.* free of \d", second)
+    assert head.split() == ["weights", "kept", "peak", "of", "an", "observation", "of", "128", "tokens"]
+    assert [line.split()[0] for line in lines] == ["float32", "bfloat16", "float16", "int8", "int4"]
+    assert lines[0].split()[1:3] == ["90", "MB"]  # 22,565,376 of 4 bytes each, and what is no weight
+    assert main(["plan", "minilm", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["parameters"] == 22_565_376
+    assert (
+        told["precisions"][0]["weights"] == 4 * 22_565_376 + 8 * 2 * 512
+    )  # positions and token types are whole numbers
+
+
+def test_plan_says_where_nothing_fits(capsys, monkeypatch):
+    monkeypatch.setattr("nvib.machine.memory", lambda device="cpu": (1000, 2000))
+    assert main(["plan", "g2p", "--tokens", "20"]) == 1
+    out = capsys.readouterr().out
+    assert "1.0 kB free of 2.0 kB" in out
+    assert out.count("does not fit") == 3
+    assert "No precision fits into what cpu has free: choose a smaller model, or device='split'" in out.replace(
+        "\n", " "
+    )
+    assert main(["plan", "no/such/folder/at/all"]) == 1
+    assert "There is no model" in capsys.readouterr().err

@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from nvib import NVError
-from nvib.show.leases import Leases, in_bytes
+from nvib.show.leases import Leases
 from tests.support.waiting import moment, until
 
 PATIENCE = 20.0
@@ -212,11 +212,3 @@ def test_twelve_runs_of_five_things_where_three_fit():
     assert not wrong
     assert most == [3]
     assert len(served) == 144
-
-
-@pytest.mark.parametrize(
-    ("size", "words"),
-    [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (538_000_000, "538 MB"), (12_400_000_000, "12 GB")],
-)
-def test_a_size_is_said_in_two_digits_or_three(size, words):
-    assert in_bytes(size) == words

@@ -87,7 +87,7 @@ def likelihood(bench: Bench, examples: Sequence[Example], start: bool = False, t
     for n, example in enumerate(examples):
         found[n, 2] = _foretold(bench.loaded.tokenizer, example.text, rows[n], longest, start)
     for chosen in batches([len(row) for row in rows]):
-        ids = torch.tensor([rows[n] for n in chosen], device=bench.model.device)
+        ids = torch.tensor([rows[n] for n in chosen], device=bench.loaded.place)
         logits = bench.model(input_ids=ids, use_cache=False).logits[:, :-1].float()
         loss = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none").sum(1)
         found[chosen, 0] = exact(loss).numpy()
@@ -142,7 +142,7 @@ def target_likelihood(bench: Bench, examples: Sequence[Example], tell: Tell | No
         length = sum(map(len, parts[places[0]]))
         size = max(1, BATCH * TOKENS // length)  # no more logits at once than elsewhere
         for chosen in (places[n : n + size] for n in range(0, len(places), size)):
-            ids = torch.tensor([[*parts[n][0], *parts[n][1]] for n in chosen], device=bench.model.device)
+            ids = torch.tensor([[*parts[n][0], *parts[n][1]] for n in chosen], device=bench.loaded.place)
             logits = bench.model(input_ids=ids, use_cache=False).logits[:, :-1].float()
             loss = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
             for row, n in enumerate(chosen):

@@ -170,7 +170,7 @@ def _inputs(
     bench: Bench, row: str, ids: Sequence[int], before: Sequence[int] | None, chat: bool
 ) -> tuple[Batch, torch.Tensor, int]:
     """Of one text: the batch [1, N], the token that each position is to foretell [T], and where the new ones begin."""
-    new = torch.tensor(list(ids), dtype=torch.long, device=bench.model.device)
+    new = torch.tensor(list(ids), dtype=torch.long, device=bench.loaded.place)
     batch = bench.encode([row], chat)
     if bench.mode.answers:
         start = torch.full((1, 1), decoding.start(bench.model), device=new.device)
