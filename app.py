@@ -110,7 +110,7 @@ with page.guarded():
         share.toolbar("Explore", view.shape, scenario, seen)
         if not painted(".js-plotly-plot .main-svg", "figure-painted"):
             st.stop()
-        resources.bench(scenario.model)
+        resources.bench(scenario.model, scenario.device, scenario.dtype)
         st.rerun()  # now with the model: the link's fingerprint tells whether its numbers are the stored ones
     if foreign := view.bench.priors.told(resources.prior(view.bench, scenario)):
         st.warning(page.verbatim(foreign))

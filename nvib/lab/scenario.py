@@ -55,6 +55,17 @@ class Scenario:
         "Its special tokens are tokens like others, also for protected first tokens.",
     )  # fmt: skip
 
+    device: str = declare(
+        "input", "", Choice(("", "auto", "cpu", "cuda", "mps", "split")),
+        "Where the model runs; nothing for the server's own choice, auto for the best device there is. Split: over all "
+        "devices, memory and disk, for a model that is larger than one. In private mode alone, and not in a sweep.",
+    )  # fmt: skip
+    dtype: str = declare(
+        "input", "", Choice(("", "float32", "bfloat16", "float16", "int8", "int4")),
+        "The precision of the weights; nothing for the server's own. Fewer bits take less memory and are less exact; "
+        "int8 and int4 need the package bitsandbytes. In private mode alone, and not in a sweep.",
+    )  # fmt: skip
+
     encoder_alpha: float | tuple[float, ...] = declare("setting", math.inf, ALPHA, ALPHA_HELP)
     encoder_sigma: float | tuple[float, ...] = declare("setting", 0.0, SIGMA, SIGMA_HELP)
     cross_alpha: float | tuple[float, ...] = declare("setting", math.inf, ALPHA, ALPHA_HELP)

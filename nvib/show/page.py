@@ -65,7 +65,7 @@ class View:
     @property
     def bench(self) -> Bench:
         """The model, loaded now if it was not."""
-        return self.loaded or resources.bench(self.shape.name)
+        return self.loaded or resources.bench(self.shape.name, self.scenario.device, self.scenario.dtype)
 
 
 def bare(title: str) -> None:
@@ -90,6 +90,7 @@ def begin(title: str, text: bool = True) -> tuple[Bench, Scenario]:
 def view(title: str, early: bool = True, text: bool = True) -> View:
     """As `begin`; early: a scenario of the gallery is shown as it was stored while its model is not loaded."""
     ignored = _framed(title)
+    _note(_chosen_here())
     before = st.session_state["scenario"]
     kept = None if not early or resources.loaded(before.model) else _stored(session.current(before))
     if kept and poster.still():
@@ -98,12 +99,14 @@ def view(title: str, early: bool = True, text: bool = True) -> View:
     with st.sidebar:
         sidebar.model_and_text(before, text)
     draw.drawn().chooses = True
-    st.session_state["scenario"] = session.current(before)  # what was chosen stays, also if this run is cut short
+    chosen = session.current(before)
+    st.session_state["scenario"] = chosen  # what was chosen stays, also if this run is cut short
     _note(ignored)
     if kept:
         bench, shape, stored = None, kept.shape, kept.seen
     else:
-        bench = resources.bench(st.session_state[key("model")])
+        placed = sidebar.shown(chosen, title)
+        bench = resources.bench(placed.model, placed.device, placed.dtype)
         shape, stored = bench.shape, None
     opened = session.link_opened()
     _note(_beyond(shape) if opened else ())
@@ -243,6 +246,15 @@ def _beyond(shape: Shape) -> list[str]:
             sentences.append(f"The link's {field}={state[key(field)]} does not exist here; the last is {count - 1}.")
             session.place(field, type(state[key(field)])(count - 1))
     return sentences
+
+
+def _chosen_here() -> Iterator[str]:
+    """What a link asks of a server for strangers, which chooses it itself."""
+    state = st.session_state
+    if resources.LIMITS.is_public and (state[key("device")] or state[key("dtype")]):
+        yield "This server chooses device and precision itself, not as the link asks."
+        session.place("device", "")
+        session.place("dtype", "")
 
 
 def _more_than_given() -> Iterator[str]:

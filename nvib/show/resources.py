@@ -29,7 +29,7 @@ from nvib.memory import Memory, Pool, looking, size_of
 from nvib.models import hub
 from nvib.models.catalogue import resolve
 from nvib.prior import Prior
-from nvib.show import journal, session, waiting
+from nvib.show import journal, session, shared, waiting
 from nvib.show.gate import Gate, Place, tokens_of
 from nvib.show.leases import Leases, Room
 from nvib.show.limits import limits
@@ -49,12 +49,13 @@ _taken: Memory[Taken] = Memory(KEPT, size_of)
 _proofs: Memory[IdentityProof] = Memory(KEPT, size_of)
 
 
-def bench(name: str) -> Bench:
+def bench(name: str, device: str = "", dtype: str = "") -> Bench:
     """The model of this name, loaded once for all visitors, and anew when the files of its folder were written anew.
 
-    Raises NVError or ValueError with one sentence.
+    device, dtype: as a scenario names them, nothing for the server's own. Raises NVError or ValueError with one
+    sentence.
     """
-    called, name = resolve(name), meant(name)
+    called, name, how = resolve(name), meant(name), _how(device, dtype)
 
     def made(room: Room) -> Bench:
         with ExitStack() as turn:
@@ -64,13 +65,14 @@ def bench(name: str) -> Bench:
                 turn.enter_context(GATE.turn())
 
             bench = Bench(
-                name, device="auto", dtype=LIMITS.dtype, ready=ready, kept=KEPT, most=int(LIMITS.tokens), called=called
-            )
+                name, *how, ready=ready, kept=KEPT, most=int(LIMITS.tokens),
+                called=called, shelf=shared.priors(),
+            )  # fmt: skip
         GATE.guard(bench.model)
         return bench
 
-    with nullcontext() if loaded(called) else st.spinner("Loading the model …"):
-        found = BENCHES.get(_files(name), made, _stand_aside)
+    with nullcontext() if loaded(called, device, dtype) else st.spinner("Loading the model …"):
+        found = BENCHES.get((*_files(name), *how), made, _stand_aside)
     GATE.note(called)
     return found
 
@@ -117,20 +119,28 @@ def meant(name: str) -> str:
     return offered[asked]
 
 
-def loaded(name: str) -> bool:
-    """Whether `bench` has the model of this name at hand."""
+def loaded(name: str, device: str = "", dtype: str = "") -> bool:
+    """Whether `bench` has the model of this name, device and precision at hand."""
     with suppress(NVError):
-        return _files(meant(name)) in BENCHES
+        return (*_files(meant(name)), *_how(device, dtype)) in BENCHES
     return False
 
 
-def _files(name: str) -> Hashable:
+def _files(name: str) -> tuple[Hashable, ...]:
     return resolve(name), hub.state(name)
+
+
+def _how(device: str, dtype: str) -> tuple[str, str]:
+    """Device and precision that a model is loaded with: in public mode the server's own, whatever is asked for."""
+    own = "auto", LIMITS.dtype
+    return own if LIMITS.is_public else (device or own[0], dtype or own[1])
 
 
 def _key(model: Bench, scenario: Scenario, names: Collection[str]) -> Hashable:
     """What numbers depend on that are made of these fields of a scenario."""
-    return replace(scenario, model=model.loaded.name).key(names, model.kinds), model.loaded.revision, model.state
+    shape = model.shape
+    of_model = model.loaded.revision, model.state, shape.device, shape.dtype
+    return replace(scenario, model=model.loaded.name).key(names, model.kinds), *of_model
 
 
 def prior(model: Bench, scenario: Scenario) -> Prior:

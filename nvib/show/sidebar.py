@@ -39,7 +39,7 @@ SOURCES = {
 PEERS = ["", *(f"temperature:{value}" for value in (1.05, 1.1, 1.2, 1.5, 0.9)), "noise:0.1", "noise:0.5", "bits:8",
          "bits:4", "bits:3", "dropout:0.1"]  # fmt: skip
 INSTEAD_FOLD = "instead-of-nv"
-SETTING = {"temperatures", "prior", "scales"}
+SETTING = {"temperatures", "prior", "scales", "device"}
 PEER = {"peer", "against"}
 # The controls that change something on a page, by its title; "maps": how the maps of Explore are drawn.
 USED = {
@@ -47,7 +47,7 @@ USED = {
     "Pseudo-counts": {"chat", *SETTING, "kind", "row", "layer", "head"},
     "Compare": {"chat", *SETTING, *PEER, "row of the output"},
     "Sweep": {"protected", "prior"},
-    "Prior": {"chat", "prior", "scales", "kind"},
+    "Prior": {"chat", "prior", "scales", "device", "kind"},
     "Method": {"chat", *SETTING, "kind", "row", "layer", "head"},
 }
 
@@ -66,6 +66,8 @@ def model_and_text(before: Scenario, text: bool) -> None:
     )  # fmt: skip
     if not text:
         return
+    if offered is None:
+        _placing()
     help_text = CATALOGUE[current].text_help if current in CATALOGUE else TEXT_HELP
     control("text", st.text_area, "Text", height=110, help=help_text, on_change=forget_cell)
     if current in EXAMPLE_TEXTS:
@@ -73,6 +75,17 @@ def model_and_text(before: Scenario, text: bool) -> None:
             "Example texts", list(EXAMPLE_TEXTS[current]), index=None, key="example", on_change=_use_example,
             placeholder="Choose an example", label_visibility="collapsed",
         )  # fmt: skip
+
+
+def _placing() -> None:
+    """On which device the model runs, and how precise its weights are."""
+    with st.expander("Device and precision", key="placing", on_change="rerun") as part:
+        if not part.open:
+            return
+        own = {"device": "the best there is", "dtype": resources.LIMITS.dtype}
+        for field, label in (("device", "Device"), ("dtype", "Precision")):
+            control(field, st.selectbox, label, options(field), help=FIELDS[field].help,
+                    format_func=lambda value, field=field: value or f"the server's own: {own[field]}")  # fmt: skip
 
 
 @choice
@@ -105,8 +118,13 @@ def _use_preset(preset: Preset, shape: Shape) -> None:
 
 
 def shown(scenario: Scenario, title: str) -> Scenario:
-    """What the page of this title is of: NV alone, where it is of prior and pseudo-counts, which no peer has."""
-    return scenario if "peer" in USED[title] else replace(scenario, peer="", against="")
+    """What the page of this title is of: NV alone, where it is of prior and pseudo-counts, which no peer has.
+
+    A sweep is of the server's own device and precision: what its file has is not told apart by them.
+    """
+    used = USED[title]
+    placed = scenario if "device" in used else replace(scenario, device="", dtype="")
+    return placed if "peer" in used else replace(placed, peer="", against="")
 
 
 def controls(shape: Shape, title: str) -> None:

@@ -42,7 +42,8 @@ def switch(before: Scenario, chosen: str) -> None:
     while len(kept) > MODELS_KEPT:
         del kept[next(iter(kept))]
     chosen = chosen or before.model
-    opens = kept.get(chosen) or EXAMPLES.get(chosen, Scenario(model=chosen, text=before.text))
+    new = EXAMPLES.get(chosen, Scenario(model=chosen, text=before.text))
+    opens = kept.get(chosen) or replace(new, device=before.device, dtype=before.dtype)
     offered = {text for texts in EXAMPLE_TEXTS.values() for text in texts.values()}
     if before.text.strip() and before.text not in (*offered, opens.text):
         opens = replace(opens, text=before.text, row=0, cell="")

@@ -28,7 +28,7 @@ def test_every_field_survives_the_link():
         merge=True, level=0.5, seed=7, other_text="q\nr", path=True, target="ɐ", length=3, sampled=True, listing="a\tb",
         task="own", grid="mu=1,0.9", search="adaptive", trials=7, examples=64, measured="bits per byte",
         uploads="inside 120 0123456789ab my texts.txt\nprior 0 ba9876543210 é.safetensors", colour_range="fixed",
-        chat=True, sampling_temperature=0.7, top_p=0.9,
+        chat=True, sampling_temperature=0.7, top_p=0.9, device="split", dtype="int8",
     )  # fmt: skip
     assert all(getattr(odd, f.name) != getattr(Scenario(), f.name) for f in fields(Scenario))
     assert link.decode(link.encode(odd)) == (odd, link.Made(), [])
@@ -109,6 +109,7 @@ LEGAL = st.builds(
     grid=st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n"), max_size=300),
     trials=st.integers(*bounds("trials")), examples=st.integers(*bounds("examples")),
     measured=st.sampled_from(["", "bits per byte", "ROUGE-L"]), chat=st.booleans(),
+    device=one_of("device"), dtype=one_of("dtype"),
     sampling_temperature=st.floats(0.01, 100), top_p=st.floats(0, 1, exclude_min=True),
     uploads=UPLOADS,
 )  # fmt: skip

@@ -148,7 +148,7 @@ def script(scenario: Scenario, shape: Shape, page: str = "Explore") -> str:
         *(["import nvib.lab.view.generation"] if sampled else []),
         *([f"from nvib.lab.model.decoding import {'ends, ' if answers else ''}neutral"] if writes else []),
         "",
-        f"loaded = nvib.load({shape.name!r})  # {shape.revision}",
+        f"loaded = nvib.load({shape.name!r}{_placed(scenario, shape)})  # {shape.revision}",
     ]
     if answers:
         parts.append(ANSWERED)
@@ -256,6 +256,12 @@ def _number(value: Any) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(_number, value))}]"
     return "float('inf')" if value == math.inf else repr(value)
+
+
+def _placed(scenario: Scenario, shape: Shape) -> str:
+    """Device and precision as `nvib.load` takes them, where they are not its own choice."""
+    wanted = {"device": scenario.device, "dtype": shape.dtype if shape.dtype != "float32" else ""}
+    return "".join(f", {name}={value!r}" for name, value in wanted.items() if value)
 
 
 def _list(texts: list[str]) -> str:
