@@ -25,6 +25,7 @@ run: .venv/.runtime
 
 test: .venv/.dev
 	@bash tools/browser.sh
+	@bash tools/nginx.sh
 	@$(PY) -m nvib models --prepare
 	$(PY) -m pytest $(PARALLEL) $(ARGS)
 

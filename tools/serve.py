@@ -35,21 +35,32 @@ const onChange = (look) => {
 @contextmanager
 def serving(**environment: str) -> Iterator[str]:
     """The address of a fresh server, which has loaded no model and seen no visitor; environment: what is set for it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "nvib.show", "--server.port", str(port), "--server.address", "127.0.0.1"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, env=os.environ | environment)
-    address = f"http://127.0.0.1:{port}"
+    port = free_port()
+    process = started(port, **environment)
     try:
-        _wait_for(f"{address}/_stcore/health")
-        yield address
+        wait_for(f"http://127.0.0.1:{port}/_stcore/health")
+        yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait(20)
 
 
-def _wait_for(address: str) -> None:
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def started(port: int, **environment: str) -> subprocess.Popen[bytes]:
+    """A server on this port, which may not answer yet."""
+    command = [sys.executable, "-m", "nvib.show", "--server.port", str(port), "--server.address", "127.0.0.1"]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, env=os.environ | environment)
+
+
+def wait_for(address: str) -> None:
+    """Until a server's address of its health answers, a minute at most."""
     for _ in range(300):
         try:
             if urlopen(address).read() == b"ok":

@@ -10,7 +10,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
-from urllib.parse import urlencode
+from types import MappingProxyType
+from urllib.parse import parse_qsl, urlencode
 
 import websockets
 from streamlit.proto.BackMsg_pb2 import BackMsg
@@ -52,10 +53,14 @@ class Seen:
 
 
 class Visitor:
-    """One visitor of the app on a port of this machine."""
+    """One visitor of the app on a port of this machine.
 
-    def __init__(self, port: int) -> None:
+    cookies: those it comes with, and gets; address: the parameters that its page has in the address bar.
+    """
+
+    def __init__(self, port: int, **cookies: str) -> None:
         self._port = port
+        self.cookies, self.address = cookies, dict[str, str]()
         self._socket: websockets.ClientConnection | None = None
         self._query = BackMsg()  # the last page that was asked for
         self._session = ""
@@ -92,7 +97,7 @@ class Visitor:
             if message.WhichOneof("type") == "file_urls_response":
                 break
         urls = message.file_urls_response.file_urls[0]
-        status = await asyncio.to_thread(put, self._port, urls.upload_url, name, data)
+        status = await asyncio.to_thread(put, self._port, urls.upload_url, name, data, self.cookies)
         if status >= 300:
             raise RuntimeError(f"The server answers {status} to a file.")
         widget = self._again().rerun_script.widget_states.widgets.add()
@@ -137,6 +142,8 @@ class Visitor:
             if kind == "new_session":
                 self._session = message.new_session.initialize.session_id
                 self._widgets = {}
+            if kind == "page_info_changed":
+                self.address = dict(parse_qsl(message.page_info_changed.query_string, keep_blank_values=True))
             if kind == "delta":
                 self._note(message, seen, shown, begun)
             if kind == "script_finished" and message.script_finished == ForwardMsg.FINISHED_SUCCESSFULLY:
@@ -153,7 +160,11 @@ class Visitor:
             self._socket = await websockets.connect(
                 f"ws://127.0.0.1:{self._port}/_stcore/stream", subprotocols=[websockets.Subprotocol("streamlit")],
                 max_size=None, open_timeout=60, ping_interval=None, origin=websockets.Origin(f"http://127.0.0.1:{self._port}"),
+                additional_headers={"Cookie": _said(self.cookies)} if self.cookies else {},
             )  # fmt: skip
+            assert self._socket.response
+            for given in self._socket.response.headers.get_all("Set-Cookie"):
+                self.cookies |= {name: morsel.value for name, morsel in SimpleCookie(given).items()}
         self._query = BackMsg()
         self._query.rerun_script.query_string = urlencode(query)
         self._query.rerun_script.page_name = page
@@ -183,18 +194,26 @@ class Visitor:
             seen.first = time.perf_counter() - begun
 
 
-def put(port: int, url: str, name: str, data: bytes) -> int:
+def _said(cookies: Mapping[str, str]) -> str:
+    """Cookies as a header has them."""
+    return "; ".join(f"{name}={value}" for name, value in cookies.items())
+
+
+def put(port: int, url: str, name: str, data: bytes, cookies: Mapping[str, str] = MappingProxyType({})) -> int:
     """Send a file's bytes, as a page of a server of this machine does; returns the answer's status."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request("GET", "/_stcore/health")
+    connection.request("GET", "/_stcore/health", headers={"Cookie": _said(cookies)})
     answer = connection.getresponse()
     answer.read()
-    token = SimpleCookie(answer.headers.get("Set-Cookie", "")).get("_streamlit_xsrf")
+    given = SimpleCookie()
+    for line in answer.headers.get_all("Set-Cookie", []):
+        given.load(line)
+    token = given.get("_streamlit_xsrf")
     mark = hashlib.sha256(data).hexdigest()
     head = f'--{mark}\r\nContent-Disposition: form-data; name="{name}"; filename="{name}"\r\n\r\n'
     headers = {"Content-Type": f"multipart/form-data; boundary={mark}"}
     if token:
-        headers |= {"X-Xsrftoken": token.value, "Cookie": f"_streamlit_xsrf={token.value}"}
+        headers |= {"X-Xsrftoken": token.value, "Cookie": _said({**cookies, "_streamlit_xsrf": token.value})}
     connection.request("PUT", url, head.encode() + data + f"\r\n--{mark}--\r\n".encode(), headers)
     answer = connection.getresponse()
     answer.read()

@@ -9,20 +9,19 @@ from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from ipaddress import ip_address
 
-import psutil
-
 from nvib.assets import public_name
 from nvib.errors import NVError
 from nvib.lab.model.bench import MAX_TOKENS
 from nvib.lab.scenario import bounds
 from nvib.lab.sweep.space import MOST_POINTS
 from nvib.lab.view.batch import MOST_ROWS
+from nvib.machine import memory
 from nvib.models.catalogue import CATALOGUE
-from nvib.models.loading import DTYPES
+from nvib.models.placing import PRECISIONS
 
 MB = 10**6
 PREFIX = "NVIB_"
-WORDS = {"public", "models", "dtype", "log"}  # limits that are no number
+WORDS = {"public", "models", "dtype", "log", "shared"}  # limits that are no number
 
 
 def _limit(private: str, says: str, public: str | None = None) -> str:
@@ -51,7 +50,7 @@ class Limits:
     patience: str = _limit("120", "seconds of a wait in line, after which it is given up")
     models_mb: str = _limit("", "megabytes of weights that are kept; half of the machine's memory unless it is set")
     results_mb: str = _limit("800", "megabytes of what models said that are kept for all visitors, texts among them")
-    dtype: str = _limit("float32", f"of the weights: {', '.join(DTYPES)}")
+    dtype: str = _limit("float32", f"of the weights: {', '.join(PRECISIONS)}")
     upload_mb: str = _limit("5", "megabytes of a file that is uploaded", "2")
     tokens: str = _limit(str(MAX_TOKENS), "tokens of a text", "512")
     new_tokens: str = _limit(str(bounds("length")[1]), "tokens that are generated", "64")
@@ -64,13 +63,18 @@ class Limits:
         "where a line of JSON goes for each run of a page: a file, - for standard error, nowhere unless it is set",
         "-",
     )
+    shared: str = _limit(
+        "0", "1 for several replicas: views too long for a link and uploaded priors lie in the cache folder, for all"
+    )
     work: str = _limit("", "seconds of the models that a visitor, a browser's session, has within an hour", "600")
 
     def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise NVError(f"NVIB_DTYPE={self.dtype!r} is not one of {', '.join(DTYPES)}.")
+        if self.dtype not in PRECISIONS:
+            raise NVError(f"NVIB_DTYPE={self.dtype!r} is not one of {', '.join(PRECISIONS)}.")
         if self.public not in ("0", "1"):
             raise NVError(f"NVIB_PUBLIC={self.public!r} is neither 1, for strangers, nor 0, for people you trust.")
+        if self.shared not in ("0", "1"):
+            raise NVError(f"NVIB_SHARED={self.shared!r} is neither 1, for replicas that share the cache folder, nor 0.")
         for each in fields(self):
             value = getattr(self, each.name)
             if each.name not in WORDS and value and not (value.isdecimal() and 0 < int(value) < 10**9):
@@ -109,7 +113,7 @@ class Limits:
     @property
     def models_bytes(self) -> int:
         """Bytes of weights that are kept."""
-        return int(self.models_mb) * MB if self.models_mb else psutil.virtual_memory().total // 2
+        return int(self.models_mb) * MB if self.models_mb else memory()[1] // 2
 
     @property
     def results_bytes(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import fields, replace
 from functools import partial
 from typing import Any
@@ -12,11 +13,13 @@ from typing import Any
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from nvib.errors import NVError
 from nvib.lab.examples import EXAMPLES
 from nvib.lab.scenario import Scenario
 from nvib.lab.share import link
 from nvib.lab.uploads import Upload, naming, needed, uploaded
 from nvib.memory import Memory
+from nvib.show import shared
 from nvib.show.boundary import choice
 
 LINKS_KEPT = 50
@@ -144,8 +147,8 @@ def seed(page: str) -> list[str]:
     if "scenario" in state and known:
         put(st.session_state["scenario"], missing_only=not moved)
         return []
-    if query.get("view", "") in _long:
-        scenario, made, ignored = _long.get(query["view"], Scenario), link.Made(), list[str]()
+    if kept := _long_view(query.get("view", "")):
+        scenario, made, ignored = kept, link.Made(), list[str]()
     else:
         scenario, made, ignored = link.decode(query)
         if "view" in query:
@@ -186,10 +189,32 @@ def address(scenario: Scenario) -> dict[str, str]:
     """The parameters of the address bar: the link, or where it cannot hold the view, the name this server gives it."""
     query = link.encode(needed(scenario))
     if query is None:
-        name = hashlib.sha256(repr(scenario).encode()).hexdigest()[:16]
+        name = _name_of(scenario)
+        if name not in _long and (shelf := shared.views()):
+            shelf.put(name, link.to_json(scenario, link.Made()).encode())
         _long.get(name, lambda: scenario)
         query = {"v": link.VERSION, "view": name}
     return query
+
+
+def _name_of(scenario: Scenario) -> str:
+    """What a view that is too long for a link is called."""
+    return hashlib.sha256(repr(scenario).encode()).hexdigest()[:16]
+
+
+def _long_view(name: str) -> Scenario | None:
+    """The long view of this name: this server's own, or another replica's where they share; None for none.
+
+    What lies under a name that is not its own, as after a fault of the disk, is none.
+    """
+    if name in _long:
+        return _long.get(name, Scenario)
+    shelf = shared.views()
+    data = shelf.get(name) if shelf else None
+    with suppress(NVError):
+        if data and _name_of(kept := link.from_json("view.json", data)[0]) == name:
+            return _long.get(name, lambda: kept)
+    return None
 
 
 def opening(query: dict[str, str] | None) -> dict[str, str] | None:

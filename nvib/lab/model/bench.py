@@ -24,6 +24,7 @@ from nvib.models import hub, loading
 from nvib.models.tokens import has_chat_template
 from nvib.prior import Prior, standard_normal_prior
 from nvib.reinterpretation import reinterpret
+from nvib.shelf import Shelf
 
 MAX_TOKENS = 1024
 ANSWER = 64  # new tokens of an answer, at most
@@ -37,7 +38,7 @@ class Bench:
 
     ready: called before the weights are read, with the bytes that they will take; what it raises is raised. kept: where
     it keeps what it said, of its own unless it is given. most: tokens of a text. called: a name for others, who are not
-    told where the model lies.
+    told where the model lies. shelf: where visitors' own priors lie for other processes too.
 
     Raises NVError when the name cannot be loaded or the architecture is not supported.
     """
@@ -52,6 +53,7 @@ class Bench:
         kept: Pool | None = None,
         most: int = MAX_TOKENS,
         called: str = "",
+        shelf: Shelf | None = None,
     ) -> None:
         self.state = hub.state(name)  # of the files, before they are read
         loaded = loading.load(name, device, dtype, progress=progress, ready=ready)
@@ -69,7 +71,7 @@ class Bench:
         self.nv = reinterpret(self.model, first).__enter__()
         self.shape = self._shape(found)
         self.kinds, self.layers, self.heads = self.shape.kinds, self.shape.layers, self.shape.heads
-        self.priors = Priors(self.loaded, self.shape.words, self.training_batch)
+        self.priors = Priors(self.loaded, self.shape.words, self.training_batch, shelf)
 
     def close(self) -> None:
         """Take NV attention out of the model again, and forget what it said."""

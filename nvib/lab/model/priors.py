@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
 import torch
@@ -15,6 +16,7 @@ from nvib.lab.uploads import Upload, uploaded
 from nvib.memory import Memory
 from nvib.models.loading import Loaded
 from nvib.prior import Prior, standard_normal_prior
+from nvib.shelf import Shelf
 
 MAX_PRIOR_CHARACTERS = 1_000_000
 PRIORS_KEPT = 16  # estimated priors, and as many files
@@ -25,11 +27,12 @@ Batches = Callable[[Sequence[str]], Mapping[str, torch.Tensor]]
 class Priors:
     """The priors of one loaded model. words: whether each word of a text is an input of its own.
 
-    batch: texts to the inputs from which a prior is estimated.
+    batch: texts to the inputs from which a prior is estimated; shelf: where visitors' own lie for other processes too,
+    or None.
     """
 
-    def __init__(self, loaded: Loaded, words: bool, batch: Batches) -> None:
-        self._loaded, self._words, self._batch = loaded, words, batch
+    def __init__(self, loaded: Loaded, words: bool, batch: Batches, shelf: Shelf | None = None) -> None:
+        self._loaded, self._words, self._batch, self._shelf = loaded, words, batch, shelf
         self._made: Memory[Prior] = Memory(PRIORS_KEPT)
         self._own: Memory[dict[str, Prior]] = Memory(
             PRIORS_KEPT
@@ -70,10 +73,9 @@ class Priors:
         Another visitor's with the same numbers has its own provenance, and so another name.
         """
         prior.check(self._loaded.model)
-        alike = self._own.get(prior.fingerprint, dict)
-        alike[prior.identity] = prior
-        if len(alike) > PRIORS_KEPT:
-            alike.pop(next(iter(alike)), None)
+        _add(self._own.get(prior.fingerprint, dict), prior)
+        if self._shelf:
+            self._shelf.put(prior.identity, prior.to_bytes())
         return prior.identity
 
     def _kept(self, name: str, file: Upload | None) -> Prior:
@@ -82,13 +84,32 @@ class Priors:
         By its numbers alone it is the one that has them, or of several none's: what one visitor's file says of itself
         is not told of another's.
         """
-        alike = self._own.get(name[:DIGITS], partial(_unknown, file))
+        alike = self._own.get(name[:DIGITS], partial(self._shelved, name[:DIGITS], file))
+        if name not in alike and self._shelf and len(name) > DIGITS:  # another process may have taken it in since
+            for prior in self._whole(name):
+                _add(alike, prior)
         if name in alike:
             return alike[name]
         first, *others = list(alike.values())
         if len(name) == DIGITS and not others:
             return first
         return Prior(first.layers, {field: said for field, said in first.provenance.items() if field == "weights"})
+
+    def _shelved(self, fingerprint: str, file: Upload | None) -> dict[str, Prior]:
+        """The priors of these numbers that other processes took in. Raises NVError where there is none."""
+        found: dict[str, Prior] = {}
+        for prior in self._whole(fingerprint):
+            _add(found, prior)
+        return found or _unknown(file)
+
+    def _whole(self, digits: str) -> Iterator[Prior]:
+        """The priors on the shelf whose identity begins so, that are what was put there, and fit."""
+        for data in self._shelf.beginning(digits) if self._shelf else ():
+            with suppress(NVError):
+                prior = Prior.from_bytes("shared", data)
+                prior.check(self._loaded.model)
+                if prior.identity.startswith(digits):
+                    yield prior
 
     def told(self, prior: Prior) -> str:
         """One sentence where a prior is of another model, else nothing."""
@@ -104,6 +125,13 @@ class Priors:
         if prior is None:
             raise NVError(f"{name} has no prior of several languages; choose another source.")
         return prior
+
+
+def _add(alike: dict[str, Prior], prior: Prior) -> None:
+    """Take a prior in among those of the same numbers; the first goes where they are many."""
+    alike[prior.identity] = prior
+    if len(alike) > PRIORS_KEPT:
+        alike.pop(next(iter(alike)), None)
 
 
 def _key(scenario: Scenario) -> tuple[str, str]:
