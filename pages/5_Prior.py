@@ -33,7 +33,7 @@ with page.guarded():
     if told := bench.priors.told(prior):
         st.warning(page.verbatim(told))
     kind = scenario.kind or bench.kinds[-1]
-    told_of = list(prior.provenance.items())[:NOTES]
+    told_of = sorted(prior.provenance.items())[:NOTES]  # a file keeps no order
     st.caption(
         f"The prior of {name}: one Gaussian component with a pseudo-count for each layer. "
         f"{sidebar.SOURCES[scenario.prior]}: "

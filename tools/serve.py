@@ -59,15 +59,15 @@ def started(port: int, **environment: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, env=os.environ | environment)
 
 
-def wait_for(address: str) -> None:
-    """Until a server's address of its health answers, a minute at most."""
-    for _ in range(300):
+def wait_for(address: str, minutes: int = 1) -> None:
+    """Until a server's address of its health answers, so many minutes at most."""
+    for _ in range(300 * minutes):
         try:
             if urlopen(address).read() == b"ok":
                 return
         except OSError:
             time.sleep(0.2)
-    raise RuntimeError("The server did not start within a minute.")
+    raise RuntimeError(f"The server did not start within {minutes} min.")
 
 
 @contextmanager

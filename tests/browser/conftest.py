@@ -7,6 +7,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
+from tests.support.replicas import NGINX, Replicas
 from tools.serve import chromium, serving
 
 GROUNDS = {"light": "rgb(255, 255, 255)", "dark": "rgb(15, 20, 25)"}  # of .streamlit/config.toml
@@ -25,6 +26,19 @@ def shared():
     """The address of a server that these tests share, each a visitor of its own."""
     with serving() as address:
         yield address
+
+
+@pytest.fixture(scope="module")
+def replicas(tmp_path_factory):
+    """Two servers behind nginx, where it is installed."""
+    if NGINX is None:
+        pytest.skip("nginx is not installed; tools/nginx.sh installs it on Debian")
+    running = Replicas(tmp_path_factory.mktemp("replicas"))
+    try:
+        running.begin()
+        yield running
+    finally:
+        running.stop()
 
 
 @pytest.fixture(scope="module")  # another would be in the way of tests that start one of their own

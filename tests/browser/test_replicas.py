@@ -8,7 +8,6 @@ from playwright.sync_api import expect
 from nvib.lab import Scenario
 from nvib.lab.share import link
 from tests.browser.conftest import WAIT, Visit
-from tests.support.replicas import replicas  # noqa: F401
 from tools.visitors import Visitor
 
 TEXT = "\n".join(["winter wonder nightingale", "treaty committee date", "letter year nobody"] * 40)
@@ -27,7 +26,7 @@ async def opened(port, replica, asked, page=""):
     return visitor, seen
 
 
-def test_a_replica_is_killed_and_comes_back(replicas):  # noqa: F811
+def test_a_replica_is_killed_and_comes_back(replicas):
     """Of ten visitors five lose theirs: they come back to the same view, and the others see nothing of it."""
 
     async def visits():
@@ -36,7 +35,7 @@ def test_a_replica_is_killed_and_comes_back(replicas):  # noqa: F811
         found = await asyncio.gather(*(opened(replicas.port, *each) for each in zip(places, asked, strict=True)))
         before = [seen.numbers for _, seen in found]
         assert len(set(before)) == len(WORDS)
-        replicas.kill("one")
+        await asyncio.to_thread(replicas.kill, "one")  # the others answer their server meanwhile
         after = []
         for (visitor, _), place, view in zip(found, places, asked, strict=True):
             if place == "one":
@@ -46,7 +45,7 @@ def test_a_replica_is_killed_and_comes_back(replicas):  # noqa: F811
         assert [seen.numbers for seen in after] == before
         assert not any(seen.errors or seen.alerts for seen in after)
         replicas.start("one")
-        replicas.wait("one")
+        await asyncio.to_thread(replicas.wait, "one")
         visitor, seen = await opened(replicas.port, "one", asked[0])
         assert (visitor.cookies["nvib_replica"], seen.numbers) == ("one", before[0])
         assert (await found[0][0].open(asked[0])).numbers == before[0]  # who went to the other stays there
@@ -55,14 +54,13 @@ def test_a_replica_is_killed_and_comes_back(replicas):  # noqa: F811
     asyncio.run(visits())
 
 
-def test_a_prior_and_a_sweep_of_one_replica_are_there_on_the_other(replicas):  # noqa: F811
+def test_a_prior_and_a_sweep_of_one_replica_are_there_on_the_other(replicas):
     async def visits():
         visitor, _ = await opened(replicas.port, "one", query(), "Prior")
         there = await visitor.upload("Text or prior", "mine.txt", TEXT.encode())
         while not visitor.address.get("prior_id"):  # the prior is the scenario's with the run that follows
             there = await visitor.open(visitor.address, "Prior")
         _, other = await opened(replicas.port, "two", visitor.address, "Prior")
-        print(*[x[:300] for x in set(there.figures + there.words) ^ set(other.figures + other.words)], sep="\n")
         assert other.numbers == there.numbers
         assert not other.alerts
         asked = query(examples=32, grid="cross_sigma=0,0.3")
@@ -74,7 +72,7 @@ def test_a_prior_and_a_sweep_of_one_replica_are_there_on_the_other(replicas):  #
     asyncio.run(visits())
 
 
-def test_a_browser_loses_its_replica_and_keeps_its_view(replicas, browser):  # noqa: F811
+def test_a_browser_loses_its_replica_and_keeps_its_view(replicas, browser):
     """A view too long for a link, which one replica named, opens on the other, in the page that was open too."""
     text = " ".join(random.Random(0).choices("abcdefghijklmnopqrstuvwxyz", k=3000))
     context = Visit(browser, replicas.address, "Prior?v=2&model=g2p&text=nightingale&cross_alpha=1")

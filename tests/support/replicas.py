@@ -5,14 +5,12 @@ import re
 import shutil
 import signal
 import subprocess
-from contextlib import suppress
-
-import pytest
 
 from tests.support.folders import ROOT
 from tools.serve import free_port, started, wait_for
 
 DEPLOY = ROOT / "deploy"
+MINUTES = 4  # two servers start at a time, beside other tests
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")  # where Debian puts it
 
 
@@ -22,7 +20,7 @@ class Replicas:
     def __init__(self, folder):
         self._environment = {"NVIB_CACHE": str(folder / "cache"), "NVIB_SHARED": "1"}
         self.port, self.ports = free_port(), {name: free_port() for name in ("one", "two")}
-        self._servers = {}
+        self._folder, self._servers, self._nginx = folder, {}, None
         lines = "".join(f"{name} 127.0.0.1:{port}; " for name, port in self.ports.items())
         (folder / "replicas.conf").write_text(
             f"map $mine $address_of_mine {{ {lines} }}\nmap $other $address_of_other {{ {lines} }}\n"
@@ -31,13 +29,12 @@ class Replicas:
         said, moved = re.subn(r"/tmp/nvib-nginx", f"{folder}/nginx", said)
         assert (count, moved) == (1, 6)
         (folder / "nginx.conf").write_text(said)
-        folder.chmod(0o755)
+
+    def begin(self):
         for name in self.ports:
             self.start(name)
-        self._nginx = subprocess.Popen(
-            [NGINX, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", "daemon off; master_process off;"],
-            stderr=subprocess.DEVNULL,
-        )
+        command = [NGINX, "-p", str(self._folder), "-c", str(self._folder / "nginx.conf")]
+        self._nginx = subprocess.Popen([*command, "-g", "daemon off; master_process off;"], stderr=subprocess.DEVNULL)
         for name in self.ports:
             self.wait(name)
 
@@ -49,7 +46,7 @@ class Replicas:
         self._servers[name] = started(self.ports[name], **self._environment)
 
     def wait(self, name):
-        wait_for(f"http://127.0.0.1:{self.ports[name]}/_stcore/health")
+        wait_for(f"http://127.0.0.1:{self.ports[name]}/_stcore/health", MINUTES)
 
     def kill(self, name):
         """As a machine that goes: nothing is said."""
@@ -57,16 +54,6 @@ class Replicas:
         self._servers[name].wait(20)
 
     def stop(self):
-        for process in (self._nginx, *self._servers.values()):
-            with suppress(ProcessLookupError):
-                process.terminate()
+        for process in filter(None, (self._nginx, *self._servers.values())):
+            process.terminate()
             process.wait(20)
-
-
-@pytest.fixture(scope="module")
-def replicas(tmp_path_factory):
-    if NGINX is None:
-        pytest.skip("nginx is not installed; tools/nginx.sh installs it on Debian")
-    running = Replicas(tmp_path_factory.mktemp("replicas"))
-    yield running
-    running.stop()
