@@ -1,6 +1,5 @@
 """Two servers of the app behind Debian's nginx, as deploy/ has it, each of which can be killed and started again."""
 
-import os
 import re
 import shutil
 import signal
@@ -11,7 +10,7 @@ from tools.serve import free_port, started, wait_for
 
 DEPLOY = ROOT / "deploy"
 MINUTES = 4  # two servers start at a time, beside other tests
-NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")  # where Debian puts it
+NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")  # where Debian puts it
 
 
 class Replicas:
