@@ -22,12 +22,12 @@ from nvib.lab.share import link
 from nvib.lab.sweep.fit import FitPlan, Fitted, Outline, fit_task, in_words, is_measured, outline, protecting, results
 from nvib.lab.sweep.run import Findings, Plan, baseline_point, in_explore
 from nvib.lab.sweep.timing import Cost, cost_of_fit
+from nvib.machine import in_bytes
 from nvib.memory import Memory
 from nvib.models.packaged import cache_folder
 from nvib.show import gate, page, resources
 from nvib.show.boundary import choice
 from nvib.show.figures import colours, fits
-from nvib.show.leases import in_bytes
 from nvib.show.sections import sweep_fitted
 from nvib.show.sections.sweep_results import to_explore, varied
 from nvib.show.sections.sweep_run import kept_in
