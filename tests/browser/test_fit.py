@@ -14,7 +14,7 @@ def test_a_fit_runs_is_stopped_goes_on_and_leads_to_explore(tmp_path, browser):
         visit = Visit(browser, address, "Sweep?v=2&model=g2p&examples=200&grid=encoder_sigma%3D0.4")
         page = visit.page
         page.get_by_role("button", name="Run the sweep, 1 points").click(timeout=WAIT)
-        visit.drawn(1)
+        visit.drawn(3)
         page.get_by_text("Fit temperatures by gradient").click(timeout=WAIT)
         begin = page.get_by_role("button", name="Run the fit")
         expect(begin).to_be_visible(timeout=WAIT)
@@ -29,7 +29,7 @@ def test_a_fit_runs_is_stopped_goes_on_and_leads_to_explore(tmp_path, browser):
         goes_on.click()
         leads = page.get_by_role("link", name="Open the fitted temperatures in Explore")
         expect(leads).to_be_visible(timeout=WAIT)
-        visit.drawn(13)  # the sweep's; two curves of the loss, three temperatures of three kinds, what they do on test
+        visit.drawn(15)  # three of the sweep; two curves of the loss, three temperatures of three kinds, what they do on test
         visit.accessible()
         visit.fits(390, 1280)
         with page.expect_download() as download:

@@ -17,7 +17,7 @@ def slide(slider, *keys):
 
 
 def test_a_second_click_on_the_same_item_opens_it_again(shared, browser):
-    visit = Visit(browser, shared, "Sweep?model=g2p").drawn(2)
+    visit = Visit(browser, shared, "Sweep?model=g2p").drawn(4)
     page, menu, addresses = visit.page, visit.page.locator('[data-testid="stSidebar"]'), []
     for _ in range(2):
         page.get_by_role("link", name="Open in Explore").click()

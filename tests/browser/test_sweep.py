@@ -21,7 +21,7 @@ def kept(tmp_path_factory):
 
 
 def test_it_opens_with_results_and_a_click_leads_to_explore(kept, browser):
-    visit = Visit(browser, kept, "Sweep?model=g2p").drawn(2)
+    visit = Visit(browser, kept, "Sweep?model=g2p").drawn(4)
     page = visit.page
     expect(page.get_by_text("the best out of domain").or_(page.get_by_text("No point is better"))).not_to_have_count(0)
     plot = page.locator(".st-key-sweep-map-1 .nsewdrag").first
@@ -51,19 +51,19 @@ def test_a_sweep_runs_is_stopped_and_goes_on(kept, browser):
     visit.settled()
     expect(page.get_by_role("button", name="Stop the sweep")).to_have_count(0)
     page.get_by_role("button", name=re.compile("(Run|Go on with) the sweep, 4 points")).click()
-    visit.drawn(1)
+    visit.drawn(3)  # the points, and two figures of calibration
     expect(page.get_by_role("button", name=re.compile("the sweep"))).to_have_count(0, timeout=WAIT)
     visit.settled()
     points = visit.numbers()
 
-    again = Visit(browser, kept, page.url.removeprefix(f"{kept}/")).drawn(1)  # the link of the page
+    again = Visit(browser, kept, page.url.removeprefix(f"{kept}/")).drawn(3)  # the link of the page
     assert again.numbers() == points
     visit.check(kept)
     again.check(kept)
 
 
 def test_rows_are_downloaded(kept, browser):
-    visit = Visit(browser, kept, "Sweep?model=g2p").drawn(2)
+    visit = Visit(browser, kept, "Sweep?model=g2p").drawn(4)
     visit.page.get_by_role("button", name="Export", exact=True).click()
     visit.settled()
     box = visit.page.get_by_role("combobox", name="Table")
@@ -83,6 +83,6 @@ def test_rows_are_downloaded(kept, browser):
 
 
 def test_no_serious_violation_of_accessibility(kept, browser):
-    visit = Visit(browser, kept, "Sweep?model=g2p").drawn(2)
+    visit = Visit(browser, kept, "Sweep?model=g2p").drawn(4)
     visit.accessible()
     visit.fits(390, 1280)
