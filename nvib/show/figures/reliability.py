@@ -80,8 +80,8 @@ def coverage(sides: Mapping[str, Curve], theme: str = "light") -> go.Figure:
     says = f"Curves of {_named(sides)}: accuracy over the share that is answered, the most confident first, in percent."
     seen = [value for curve in sides.values() for part in (curve.accuracy, curve.low) for value in part]
     least = float(np.nanmin(seen))
-    room = max(1.0, 0.05 * (100 - least))
-    return _framed(traces, x, {"range": [least - room, 100 + room]}, says)
+    low = least - max(4.0, 0.05 * (100 - least))
+    return _framed(traces, x, {"range": [low, 100 + 0.04 * (100 - low)]}, says)  # marks at 100 % are whole, no 101 %
 
 
 def _points(curve: Curve) -> Any:
