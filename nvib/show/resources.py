@@ -21,7 +21,7 @@ from nvib.lab.view.distance import TextDistance
 from nvib.lab.view.forwards import both_sides
 from nvib.lab.view.observation import OBSERVED
 from nvib.lab.view.samples import Draws, draw_row
-from nvib.lab.view.slopes import Slopes
+from nvib.lab.view.slopes import Slopes, slopes_of_list
 from nvib.lab.view.slopes import slopes as slopes_of
 from nvib.lab.view.walk import Path, follow
 from nvib.lab.view.words import Row, Taken
@@ -248,11 +248,19 @@ def walk(model: Bench, scenario: Scenario, progress: Callable[[float], None]) ->
     return path
 
 
-def slopes(model: Bench, scenario: Scenario, progress: Callable[[int, int], None]) -> Slopes:
-    """The slopes of a scenario's loss; recent ones are kept. What progress raises stops it."""
-    found: Slopes = model.results.get(
-        ("slopes", model.run_of(scenario)), lambda: slopes_of(model, scenario, prior(model, scenario), progress, turn)
-    )
+def slopes(
+    model: Bench, scenario: Scenario, progress: Callable[[int, int], None], texts: tuple[str, ...] = ()
+) -> Slopes:
+    """The slopes of a scenario's loss, or of a list's; recent ones are kept. What progress raises stops it."""
+
+    def made() -> Slopes:
+        used = prior(model, scenario)
+        if texts:
+            return slopes_of_list(model, scenario, used, texts, progress, turn)
+        return slopes_of(model, scenario, used, progress, turn)
+
+    at = replace(scenario, text="") if texts else scenario
+    found: Slopes = model.results.get(("slopes", model.run_of(at), texts), made)
     return found
 
 

@@ -29,7 +29,9 @@ def test_a_fit_runs_is_stopped_goes_on_and_leads_to_explore(tmp_path, browser):
         goes_on.click()
         leads = page.get_by_role("link", name="Open the fitted temperatures in Explore")
         expect(leads).to_be_visible(timeout=WAIT)
-        visit.drawn(15)  # three of the sweep; two curves of the loss, three temperatures of three kinds, what they do on test
+        visit.drawn(
+            15
+        )  # three of the sweep; two curves of the loss, three temperatures of three kinds, what they do on test
         visit.accessible()
         visit.fits(390, 1280)
         with page.expect_download() as download:

@@ -8,7 +8,7 @@ import torch
 
 from nvib import NVError
 from nvib.lab import EXAMPLES, Scenario
-from nvib.lab.view.slopes import slopes
+from nvib.lab.view.slopes import slopes, slopes_of_list
 
 
 def losses(bench, scenario):
@@ -77,3 +77,45 @@ def test_where_there_is_no_likelihood(benches, scenario):
     bench = benches(scenario.model)
     with pytest.raises(NVError, match="has no likelihood here that NV could change; choose a model that writes"):
         slopes(bench, scenario, bench.priors.of(scenario))
+
+
+@pytest.mark.parametrize(
+    ("scenario", "kind", "texts"),
+    [
+        (
+            Scenario(model="g2p", encoder_alpha=1.0, encoder_sigma=0.4, cross_alpha=2.0, cross_sigma=0.2,
+                     decoder_alpha=2.0, decoder_sigma=0.2, mu=0.9),
+            "encoder", ["knight\nLausanne", "bread"],
+        ),
+        (Scenario(decoder_alpha=2.0, decoder_sigma=0.4, mu=0.9, protected=1), "decoder", ["The cat sat", "It rains"]),
+    ],
+    ids=["g2p", "smollm2"],
+)  # fmt: skip
+def test_the_slopes_of_a_list_are_differences_of_each_texts_loss(benches, scenario, kind, texts):
+    bench = benches(scenario.model)
+    told = []
+    too_long = "word " * 2000
+    found = slopes_of_list(
+        bench, scenario, bench.priors.of(scenario), [texts[0], too_long, "", texts[1]], lambda *at: told.append(at)
+    )
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert found.skipped == 2
+    assert found.values[kind].shape == (2, bench.layers[kind], 3)
+    field, step, layer = f"{kind}_sigma", 0.02, bench.layers[kind] - 1
+    for n, text in enumerate(texts):
+        ends = []
+        for moved in (0.4 + step, 0.4 - step):
+            each = [0.4] * bench.layers[kind]
+            each[layer] = moved
+            ends.append(losses(bench, replace(scenario, text=text, **{field: each})).mean())
+        wanted = (ends[0] - ends[1]) / (2 * step)
+        np.testing.assert_allclose(found.values[kind][n, layer, 1], wanted, rtol=0.05, atol=2e-4)
+
+
+def test_a_list_without_a_text_that_can_be_run_is_one_sentence(benches):
+    bench = benches("smollm2")
+    prior = bench.priors.of(Scenario())
+    with pytest.raises(NVError, match="No text of the list has a loss that NV could change; write other texts"):
+        slopes_of_list(bench, Scenario(), prior, ["", "word " * 2000])
+    with pytest.raises(NVError, match="choose a model that writes"):
+        slopes_of_list(bench, replace(Scenario(), peer="temperature:1.1"), prior, ["The cat sat"])

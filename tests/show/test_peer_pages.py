@@ -1,5 +1,7 @@
 """Pages under a peer: Explore and Compare show it and say so, the others are of NV and leave it out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -128,6 +130,27 @@ def test_the_slopes_are_drawn_when_they_are_asked_for(benches):
     assert titles == [f"{kind} layer" for kind in found.values for _ in range(3)]
     for chart, values in zip(drawn, wanted, strict=True):
         np.testing.assert_allclose(arrays(chart["data"][0]["y"]), values, rtol=1e-3, atol=1e-5)
+
+
+def test_the_slopes_of_a_list_are_drawn_on_compare(benches):
+    texts = ["knight", "Lausanne", "bread"]
+    app = opened("Compare", v="2", model="g2p", text="winter", encoder_sigma="0.3", listing="\n".join(texts))
+    before = len(charts(app))
+    app.session_state["slopes-of-list"] = True
+    app.run()
+    assert not app.error
+    drawn = charts(app)[-9:]
+    assert len(charts(app)) == before + 9
+    bench, scenario = benches("g2p"), Scenario(model="g2p", encoder_sigma=0.3)
+    prior = bench.priors.of(scenario)
+    each = [slopes(bench, replace(scenario, text=text), prior).values["decoder"].mean(0) for text in texts]
+    signed = np.array(each) * [-1, 1, -1]
+    shown = [chart for chart in drawn if chart["layout"]["xaxis"]["title"]["text"] == "decoder layer"]
+    for n, chart in enumerate(shown):
+        np.testing.assert_allclose(arrays(chart["data"][0]["y"]), signed[:, :, n].mean(0), rtol=1e-3, atol=1e-5)
+        whiskers = arrays(chart["data"][0]["error_y"]["array"])
+        np.testing.assert_allclose(whiskers, signed[:, :, n].std(0, ddof=1), rtol=1e-3, atol=1e-5)
+    assert "standard deviation over 3 texts" in " ".join(caption.value for caption in app.caption)
 
 
 def test_an_encoder_has_no_slopes():

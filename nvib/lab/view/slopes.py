@@ -1,10 +1,10 @@
-"""Where a text wants to be regularised: how its loss would change with each layer's temperatures."""
+"""Where a text, or a list of texts, wants to be regularised: how its loss would change with temperatures by layer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,11 +23,12 @@ MORE = (-1, 1, -1)  # which way each is more regularised
 class Slopes:
     """values: by kind [rows, layers, 3], d loss / d (τα, τσ, τμ), nats a token for a unit; nan where there is none.
 
-    what: of what the loss is, in words.
+    what: of what the loss is, in words; skipped: texts of a list that have none.
     """
 
     values: dict[str, np.ndarray]
     what: str
+    skipped: int = 0
 
     def towards_more(self, kind: str) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation over the rows [layers, 3], for a unit towards more regularisation.
@@ -58,6 +59,35 @@ def slopes(
     found = fitting.slopes(bench.nv, _batch(bench, scenario), setting, prior=prior, progress=progress, turn=turn)
     what = "of its own untouched answer" if bench.mode.answers else "of the text, each token after the first"
     return Slopes({kind: values.numpy() for kind, values in found.items()}, what)
+
+
+def slopes_of_list(
+    bench: Bench,
+    scenario: Scenario,
+    prior: Prior,
+    texts: Sequence[str],
+    progress: Callable[[int, int], None] | None = None,
+    turn: fitting.Turn = nullcontext,
+) -> Slopes:
+    """The slopes of each text of a list, the mean over its rows: values [texts, layers, 3].
+
+    A text that cannot be run, or whose loss is not finite, is left out and counted. Raises NVError where none is left.
+    """
+    found: list[Slopes] = []
+    for n, text in enumerate(texts):
+        try:
+            found.append(slopes(bench, replace(scenario, text=text), prior, turn=turn))
+        except (NVError, ValueError):
+            if not bench.mode.writes or scenario.peer:
+                raise
+        if progress is not None:
+            progress(n + 1, len(texts))
+    means = [{kind: values.mean(0) for kind, values in each.values.items()} for each in found]
+    kept = [by_kind for by_kind in means if any(np.isfinite(values).any() for values in by_kind.values())]
+    if not kept:
+        raise NVError("No text of the list has a loss that NV could change; write other texts.")
+    stacked = {kind: np.stack([by_kind[kind] for by_kind in kept]) for kind in kept[0]}
+    return Slopes(stacked, found[0].what, len(texts) - len(kept))
 
 
 def _batch(bench: Bench, scenario: Scenario) -> Batch:

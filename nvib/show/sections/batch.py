@@ -21,7 +21,7 @@ from nvib.lab.view.batch import Row, answers_changed, as_table, entries, go_thro
 from nvib.prior import Prior
 from nvib.show import boundary, draw, page, report, resources, session
 from nvib.show.boundary import choice
-from nvib.show.sections import calibration
+from nvib.show.sections import calibration, slopes
 from nvib.show.session import control, place
 
 DONE = "listing_done"
@@ -90,6 +90,7 @@ def _results(bench: Bench, scenario: Scenario, listed: list[tuple[str, str]], ro
     st.download_button("Download the table", lambda: report.as_csv(table, report.caption(source)), "texts.csv",
                        "text/csv", on_click="ignore", icon=":material/download:")  # fmt: skip
     calibration.of_list(bench, rows)
+    slopes.of_list(bench, scenario, [text for text, _ in listed])
 
 
 def _whole(table: pd.DataFrame, changes: pd.Series | None, count: int, skipped: int) -> None:
