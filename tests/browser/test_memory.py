@@ -30,7 +30,7 @@ def test_a_second_click_on_the_same_item_opens_it_again(shared, browser):
         visit.settled()
         menu.get_by_role("link", name="Sweep").click()
         expect(page.get_by_role("heading", name="Sweep", exact=True)).to_be_visible(timeout=WAIT)
-        visit.drawn(2)
+        visit.drawn(4)
     assert addresses[0] == addresses[1]
     assert "mu" not in addresses[0]
     visit.check(shared)
