@@ -17,10 +17,13 @@ def slide(slider, *keys):
 
 
 def test_a_second_click_on_the_same_item_opens_it_again(shared, browser):
-    visit = Visit(browser, shared, "Sweep?model=g2p").drawn(4)
+    visit = Visit(browser, shared, "Sweep?model=g2p")
     page, menu, addresses = visit.page, visit.page.locator('[data-testid="stSidebar"]'), []
+    leads = page.get_by_role("link", name="Open in Explore")
     for _ in range(2):
-        page.get_by_role("link", name="Open in Explore").click()
+        expect(leads).to_be_visible(timeout=WAIT)
+        visit.settled()
+        leads.click()
         expect(page.get_by_role("heading", name="Explore", exact=True)).to_be_visible(timeout=WAIT)
         expect(page).not_to_have_url(re.compile("open="), timeout=WAIT)
         visit.settled()
@@ -30,7 +33,7 @@ def test_a_second_click_on_the_same_item_opens_it_again(shared, browser):
         visit.settled()
         menu.get_by_role("link", name="Sweep").click()
         expect(page.get_by_role("heading", name="Sweep", exact=True)).to_be_visible(timeout=WAIT)
-        visit.drawn(4)
+    expect(leads).to_be_visible(timeout=WAIT)
     assert addresses[0] == addresses[1]
     assert "mu" not in addresses[0]
     visit.check(shared)

@@ -24,7 +24,8 @@ def bench(tmp_path_factory):
 
 def plan(bench, grid, search="grid", prior="normal", run=LIKELIHOOD.run):
     sets = {"a": [Example(f"the cat sat {n}") for n in range(7)], "b": [Example(f"on the mat {n}") for n in range(4)]}
-    made = Task("own", bench.shape.name, Measure(run, LIKELIHOOD.metrics), sets, ("a",), "hand")
+    measure = LIKELIHOOD if run is LIKELIHOOD.run else Measure(run, LIKELIHOOD.metrics)
+    made = Task("own", bench.shape.name, measure, sets, ("a",), "hand")
     base = Scenario(model=bench.shape.name, prior=prior, prior_text="the cat sat" if prior == "text" else "")
     return Plan(made, space(base, grid), search, 3)
 

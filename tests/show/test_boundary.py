@@ -53,8 +53,8 @@ def load(monkeypatch, folder):
 
 
 def tokenise(monkeypatch, folder):
-    def broken(name, **options):
-        bench = Bench(name, **options)
+    def broken(name, *where, **options):
+        bench = Bench(name, *where, **options)
         if name == folder:
             object.__setattr__(bench.loaded, "tokenizer", Broken())
         return bench
@@ -63,8 +63,8 @@ def tokenise(monkeypatch, folder):
 
 
 def forward(monkeypatch, folder):
-    def broken(name, **options):
-        bench = Bench(name, **options)
+    def broken(name, *where, **options):
+        bench = Bench(name, *where, **options)
         if name == folder:
             bench.model.register_forward_pre_hook(planted)
         return bench

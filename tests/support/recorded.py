@@ -13,11 +13,13 @@ from nvib.lab.sweep.space import count, grids, proposals, space
 from nvib.lab.sweep.store import name_of
 from nvib.lab.view import dirichlet
 from nvib.lab.view.batch import as_table, entries, go_through
-from nvib.lab.view.comparison import compare
+from nvib.lab.view.comparison import Forced, compare
 from nvib.lab.view.distance import prior_summary, text_distance
 from nvib.lab.view.samples import draw_row
 from nvib.lab.view.walk import follow
 from tests.support.folders import ROOT
+
+FORCED = ("tokens", "start", "baseline", "regularised", "kl", "js")
 
 
 def recorded():
@@ -27,6 +29,8 @@ def recorded():
 
 def digest(value):
     """Dataclasses by field, arrays as their shape and the mean, root mean square and a weighted mean."""
+    if isinstance(value, Forced):  # which had the log-probabilities alone then
+        return digest({name: getattr(value, name) for name in FORCED})
     if is_dataclass(value):
         return {f.name: digest(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, np.ndarray):
