@@ -179,7 +179,7 @@ def test_what_is_done_once_is_done_before_the_server_answers():
         ("NVIB_LINE", "many", "NVIB_LINE='many' is no whole number above 0.\n"),
         ("NVIB_FORWARDS", "0", "NVIB_FORWARDS='0' is no whole number above 0.\n"),
         ("NVIB_MODELS_MB", "-1", "NVIB_MODELS_MB='-1' is no whole number above 0.\n"),
-        ("NVIB_DTYPE", "int8", "NVIB_DTYPE='int8' is not one of float32, bfloat16, float16.\n"),
+        ("NVIB_DTYPE", "int9", "NVIB_DTYPE='int9' is not one of float32, bfloat16, float16, int8, int4.\n"),
     ],
 )
 def test_a_limit_that_is_none_is_told_before_anything_is_served(monkeypatch, capsys, variable, value, sentence):
