@@ -6,7 +6,7 @@ LEAVING = {torch.Tensor.cpu, torch.Tensor.numpy, torch.Tensor.tolist, torch.Tens
 
 
 def mapped(change, value):
-    """What a torch function takes or gives, with its tensors changed; torch's own tree_map takes three times as long."""
+    """What a torch function takes or gives, with its tensors changed; torch's own tree_map takes thrice as long."""
     if isinstance(value, torch.Tensor):
         return change(value)
     if isinstance(value, tuple | list) and not isinstance(value, torch.Size):
