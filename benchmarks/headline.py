@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -101,10 +101,11 @@ class Measured:
     bench: Bench
     task: Task
     store: Store
-    base: Scenario = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.base = baseline_point(self.task)
+    @property
+    def base(self) -> Scenario:
+        """The untouched model."""
+        return baseline_point(self.task)
 
     def change(self, names: Sequence[str], points: Sequence[Scenario], against: Sequence[Scenario] = ()) -> Change:
         """The mean change over sets that points make, one for each, against the untouched model or other points."""

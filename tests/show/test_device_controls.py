@@ -6,7 +6,7 @@ import torch
 
 from nvib.lab import Bench, Scenario, observe
 from nvib.lab.share.script import script
-from nvib.show import limits, resources, session
+from nvib.show import resources, session
 from tests.support.pages import opened
 
 G2P = {"v": "2", "model": "g2p", "text": "nightingale", "cross_alpha": "1"}
@@ -66,9 +66,8 @@ def test_a_device_that_is_not_there_is_one_sentence_and_can_be_left():
     assert not app.error
 
 
-def test_a_server_for_strangers_chooses_itself(monkeypatch):
-    monkeypatch.setenv("NVIB_PUBLIC", "1")
-    monkeypatch.setattr(resources, "LIMITS", limits.limits({"NVIB_PUBLIC": "1"}))
+def test_a_server_for_strangers_chooses_itself(public):
+    public()
     app = opened("Explore", **G2P, dtype="bfloat16", device="split")
     assert not app.exception
     told = [each.value for each in app.warning]

@@ -19,7 +19,7 @@ from nvib.lab.sweep.run import Plan, read_findings, sweep
 from nvib.lab.sweep.space import space
 from nvib.lab.sweep.tasks import TEST, task
 from nvib.lab.sweep.timing import Cost
-from nvib.show import limits, resources, session
+from nvib.show import resources, session
 from nvib.show.figures import sweeps
 from nvib.show.sections import sweep_fit, sweep_run
 from tests.support.folders import WORDS, save
@@ -348,17 +348,6 @@ def test_a_fit_that_cannot_be_kept_is_one_sentence(own_folder):
     app = page(steps=0)
     (told,) = [alert.value.replace("\\", "") for alert in app.error]
     assert told == f"The fit cannot be kept in {str(own_folder / 'fits')!r} (File exists)."
-
-
-@pytest.fixture
-def public(monkeypatch):
-    def made(**variables):
-        environment = {"NVIB_PUBLIC": "1", **variables}
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr(resources, "LIMITS", limits.limits(environment))
-
-    return made
 
 
 def test_a_public_server_gives_fewer_steps_and_texts(public):

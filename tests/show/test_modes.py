@@ -22,20 +22,6 @@ REFUSED = "This server has the models smollm2, minilm, g2p, and no other; choose
 
 
 @pytest.fixture
-def public(monkeypatch):
-    """A function: variables beside NVIB_PUBLIC=1 -> the limits of a public server, which this one is from then on."""
-
-    def made(**variables):
-        environment = {"NVIB_PUBLIC": "1", **variables}
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr(resources, "LIMITS", limits.limits(environment))
-        return resources.LIMITS
-
-    return made
-
-
-@pytest.fixture
 def folder(tmp_path):
     """A model in a folder of the server."""
     return save(tmp_path / "secret-place" / "tiny", model_of("llama"))

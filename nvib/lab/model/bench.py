@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import compress
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -26,6 +26,7 @@ from nvib.prior import Prior, standard_normal_prior
 from nvib.reinterpretation import reinterpret
 from nvib.shelf import Shelf
 
+T = TypeVar("T")
 MAX_TOKENS = 1024
 ANSWER = 64  # new tokens of an answer, at most
 BYTES_KEPT = 600 * 2**20  # of forwards and results
@@ -163,6 +164,13 @@ class Bench:
     def first(self, scenario: Scenario) -> AbstractContextManager[None]:
         """A scenario's baseline, in this thread and inside the `with` only: untouched, or what it is held against."""
         return self.nv.instead(peer_of(scenario.against, self.layers)) if scenario.against else nullcontext()
+
+    def both(self, scenario: Scenario, prior: Prior, make: Callable[[], T]) -> tuple[T, T]:
+        """The same of a scenario's baseline and under its setting."""
+        with self.first(scenario):
+            before = make()
+        with self.under(scenario, prior):
+            return before, make()
 
     # Inputs of an estimate
 

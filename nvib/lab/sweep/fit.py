@@ -27,7 +27,7 @@ from nvib.lab.presets import DECODES
 from nvib.lab.scenario import Scenario
 from nvib.lab.sweep import measures
 from nvib.lab.sweep.measures import EMBEDDED, Example, Measure
-from nvib.lab.sweep.run import baseline_point, sums_of
+from nvib.lab.sweep.run import baseline_point, prior_of, sums_of
 from nvib.lab.sweep.store import Store, key_of
 from nvib.lab.sweep.tasks import TEST, VALIDATION, Task
 from nvib.peers import AttentionTemperature
@@ -94,7 +94,7 @@ class Ready:
     steps: list[list[Batch]]
     looks: list[Batch]
     start: Regularisation | AttentionTemperature
-    prior: Prior | None
+    prior: Prior
     loss: fitting.Loss
 
 
@@ -132,8 +132,7 @@ def ready(bench: Bench, plan: FitPlan) -> Ready:
     fitted, looked_at = plan.examples()
     batches, loss = prepared(bench, plan.task.measure, fitted)
     held_out = prepared(bench, plan.task.measure, looked_at)[0] if looked_at else []
-    prior = None if plan.base.peer else bench.priors.of(plan.base)
-    return Ready(batches, list(chain(*held_out)), _start(bench, plan.base), prior, loss)
+    return Ready(batches, list(chain(*held_out)), _start(bench, plan.base), prior_of(bench, plan.base), loss)
 
 
 def outline(bench: Bench, plan: FitPlan) -> Outline:

@@ -171,10 +171,7 @@ def _generated(bench: Bench, scenario: Scenario, prior: Prior) -> Row:
 
 def _similarity(bench: Bench, scenario: Scenario, prior: Prior) -> Row:
     batch = bench.encode(bench.rows(scenario.text))
-    with bench.first(scenario):
-        before = bench.hidden_states(batch)[0]
-    with bench.under(scenario, prior):
-        after = bench.hidden_states(batch)[0]
+    before, after = bench.both(scenario, prior, lambda: bench.hidden_states(batch)[0])
     pooled = outputs.embeddings(batch, before), outputs.embeddings(batch, after)
     moved = float(similarity_of(batch, before, after).moved[0])
     sums = of_head(bench, scenario, prior, batch, scenario.target) if len(batch["input_ids"]) == 1 else None

@@ -160,10 +160,7 @@ def forced_of(bench: Bench, before: torch.Tensor, after: torch.Tensor, text: tor
 
 def both_logits(bench: Bench, scenario: Scenario, prior: Prior, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits [N, V] of a batch of one, of the baseline and regularised."""
-    with bench.first(scenario):
-        before = bench.output(batch)[0]
-    with bench.under(scenario, prior):
-        return before, bench.output(batch)[0]
+    return bench.both(scenario, prior, lambda: bench.output(batch)[0])
 
 
 def _inputs(

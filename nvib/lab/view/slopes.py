@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -53,8 +53,7 @@ def slopes(
     The loss of a model that continues is that of the text; of one that answers, of its own untouched answer. Raises
     NVError for a model that writes nothing, and under a peer.
     """
-    if not bench.mode.writes or scenario.peer:
-        raise NVError(f"{bench.shape.called} has no likelihood here that NV could change; choose a model that writes.")
+    _require_likelihood(bench, scenario)
     setting = scenario.regularisation(bench.layers)
     found = fitting.slopes(bench.nv, _batch(bench, scenario), setting, prior=prior, progress=progress, turn=turn)
     what = "of its own untouched answer" if bench.mode.answers else "of the text, each token after the first"
@@ -71,15 +70,14 @@ def slopes_of_list(
 ) -> Slopes:
     """The slopes of each text of a list, the mean over its rows: values [texts, layers, 3].
 
-    A text that cannot be run, or whose loss is not finite, is left out and counted. Raises NVError where none is left.
+    A text that cannot be run, or whose loss is not finite, is left out and counted. Raises NVError where none is left,
+    and as `slopes` does.
     """
+    _require_likelihood(bench, scenario)
     found: list[Slopes] = []
     for n, text in enumerate(texts):
-        try:
+        with suppress(NVError, ValueError):
             found.append(slopes(bench, replace(scenario, text=text), prior, turn=turn))
-        except (NVError, ValueError):
-            if not bench.mode.writes or scenario.peer:
-                raise
         if progress is not None:
             progress(n + 1, len(texts))
     means = [{kind: values.mean(0) for kind, values in each.values.items()} for each in found]
@@ -88,6 +86,11 @@ def slopes_of_list(
         raise NVError("No text of the list has a loss that NV could change; write other texts.")
     stacked = {kind: np.stack([by_kind[kind] for by_kind in kept]) for kind in kept[0]}
     return Slopes(stacked, found[0].what, len(texts) - len(kept))
+
+
+def _require_likelihood(bench: Bench, scenario: Scenario) -> None:
+    if not bench.mode.writes or scenario.peer:
+        raise NVError(f"{bench.shape.called} has no likelihood here that NV could change; choose a model that writes.")
 
 
 def _batch(bench: Bench, scenario: Scenario) -> Batch:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 
@@ -52,18 +50,10 @@ def of_head(bench: Bench, scenario: Scenario, prior: Prior, batch: Batch, target
         label = label_of(bench, target)
         if label is None:
             return None
-        return _both(bench, scenario, prior, lambda: classes(bench, batch, label))
+        return both_sums(bench.both(scenario, prior, lambda: classes(bench, batch, label)))
     if bench.head == "masked token":
-        return _both(bench, scenario, prior, lambda: hidden(bench, batch))
+        return both_sums(bench.both(scenario, prior, lambda: hidden(bench, batch)))
     return None
-
-
-def _both(bench: Bench, scenario: Scenario, prior: Prior, found: Callable[[], Answers]) -> np.ndarray:
-    """The same of the baseline and under the setting."""
-    with bench.first(scenario):
-        before = found()
-    with bench.under(scenario, prior):
-        return both_sums((before, found()))
 
 
 def _scores(bench: Bench, batch: Batch) -> torch.Tensor:

@@ -120,7 +120,7 @@ def _shown(key: str, sides: Sides, truth: str) -> None:
     few = f" Intervals of fewer than {ENOUGH} texts are too narrow." if texts < ENOUGH else ""
     st.caption(
         f"{answers:,} answers in {texts:,} {'text' if texts == 1 else 'texts'}. {truth} {BINNED} Coverage: "
-        f"accuracy where only answers of some confidence or more are given. Whiskers and bands: {WHISKERS}{few}"
+        f"{COVERED[0].lower()}{COVERED[1:]} Whiskers and bands: {WHISKERS}{few}"
     )
     st.caption(CONVENTIONS)
     draw.show_table(table(sides), "Calibration")

@@ -30,7 +30,7 @@ from nvib.show.boundary import choice
 from nvib.show.figures import colours, fits
 from nvib.show.sections import sweep_fitted
 from nvib.show.sections.sweep_results import to_explore, varied
-from nvib.show.sections.sweep_run import kept_in
+from nvib.show.sections.sweep_run import kept_in, timed
 
 FOLD, RUNNING = "gradient-fit", "fit_running"
 TITLE = "Fit temperatures by gradient"
@@ -200,16 +200,7 @@ def _estimate(bench: Bench, begun: Begun) -> str:
     """What is fitted by what, and how long and large that is, at the rate of a few steps that are timed now, once."""
     about, asked = begun.about, begun.plan
     of = (bench.shape.name, bench.shape.revision, bench.state, asked.task.name, asked.task.digest, asked.base.peer)
-
-    def timed() -> Cost:
-        with resources.GATE.turn():  # its waits would count else
-            return cost_of_fit(bench, asked)
-
-    if of in _costs:
-        cost = _costs.get(of, timed)
-    else:
-        with st.spinner("Timing a few texts …"):
-            cost = _costs.get(of, timed)
+    cost = timed(_costs, of, lambda: cost_of_fit(bench, asked))
     seconds = cost.seconds * about.of_steps(asked.steps - len(begun.history))
     layers = sum(bench.layers.values())
     each = 1 if asked.base.peer else 3

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import gzip
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Hashable
+from contextlib import nullcontext, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import streamlit as st
@@ -24,6 +24,7 @@ from nvib.models.packaged import cache_folder
 from nvib.show import resources
 from nvib.show.gate import in_words
 
+T = TypeVar("T")
 RUNNING = "sweep_running"
 STORES_KEPT, KEPT_SECONDS = 64, 86_400  # files of results that nobody asked for since
 FINDINGS_KEPT = 64
@@ -98,21 +99,22 @@ def run_panel(bench: Bench, plan: Plan, path: Path, kept: Findings) -> None:
 
 def _estimate(bench: Bench, plan: Plan, left: int) -> str:
     """How long what is left will take, by the last run's rate or by a few texts that are timed now, once."""
-    key = _rated(bench, plan)
-    if key in _rates:
-        (seconds,) = _rates.get(key, lambda: [0.0])
-    else:
-
-        def timed() -> list[float]:
-            with resources.GATE.turn():  # its waits would count else
-                return [seconds_a_text(bench, plan)]
-
-        with st.spinner("Timing a few texts …"):
-            (seconds,) = _rates.get(key, timed)
+    (seconds,) = timed(_rates, _rated(bench, plan), lambda: [seconds_a_text(bench, plan)])
     return (
         f"{left:,} texts to run, each under one setting: {in_words(left * seconds)} on this machine, at the rate of "
         "those that it was timed on."
     )
+
+
+def timed(kept: Memory[T], key: Hashable, measure: Callable[[], T]) -> T:
+    """What a few texts take, measured once and told while it is."""
+
+    def alone() -> T:
+        with resources.GATE.turn():  # its waits would count else
+            return measure()
+
+    with nullcontext() if key in kept else st.spinner("Timing a few texts …"):
+        return kept.get(key, alone)
 
 
 def _rated(bench: Bench, plan: Plan) -> tuple[Any, ...]:
