@@ -1,7 +1,8 @@
 """One attention layer, projections included: NV against fused, eager and a plain evaluation at model width.
 
 Times are taken in rounds, every variant once a round in turn, as ratios to the fused layer of the same round; the table
-shows medians. Memory is the peak of what one call holds at a time beyond its inputs and weights.
+shows medians. Memory is the peak of what one call holds at a time beyond its inputs and weights. On a GPU also in
+bfloat16, on longer texts, with the fused layer's time and the rate of its products (projections, scores and values).
 Run: PYTHONPATH=. python benchmarks/attention.py
 """
 
@@ -24,7 +25,6 @@ import nvib
 from nvib.posterior import LayerPosterior
 
 ROUNDS = 11
-TOKENS = (64, 128, 256, 512, 1024, 2048)
 PRIOR, BOTH = nvib.Temperature(alpha=1.0), nvib.Temperature(alpha=1.0, sigma=0.3)
 SETTINGS = {
     "NV identity": nvib.Regularisation(),
@@ -33,6 +33,10 @@ SETTINGS = {
 }
 VARIANTS = ("fused", "eager", *SETTINGS, "plain")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+GPU = DEVICE.type == "cuda"
+TOKENS = (512, 2048, 8192, 16384) if GPU else (64, 128, 256, 512, 1024, 2048)
+DTYPES = (torch.float32, torch.bfloat16) if GPU else (torch.float32,)
+SQUARE = 2048  # tokens beyond which what holds every weight is left out
 Call = Callable[[], object]
 Model = Any  # of transformers, whose parts have no types
 
@@ -82,23 +86,26 @@ def plain_call(model: Model, posterior: LayerPosterior, x: torch.Tensor) -> Call
     return call
 
 
-def variants(make: Callable[[], Model], tokens: int, held: ExitStack) -> dict[str, Call]:
+def variants(make: Callable[[], Model], tokens: int, dtype: torch.dtype, held: ExitStack) -> dict[str, Call]:
     """Every variant of one layer on the same hidden states, ready to run for as long as `held` is open."""
     torch.manual_seed(0)
     models = [make().eval().to(DEVICE)]
     models += [copy.deepcopy(models[0]) for _ in SETTINGS]
-    x = torch.randn(1, tokens, models[0].config.hidden_size, device=DEVICE)
+    x = torch.randn(1, tokens, models[0].config.hidden_size, device=DEVICE).to(dtype)
     prior = nvib.estimate_prior(models[0], [{"input_ids": torch.randint(100, (2, 200), device=DEVICE)}])
+    models = [model.to(dtype) for model in models]
     bidirectional = isinstance(models[0], transformers.BertModel)
-    eager = copy.deepcopy(models[0])
-    eager.set_attn_implementation("eager")
-    future = torch.full((tokens, tokens), torch.finfo(torch.float32).min, device=DEVICE).triu(1)[None, None]
-    found = {"fused": layer_call(models[0], x, None), "eager": layer_call(eager, x, None if bidirectional else future)}
+    found = {"fused": layer_call(models[0], x, None)}
+    if tokens <= SQUARE:
+        eager = copy.deepcopy(models[0])
+        eager.set_attn_implementation("eager")
+        future = torch.full((tokens, tokens), torch.finfo(dtype).min, device=DEVICE, dtype=dtype).triu(1)[None, None]
+        found["eager"] = layer_call(eager, x, None if bidirectional else future)
     for (name, setting), model in zip(SETTINGS.items(), models[1:], strict=True):
         nv = held.enter_context(nvib.reinterpret(model, prior))
         held.enter_context(nv.regularised(setting))
         found[name] = layer_call(model, x, None)
-    if bidirectional:
+    if bidirectional and tokens <= SQUARE and dtype == torch.float32:
         found["plain"] = plain_call(models[0], posterior(prior), x)
     return found
 
@@ -113,9 +120,17 @@ def seconds(call: Call, repeats: int) -> float:
     start = time.perf_counter()
     for _ in range(repeats):
         call()
-    if DEVICE.type == "cuda":
+    if GPU:
         torch.cuda.synchronize()
     return (time.perf_counter() - start) / repeats
+
+
+def products(model: Model, tokens: int) -> float:
+    """Floating-point operations of one call: projections, and the scores and values that queries see."""
+    config, width = model.config, model.config.hidden_size
+    causal = not isinstance(model, transformers.BertModel)
+    shared = config.num_key_value_heads / config.num_attention_heads if causal else 1
+    return float(tokens * width * (4 * width * (1 + shared) + 4 * tokens / (1 + causal)))
 
 
 def ratios(found: dict[str, Call]) -> dict[str, float]:
@@ -131,7 +146,7 @@ def ratios(found: dict[str, Call]) -> dict[str, float]:
 
 def peak(call: Call) -> float:
     """Most memory that one call holds at a time beyond what was there before, in MiB."""
-    if DEVICE.type == "cuda":
+    if GPU:
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         call()
@@ -151,17 +166,28 @@ def table(title: str, rows: dict[tuple[str, int], dict[str, str]]) -> None:
 
 @torch.inference_mode()
 def main() -> None:
-    times, memory = {}, {}
-    for label, make in {"BERT-base": bert, "SmolLM2": llama}.items():
-        for tokens in TOKENS:
-            with ExitStack() as held:
-                found = variants(make, tokens, held)
-                times[label, tokens] = {name: f"{ratio:.2f}x" for name, ratio in ratios(found).items()}
-                memory[label, tokens] = {name: f"{peak(call):.1f}" for name, call in found.items()}
-    name = torch.cuda.get_device_name() if DEVICE.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    print(f"{name}, float32, torch {torch.__version__}, medians of {ROUNDS} rounds")
-    table("Time over the fused layer's", times)
-    table("Peak of what one call allocates, MiB", memory)
+    name = torch.cuda.get_device_name() if GPU else f"CPU, {torch.get_num_threads()} threads"
+    print(f"{name}, torch {torch.__version__}, medians of {ROUNDS} rounds")
+    for dtype in DTYPES:
+        times, memory, rates = {}, {}, list[str]()
+        for label, make in {"BERT-base": bert, "SmolLM2": llama}.items():
+            for tokens in TOKENS:
+                with ExitStack() as held:
+                    found = variants(make, tokens, dtype, held)
+                    times[label, tokens] = {name: f"{ratio:.2f}x" for name, ratio in ratios(found).items()}
+                    memory[label, tokens] = {name: f"{peak(call):.1f}" for name, call in found.items()}
+                    taken = statistics.median(seconds(found["fused"], 10) for _ in range(ROUNDS))
+                rate = products(make(), tokens) / taken / 1e12
+                rates.append(f"| {label} | {tokens} | {taken * 1e3:.3f} | {rate:.1f} |")
+        precision = str(dtype).removeprefix("torch.")
+        table(f"Time over the fused layer's, {precision}", times)
+        table(f"Peak of what one call allocates, MiB, {precision}", memory)
+        if GPU:
+            print(
+                f"\nThe fused layer, {precision}\n\n| layer | tokens | ms | TFLOP/s |\n|---|---|---|---|",
+                *rates,
+                sep="\n",
+            )
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ import torch
 import nvib
 
 PAIRS = 15
+GPU = torch.cuda.is_available()
+DEVICE = "cuda" if GPU else "cpu"
 TOKENS = (64, 256, 512)
 SETTING = nvib.Temperature(alpha=1.0, sigma=0.3)
 SETTINGS = {
@@ -27,14 +29,16 @@ def seconds(model: torch.nn.Module, inputs: dict[str, Any]) -> float:
     start = time.perf_counter()
     with torch.inference_mode():
         model(**inputs)
+    if GPU:
+        torch.cuda.synchronize()
     return time.perf_counter() - start
 
 
 def ratios(untouched: torch.nn.Module, loaded: nvib.Loaded, setting: nvib.Regularisation, tokens: int) -> list[float]:
     """NV time over sdpa time, pair by pair; the first pair warms up and is left out."""
     inputs: dict[str, Any] = {
-        "input_ids": torch.randint(1000, 20000, (1, tokens)),
-        "attention_mask": torch.ones(1, tokens).long(),
+        "input_ids": torch.randint(1000, 20000, (1, tokens), device=DEVICE),
+        "attention_mask": torch.ones(1, tokens, device=DEVICE).long(),
     }
     extra = {"use_cache": False} if loaded.name == "smollm2" else {}
     found = []
@@ -48,10 +52,11 @@ def ratios(untouched: torch.nn.Module, loaded: nvib.Loaded, setting: nvib.Regula
 
 
 def main() -> None:
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, CPU, float32, {PAIRS} pairs")
+    machine = torch.cuda.get_device_name() if GPU else f"{torch.get_num_threads()} threads, CPU"
+    print(f"torch {torch.__version__}, {machine}, float32, {PAIRS} pairs")
     print("| model | setting | tokens | NV / sdpa | quartiles |\n|---|---|---|---|---|")
     for name in ("minilm", "smollm2"):
-        untouched, loaded = nvib.load(name).model, nvib.load(name)
+        untouched, loaded = nvib.load(name, DEVICE).model, nvib.load(name, DEVICE)
         for label, setting in SETTINGS.items():
             for tokens in TOKENS:
                 low, middle, high = statistics.quantiles(ratios(untouched, loaded, setting, tokens), n=4)
