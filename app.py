@@ -11,7 +11,7 @@ from nvib.lab.model.shape import Shape
 from nvib.show import draw, page, poster, resources, share, sidebar
 from nvib.show.components.painted import painted
 from nvib.show.figures import bars
-from nvib.show.sections import attention, flips, output, slopes, without_prior
+from nvib.show.sections import ablation, attention, flips, output, slopes, without_prior
 from nvib.show.sections.verified import badge, numbers, whole_check
 from nvib.show.session import control
 
@@ -104,6 +104,7 @@ with page.guarded():
     pause()
     attention.why(seen, scenario, view.loaded)
     pseudo_counts(seen)
+    layers = ablation.fold(view.shape, scenario)
     wants = slopes.fold(view.shape, scenario)
     provenance(view.shape, scenario, seen)
     if view.stored:
@@ -120,5 +121,6 @@ with page.guarded():
     if scenario.path:
         with path:
             output.path_from_identity(view.bench, scenario)
+    ablation.fill(layers, view.bench, scenario)
     slopes.fill(wants, view.bench, scenario)
     share.toolbar("Explore", view.shape, scenario, seen)

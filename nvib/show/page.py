@@ -163,7 +163,8 @@ def _lead(title: str, scenario: Scenario, shape: Shape) -> None:
         if scenario.against:
             st.info(
                 f"What is called baseline, or the untouched model, is here the model under "
-                f"{in_words(scenario.against)}; the path and the slopes still begin at the untouched one."
+                f"{in_words(scenario.against)}; the path, the layers one by one and the slopes still begin at the "
+                "untouched one."
             )
         if scenario.peer:
             st.info(f"What is called NV here is {in_words(scenario.peer)}, which has no prior and no pseudo-counts.")

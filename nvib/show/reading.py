@@ -13,6 +13,7 @@ WORDS = {  # by how a figure's key begins
     "head": SIDES,
     "slopes": "By layer: how the loss changes, in nats a token, for a unit of the temperature towards more "
     "regularisation. Blue, below 0: the text becomes likelier.",
+    "ablation": "By layer: the setting in this layer alone, blue, and in all but it, grey; dashed: in all.",
     "path": "From the untouched model, 0, to the setting, 1.",
     "key-marginal": f"Attention that each key receives, mean over the queries shown. {SIDES}",
     "query-marginal": f"Attention that each query gives to the tokens shown. {SIDES}",

@@ -16,6 +16,7 @@ from nvib.fitting import Batch
 from nvib.lab import Bench, IdentityProof, Observation, Scenario, observe, prove_identity
 from nvib.lab.scenario import PRIOR
 from nvib.lab.view import distance, words
+from nvib.lab.view.ablation import Ablation, ablate
 from nvib.lab.view.check import Finding, findings
 from nvib.lab.view.distance import TextDistance
 from nvib.lab.view.forwards import both_sides
@@ -246,6 +247,13 @@ def walk(model: Bench, scenario: Scenario, progress: Callable[[float], None]) ->
     """The walk from identity to a setting; recent ones are kept. What progress raises stops it."""
     path: Path = model.results.get(("path", model.run_of(scenario)), lambda: follow(model, scenario, progress))
     return path
+
+
+def ablation(model: Bench, scenario: Scenario, progress: Callable[[int, int], None]) -> Ablation:
+    """What each layer of a setting does; recent answers are kept. What progress raises stops it."""
+    key = ("ablation", model.run_of(scenario))
+    found: Ablation = model.results.get(key, lambda: ablate(model, scenario, prior(model, scenario), progress))
+    return found
 
 
 def slopes(

@@ -33,8 +33,8 @@ def test_a_page_that_is_held_against_a_peer_says_so(page):
     assert not app.error
     (told,) = [info.value for info in app.info if "What is called baseline" in info.value]
     assert told == (
-        "What is called baseline, or the untouched model, is here the model under attention temperature 1.5; the path "
-        "and the slopes still begin at the untouched one."
+        "What is called baseline, or the untouched model, is here the model under attention temperature 1.5; the path, "
+        "the layers one by one and the slopes still begin at the untouched one."
     )
     assert not [button for button in app.button if button.label.startswith(("Try ", "Find the smallest"))]
     assert app.query_params["against"] == PEER
@@ -110,6 +110,40 @@ def test_where_a_bar_ends(value, stops, place):
     from nvib.show.components.layer_strip import place_of
 
     assert place_of(value, stops) == pytest.approx(place)
+
+
+def test_the_layers_are_drawn_one_by_one_when_they_are_asked_for(benches):
+    """Each as an observation with that layer alone, or all but that one, shows it."""
+    scenario = Scenario(model="minilm", text="A cat sat.\nRain fell.\nIt rained.", encoder_sigma=0.4)
+    query = {"v": "2", "model": "minilm", "text": scenario.text, "encoder_sigma": "0.4"}
+    app = opened("Explore", **query)
+    before = len(charts(app))
+    app.session_state["ablation"] = True
+    app.run()
+    assert not app.error
+    assert len(charts(app)) == before + 1
+    chart = charts(app)[-1]
+    bench = benches("minilm")
+    alone, without = (
+        [
+            observe(
+                bench, replace(scenario, encoder_sigma=tuple(0.4 * ((n == one) == own) for n in range(6)))
+            ).output.change
+            for one in range(6)
+        ]
+        for own in (True, False)
+    )
+    for trace, values in zip(chart["data"], (alone, without), strict=True):
+        np.testing.assert_allclose(arrays(trace["y"]), values, rtol=1e-3, atol=1e-6)
+    (line,) = chart["layout"]["shapes"]
+    total = observe(bench, scenario).output.change
+    assert line["y0"] == line["y1"] == pytest.approx(total, rel=1e-4)
+    (said,) = [text.value for text in app.markdown if text.value.startswith("Alone, ")]
+    assert f"**encoder layer {int(np.argmax(alone))}**" in said
+    assert f"{max(alone):.3g} of the {total:.3g} that the whole setting makes" in said
+    assert f"**encoder layer {int(np.argmin(without))}** least is left: {min(without):.3g}" in said
+    at_identity = opened("Explore", v="2", model="minilm", text=scenario.text)
+    assert not [each for each in at_identity.expander if each.label == "Which layer does it?"]
 
 
 def test_the_slopes_are_drawn_when_they_are_asked_for(benches):

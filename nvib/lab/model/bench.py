@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import compress
@@ -155,11 +155,18 @@ class Bench:
         """What both forwards of a scenario depend on: the key of what is kept of them."""
         return scenario.key(RUN, self.kinds)
 
-    def under(self, scenario: Scenario, prior: Prior) -> AbstractContextManager[None]:
-        """The model under a scenario's setting, or its peer, in this thread and inside the `with` only."""
+    def under(
+        self, scenario: Scenario, prior: Prior, layers: Mapping[str, Collection[int]] | None = None
+    ) -> AbstractContextManager[None]:
+        """The model under a scenario's setting, or its peer, in this thread and inside the `with` only.
+
+        layers: of the setting's those by kind, and no other; None for all of its own.
+        """
         if scenario.peer:
             return self.nv.instead(peer_of(scenario.peer, self.layers))
-        return self.nv.regularised(scenario.regularisation(self.layers), prior, local=scenario.effect == "local")
+        setting = scenario.regularisation(self.layers)
+        chosen = setting if layers is None else replace(setting, layers=layers)
+        return self.nv.regularised(chosen, prior, local=scenario.effect == "local")
 
     def first(self, scenario: Scenario) -> AbstractContextManager[None]:
         """A scenario's baseline, in this thread and inside the `with` only: untouched, or what it is held against."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from inspect import signature
@@ -81,6 +82,14 @@ def passing_side(bench: Bench, scenario: Scenario, prior: Prior) -> Side:
     return _nv_side(bench, scenario, prior, untouched_side(bench, scenario.text, scenario.chat), None)
 
 
+def output_of_layers(
+    bench: Bench, scenario: Scenario, prior: Prior, before: Side, layers: Mapping[str, Collection[int]]
+) -> torch.Tensor:
+    """The output on a side's inputs with the setting in these layers alone, by kind; nothing is kept of it."""
+    with bench.under(scenario, prior, layers):
+        return _output(bench, before.inputs)[0]
+
+
 def _nv_side(bench: Bench, scenario: Scenario, prior: Prior, before: Side, against: Capture | None) -> Side:
     with bench.under(scenario, prior):
         ids = None
@@ -93,14 +102,17 @@ def _nv_side(bench: Bench, scenario: Scenario, prior: Prior, before: Side, again
 def _forward(
     bench: Bench, inputs: Batch, generated: torch.Tensor | None, against: Capture | None = None, comparable: bool = True
 ) -> Side:
-    scores = None
     with capture(comparable=comparable, against=against) as seen:
-        if not bench.mode.writes:
-            output, scores = bench.hidden_states(inputs)
-        elif bench.mode.continues:
-            last = {"logits_to_keep": 1} if "logits_to_keep" in signature(bench.model.forward).parameters else {}
-            output = bench.output(inputs, **last)[0, -1].clone()
-        else:
-            output = bench.output(inputs)
+        output, scores = _output(bench, inputs)
     seen.against = None  # the baseline is kept on its own
     return Side(seen, output, inputs, generated, scores)
+
+
+def _output(bench: Bench, inputs: Batch) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """A side's output and scores."""
+    if not bench.mode.writes:
+        return bench.hidden_states(inputs)
+    if bench.mode.answers:
+        return bench.output(inputs), None
+    last = {"logits_to_keep": 1} if "logits_to_keep" in signature(bench.model.forward).parameters else {}
+    return bench.output(inputs, **last)[0, -1].clone(), None

@@ -121,6 +121,16 @@ def output_pair(bench: Bench, before: Side, after: Side) -> Output:
     return _generated(bench, before.inputs, before.output, after.output, ids)
 
 
+def change_of(bench: Bench, before: Side, output: torch.Tensor) -> float:
+    """How far an output on a side's inputs is from the side's own, as `Mode.change` says."""
+    if not bench.mode.writes:
+        return similarity_of(before.inputs, before.output, output).change
+    if before.generated is None:
+        p, q = (exact(logits).log_softmax(-1) for logits in (before.output, output))
+        return float(divergences(p, q)[0])
+    return _generated(bench, before.inputs, before.output, output, (before.generated, before.generated)).change
+
+
 def next_token_of(bench: Bench, baseline: torch.Tensor, regularised: torch.Tensor) -> NextToken:
     """Two logit vectors [V] as probabilities of the most likely tokens, and their divergences."""
     p, q = (exact(logits).log_softmax(-1) for logits in (baseline, regularised))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from nvib.lab.view.ablation import Share
 from nvib.lab.view.comparison import Forced
 from nvib.lab.view.distance import PriorSummary
 from nvib.lab.view.observation import Observation
@@ -164,6 +165,36 @@ def slopes(values: np.ndarray, deviations: np.ndarray, name: str, kind: str) -> 
     x = {"title": {"text": f"{kind} layer"}, "zeroline": False}
     y = {"title": {"text": f"over {name}, nats a token"}}
     return axes.figure([bar], 240, x, y, says, margin={"l": 8, "r": 8, "t": 12, "b": 8})
+
+
+def ablation(layers: Sequence[int], share: Share, kind: str) -> go.Figure:
+    """What one layer changes alone, blue, and what all but it change, grey; dashed: the whole setting."""
+    at, axis = np.arange(len(layers)), share.measure
+    sides = (("this layer alone", share.alone[kind], colours.NV, -0.2),
+             ("all but this layer", share.without[kind], colours.BASELINE, 0.2))  # fmt: skip
+    traces = [
+        go.Bar(
+            x=at + shift, y=values, width=0.36, marker={"color": colour}, customdata=list(layers),
+            hovertemplate=f"{kind} layer %{{customdata}}<br>{name} %{{y:.4g}}<extra></extra>",
+        )
+        for name, values, colour, shift in sides
+    ]  # fmt: skip
+    whole = {"type": "line", "xref": "x domain", "x0": 0, "x1": 1, "y0": share.total, "y1": share.total}
+    most = int(np.abs(share.alone[kind]).argmax())
+    says = (
+        f"Two bars for each of {len(at)} {kind} layers: blue what it changes alone, grey what all but it change; "
+        f"{axis}. Alone layer {layers[most]} changes most, {share.alone[kind][most]:.3g}; the whole setting, dashed, "
+        f"makes {share.total:.3g}."
+    )
+    step = -(-len(at) // 16)
+    x = {
+        "title": {"text": f"{kind} layer"}, "zeroline": False, "range": [-0.6, len(at) - 0.4],
+        "tickvals": at[::step].tolist(), "ticktext": [str(layer) for layer in layers[::step]],
+    }  # fmt: skip
+    layout: axes.Layout = {"shapes": [{**whole, "line": {**DASHED, "color": colours.BASELINE}}]}
+    return axes.figure(
+        traces, 280, x, {"title": {"text": axis}}, says, margin={"l": 8, "r": 8, "t": 12, "b": 8}, **layout
+    )
 
 
 def terms(names: Sequence[str], values: np.ndarray) -> go.Figure:
