@@ -81,3 +81,8 @@ def test_nothing_in_a_figure_zooms():
     assert made.layout.yaxis.fixedrange
     assert made.layout.showlegend
     assert made.layout.height == 100
+
+
+def test_small_numbers_have_powers_for_no_unit_is_micro():
+    made = figure([], 100, {"title": {"text": "x"}}, {})
+    assert {axis.exponentformat for axis in (made.layout.xaxis, made.layout.yaxis)} == {"power"}

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from nvib.show.figures import bars
 from nvib.show.figures.colours import GROUND, LEAST, RAMP_ENDS, diverging, ramp, shade, shades
 
 THEMES = pytest.mark.parametrize("theme", ["light", "dark"])
@@ -72,3 +73,9 @@ def test_shades_are_those_of_each_value(theme):
     found = shades(values, theme)
     assert list(zip(found["colours"], found["inks"], strict=True)) == [shade(value, theme) for value in values]
     assert shades([], theme) == {"colours": [], "inks": []}
+
+
+@THEMES
+def test_whiskers_of_slopes_can_be_seen_on_the_page(theme):
+    (bar,) = bars.slopes(np.array([0.1, -0.2]), np.array([0.1, 0.1]), "τα", "encoder", theme).data
+    assert contrast(bar.error_y.color, f"rgb{GROUND[theme]}") >= 3

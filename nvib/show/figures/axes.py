@@ -16,6 +16,7 @@ LEAST, TALLEST, LARGEST = 140, 560, 34  # pixels: a map is this wide at least, t
 PRIOR = "<b>prior</b>"
 PRIOR_WIDE, PRIOR_APART = 6, 3  # pixels that the prior's column has at least, and that part it from the tokens
 INKS = {"light": "#57606A", "dark": "#A3ACB8"}  # of the words of a figure: 4.5 to 1 and more on the page's ground
+FRAMES = {"light": "#1B1F24", "dark": "#E6EAEF"}  # of frames, and of whiskers over bars of any colour
 Layout = dict[str, Any]
 
 
@@ -27,6 +28,7 @@ def figure(
     says: a sentence on what it shows, for who does not see it; fit: what the browser fits to the page's width, which
     may hold `x` and `y` of `thinned`, and `square`, its columns and rows.
     """
+    axis = {"fixedrange": True, "exponentformat": "power"}  # 2×10⁻⁴, for 200μ is a unit's
     common = {
         "height": height,
         "meta": {"says": says, **(fit or {})},
@@ -35,8 +37,8 @@ def figure(
         "showlegend": False,
         "hoverlabel": {"font": {"family": MONO}},
         "modebar": {"remove": ["zoom", "pan", "select", "lasso2d", "autoScale2d"]},
-        "xaxis": {"fixedrange": True, **x},
-        "yaxis": {"fixedrange": True, **y},
+        "xaxis": {**axis, **x},
+        "yaxis": {**axis, **y},
     }
     return go.Figure(list(traces), {**common, **layout})
 
@@ -125,7 +127,6 @@ def layers(count: int) -> Layout:
 
 def outline(row: float, column: float | tuple[float, float], theme: str) -> Layout:
     """A frame around one cell of a map; column: its middle, or its ends."""
-    colour = {"light": "#1B1F24", "dark": "#E6EAEF"}[theme]
     left, right = column if isinstance(column, tuple) else (column - 0.5, column + 0.5)
     place = {"x0": left, "x1": right, "y0": row - 0.5, "y1": row + 0.5}
-    return {"type": "rect", "line": {"color": colour, "width": 2}, **place}
+    return {"type": "rect", "line": {"color": FRAMES[theme], "width": 2}, **place}

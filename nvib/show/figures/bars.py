@@ -146,12 +146,11 @@ def path_curves(walked: Path) -> list[go.Figure]:
     return drawn
 
 
-def slopes(values: np.ndarray, deviations: np.ndarray, name: str, kind: str) -> go.Figure:
+def slopes(values: np.ndarray, deviations: np.ndarray, name: str, kind: str, theme: str) -> go.Figure:
     """How a loss would change by layer, nats a token: blue where it falls, red where it rises."""
     at = list(range(len(values)))
-    whiskers = (
-        {"error_y": {"type": "data", "array": deviations, "thickness": 1}} if np.isfinite(deviations).any() else {}
-    )
+    error = {"type": "data", "array": deviations, "thickness": 1, "color": axes.FRAMES[theme]}
+    whiskers = {"error_y": error} if np.isfinite(deviations).any() else {}
     bar = go.Bar(
         x=at, y=values, marker={"color": [colours.LESS if value > 0 else colours.MORE for value in values]},
         hovertemplate=f"{kind} layer %{{x}}<br>%{{y:+.4g}} nats a token<extra></extra>", **whiskers,
@@ -162,7 +161,7 @@ def slopes(values: np.ndarray, deviations: np.ndarray, name: str, kind: str) -> 
         f"A bar for each of {len(at)} {kind} layers, the slope of the loss over {name} towards more regularisation. "
         f"The lowest is {_signed(float(known[least]))}, in layer {least}."
     )
-    x = {"title": {"text": f"{kind} layer"}, "zeroline": False}
+    x = {**axes.layers(len(at)), "title": {"text": f"{kind} layer"}, "zeroline": False}
     y = {"title": {"text": f"over {name}, nats a token"}}
     return axes.figure([bar], 240, x, y, says, margin={"l": 8, "r": 8, "t": 12, "b": 8})
 

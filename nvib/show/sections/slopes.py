@@ -66,14 +66,14 @@ def _draw(bench: Bench, scenario: Scenario, fold: str, texts: tuple[str, ...] = 
     st.caption(
         f"How the loss {found.what} changes, in nats a token, for a unit of each temperature towards more "
         f"regularisation: below 0, blue, the text becomes likelier{spread}. It is the slope at this setting, and "
-        "says nothing of how far it holds. At identity, where there is none, it is taken beside it: τα 8, τσ 0.05, "
+        "says nothing of how far it holds. At identity there is none: it is taken just beside it, at τα 8, τσ 0.05, "
         f"τμ 0.995.{left_out}"
     )
     table = []
     for kind in found.values:
         mean, deviation = found.towards_more(kind)
         for n, (column, name) in enumerate(zip(st.columns(3), NAMES, strict=True)):
-            figure = bars.slopes(mean[:, n], deviation[:, n], name, kind)
+            figure = bars.slopes(mean[:, n], deviation[:, n], name, kind, page.theme())
             draw.chart(figure, f"{fold}-{kind}-{n}", column, title=f"Slope of the loss over {name}, {kind} layers")
         table += [
             {"attention": kind, "layer": layer, **dict(zip(NAMES, values, strict=True))}
