@@ -41,10 +41,10 @@ def pseudo_counts(seen: Observation) -> None:
 def provenance(shape: Shape, scenario: Scenario, seen: Observation) -> None:
     """Where the numbers come from."""
     about = ", ".join(f"{k} {seen.provenance[k]}" for k in PROVENANCE if k in seen.provenance)
+    prior = f"Prior: {sidebar.SOURCES[scenario.prior].lower()}{f' ({page.verbatim(about)})' if about else ''}. "
     st.caption(
-        f"Prior: {sidebar.SOURCES[scenario.prior].lower()}{f' ({page.verbatim(about)})' if about else ''}. "
-        f"Model: {page.verbatim(shape.called)}, revision {shape.revision}, {shape.device}, "
-        f"{shape.dtype}. The address bar holds this view: copy it to share it."
+        f"{'' if scenario.peer else prior}Model: {page.verbatim(shape.called)}, revision {shape.revision}, "
+        f"{shape.device}, {shape.dtype}. The address bar holds this view: copy it to share it."
     )
 
 
@@ -103,7 +103,8 @@ with page.guarded():
         st.caption(SINKS)
     pause()
     attention.why(seen, scenario, view.loaded)
-    pseudo_counts(seen)
+    if not scenario.peer:  # which has none
+        pseudo_counts(seen)
     layers = ablation.fold(view.shape, scenario)
     wants = slopes.fold(view.shape, scenario)
     provenance(view.shape, scenario, seen)

@@ -82,7 +82,7 @@ def _placing() -> None:
     with st.expander("Device and precision", key="placing", on_change="rerun") as part:
         if not part.open:
             return
-        own = {"device": "the best there is", "dtype": resources.LIMITS.dtype}
+        own = {"device": "the best", "dtype": resources.LIMITS.dtype}
         for field, label in (("device", "Device"), ("dtype", "Precision")):
             control(field, st.selectbox, label, options(field), help=FIELDS[field].help,
                     format_func=lambda value, field=field: value or f"the server's own: {own[field]}")  # fmt: skip
@@ -170,7 +170,8 @@ def _temperatures(shape: Shape, peer: str) -> None:
     """How far from identity, by kind of attention; or the peer in their place."""
     st.header("Temperature", divider="gray")
     if peer:
-        st.markdown(f"{in_words(peer)}, in the place of NV".capitalize())
+        said = in_words(peer)
+        st.markdown(f"{said[0].upper()}{said[1:]}, in the place of NV")
         st.button("Back to NV", on_click=place, args=("peer", ""))
         return
     st.caption("Left end: identity, the untouched model. Further right: more regularised.")

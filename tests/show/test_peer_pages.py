@@ -59,6 +59,9 @@ def test_what_explore_shows_is_the_peers(benches):
     seen = observe(benches("minilm"), Scenario(model="minilm", text=QUERY["text"], peer=PEER))
     cosine = seen.output.regularised[0, 1]
     assert f"{cosine:.3f} under NV" in " ".join(text.value for text in app.markdown)
+    assert "Attention temperature 1.5, in the place of NV" in [text.value for text in app.sidebar.markdown]
+    assert not [header for header in app.header if header.value.startswith("Pseudo-counts")]
+    assert not [caption for caption in app.caption if caption.value.startswith("Prior: ")]
     assert abs(cosine - seen.output.baseline[0, 1]) > 1e-3
 
 
@@ -164,6 +167,7 @@ def test_the_slopes_are_drawn_when_they_are_asked_for(benches):
     assert titles == [f"{kind} layer" for kind in found.values for _ in range(3)]
     for chart, values in zip(drawn, wanted, strict=True):
         np.testing.assert_allclose(arrays(chart["data"][0]["y"]), values, rtol=1e-3, atol=1e-5)
+        assert chart["layout"]["xaxis"]["dtick"] == 1  # no half layers
 
 
 def test_the_slopes_of_a_list_are_drawn_on_compare(benches):
