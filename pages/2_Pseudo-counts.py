@@ -17,7 +17,7 @@ with page.guarded():
         st.stop()
     seen = resources.observation(bench, scenario)
 
-    row = f" Row {seen.row + 1}: “{page.verbatim(seen.rows[seen.row][:120])}”." if len(seen.rows) > 1 else ""
+    row = f" Row {seen.row + 1}: “{page.verbatim(seen.rows[seen.row][:120])}”" if len(seen.rows) > 1 else ""
     st.caption(
         f"{page.verbatim(bench.shape.called)}, {seen.kind} attention. The layer is read as a mixture of Gaussians, a "
         f"component a token with a pseudo-count α; all heads of the layer share it.{row}"
@@ -36,7 +36,7 @@ with page.guarded():
     facts = st.columns(4)
     facts[0].metric("Effective number of vectors", f"{dirichlet.effective_number(log_alpha):.2f} of {len(present)}")
     facts[1].metric("Total, log Σ α", f"{np.logaddexp.reduce(present):.2f} nats")
-    facts[2].metric("Prior's share", "removed" if removed else f"{weights[0]:.3%}")
+    facts[2].metric("Prior's share", "removed" if removed else f"{100 * weights[0]:.3f} %")
     facts[3].metric(f"Below α = {dirichlet.NEGLIGIBLE}", f"{len(negligible)} of {len(seen.tokens)} tokens")
     st.caption(
         f"{seen.kind.capitalize()} layer {seen.layer}. The effective number is the exponential of the entropy of E[π]. "
@@ -48,16 +48,17 @@ with page.guarded():
     st.caption(f"In nats; each step of 1 multiplies the pseudo-count by e.{beside}")
     draw.chart(maps.log_alpha_by_layer(seen, page.theme()), "alpha-map", title="log α by layer and token")
     layers = [f"layer {n}" for n in range(len(seen.log_alpha))]
-    everything = np.concatenate((seen.prior_log_alpha[:, None], seen.log_alpha), 1).T
+    everything = np.concatenate((seen.prior_log_alpha[:, None], seen.log_alpha), 1)
+    named = {"component": ["prior", *draw.numbered(seen.tokens)], **dict(zip(layers, everything, strict=True))}
+    draw.table_behind("alpha-map", "log α as a table", lambda: pd.DataFrame(named))
     names = ["prior", *seen.tokens]
-    draw.table_behind("alpha-map", "log α as a table", lambda: draw.map_frame(everything, names, layers, "component"))
 
     st.header(f"Dirichlet weights, {seen.kind} layer {seen.layer}")
-    control("level", st.select_slider, "Level of the intervals", sidebar.LEVELS, format_func=lambda p: f"{100 * p:g}%")
+    control("level", st.select_slider, "Level of the intervals", sidebar.LEVELS, format_func=lambda p: f"{100 * p:g} %")
     st.caption(
         "Bars: E[πₙ] = αₙ / Σ α, the share of each component before any query is asked. Whiskers: the central "
-        f"interval of πₙ ~ Beta(αₙ, Σ α − αₙ) that holds {scenario.level:.0%}, exact; large pseudo-counts leave it no "
-        "width."
+        f"interval of πₙ ~ Beta(αₙ, Σ α − αₙ) that holds {100 * scenario.level:g} %, exact; large pseudo-counts leave "
+        "it no width."
     )
     ends = dirichlet.intervals(log_alpha, scenario.level)
     draw.chart(
@@ -80,7 +81,7 @@ with page.guarded():
     drawn = resources.draws(bench, scenario, seen)
     st.caption(
         f"Query {cell.query}: {page.verbatim(seen.query_tokens[cell.query])}, the one that Explore explains. "
-        f"Bars: NV's attention, the mean of the mixture. Whiskers: the central {scenario.level:.0%} of "
+        f"Bars: NV's attention, the mean of the mixture. Whiskers: the central {100 * scenario.level:g} % of "
         f"{len(drawn.rows)} draws of π and of every component, as in training, with their median. The two differ: a "
         "mean of softmaxes is no softmax of a mean."
     )
@@ -115,7 +116,9 @@ with page.guarded():
                 gaussian,
                 title="KL to the prior, Gaussian part",
             )
-        st.caption("Of this text; in nats, the Gaussian part weighted by E[π], the Dirichlet part that of the totals.")
+        st.caption(
+            "Of this text, in nats: the Gaussian part is weighted by E[π], the Dirichlet part is that of the totals."
+        )
 
     st.header("Attention on the prior by layer")
     st.caption("Percent of attention, mean over queries. Bars: mean of the heads; points: single heads.")

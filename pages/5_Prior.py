@@ -19,7 +19,8 @@ NOTES = 20  # of a file on where its prior comes from, which may hold more
 
 def distances_table(text: TextDistance) -> pd.DataFrame:
     """Every token's distance in every layer."""
-    return draw.map_frame(text.distance.T, text.tokens, [f"layer {n}" for n in range(len(text.distance))], "token")
+    layers = {f"layer {n}": values for n, values in enumerate(text.distance)}
+    return pd.DataFrame({"token": draw.numbered(text.tokens), **layers})
 
 
 with page.guarded():

@@ -111,9 +111,11 @@ def show_table(frame: pd.DataFrame, title: str = "", **options: Any) -> Any:
     return st.dataframe(frame, hide_index=True, column_config=shown, placeholder=NO_NUMBER, **options)
 
 
-def map_frame(values: np.ndarray, rows: Iterable[str], columns: Iterable[str], corner: str) -> pd.DataFrame:
-    """A map [R, C] as a table; equal labels are told apart by their positions."""
-    names = numbered(columns)
+def map_frame(
+    values: np.ndarray, rows: Iterable[str], columns: Iterable[str], corner: str, prior: bool = False
+) -> pd.DataFrame:  # fmt: skip
+    """A map [R, C] as a table; equal labels are told apart by their positions. prior: it stands before the columns."""
+    names = ["prior"] * prior + numbered(columns)
     frame = pd.DataFrame(np.asarray(values, np.float32), columns=names)
     frame.insert(0, corner, numbered(rows))
     return frame

@@ -263,6 +263,25 @@ def test_marginals_and_tables_open(model):
     app.run()
     assert not app.exception
     assert len(app.dataframe) > tables + 2
+    (columns,) = [list(each.value.columns) for each in app.dataframe if "prior" in each.value.columns]
+    assert columns[:2] == ["query", "prior"]  # no token: it has no number
+    assert [name.split(":")[0] for name in columns[2:]] == [str(n) for n in range(len(columns) - 2)]
+
+
+@pytest.mark.parametrize(
+    ("page", "table", "first"),
+    [("Pseudo-counts", "alpha-map", ["component", "prior"]), ("Prior", "distance-This", ["token"])],
+)
+def test_a_table_by_layer_numbers_tokens_alone(page, table, first):
+    app = opened(page, model="minilm", encoder_alpha="1")
+    app.session_state[f"numbers-{table}"] = True
+    app.run()
+    assert not app.exception
+    corner, *before = first
+    (shown,) = [each.value for each in app.dataframe if corner in each.value.columns]
+    assert list(shown.columns) == [corner, *(f"layer {n}" for n in range(6))]
+    rows = [label.split(":")[0] for label in shown[corner]]
+    assert rows == [*before, *(str(n) for n in range(len(rows) - len(before)))]
 
 
 NOISE = [bytes((seed * 37 + n * n * (seed + 1)) % 256 for n in range(60)).decode("latin-1") for seed in range(6)]

@@ -62,7 +62,7 @@ def test_a_value_between_the_stops_of_a_slider_keeps_its_place():
         assert not app.error
         sliders = {control.key.removeprefix(session.PREFIX): control for control in app.select_slider}
         assert {name: sliders[name].value for name in said} == {name: float(text) for name, text in said.items()}
-    assert sliders["level"].options == ["50%", "70.1%", "80%", "90%", "95%", "99%"]
+    assert sliders["level"].options == ["50 %", "70.1 %", "80 %", "90 %", "95 %", "99 %"]
     assert {name: str(getattr(app.session_state["scenario"], name)) for name in said} == said
 
 

@@ -167,7 +167,7 @@ def _place(seen: Observation, scenario: Scenario) -> str:
 def _explained(seen: Observation, scenario: Scenario) -> str:
     """What the maps show, and what they leave out or join."""
     top, most = tops(seen, scenario)
-    ends = f"0 to {top:g}, and of the difference −{most:g} to {most:g}"
+    ends = f"0 to {top:g}, those of the difference from −{most:g} to {most:g}"
     fixed = scenario.colour_range == "fixed"
     scale = f"Colours of the weights go from {ends}, " + ("in every view" if fixed else "fitted to this view")
     scale += f" ({SCALES[scenario.scale]})."
@@ -224,7 +224,7 @@ def _one_map(seen: Observation, which: str) -> pd.DataFrame:
         "NV": seen.regularised,
         "NV − baseline": np.concatenate((seen.regularised[:, :1], seen.difference), 1),
     }[which]
-    return draw.map_frame(values, seen.queries, ["prior", *seen.keys], "query")
+    return draw.map_frame(values, seen.queries, seen.keys, "query", prior=True)
 
 
 def why(seen: Observation, scenario: Scenario, bench: Bench | None) -> None:
