@@ -13,7 +13,7 @@ def test_a_fit_runs_is_stopped_goes_on_and_leads_to_explore(tmp_path, browser):
     with serving(NVIB_CACHE=str(tmp_path)) as address:
         visit = Visit(browser, address, "Sweep?v=2&model=g2p&examples=200&grid=encoder_sigma%3D0.4")
         page = visit.page
-        page.get_by_role("button", name="Run the sweep, 1 points").click(timeout=WAIT)
+        page.get_by_role("button", name="Run the sweep, 1 point", exact=True).click(timeout=WAIT)
         visit.drawn(3)
         page.get_by_text("Fit temperatures by gradient").click(timeout=WAIT)
         begin = page.get_by_role("button", name="Run the fit")

@@ -46,6 +46,7 @@ def test_controls_move_the_link():
     app.run()
     box = app.selectbox(key="scenario_dtype")
     assert box.options[:2] == ["the server's own: float32", "float32"]
+    assert app.selectbox(key="scenario_device").options[0] == "the server's own: the best"
     box.select("bfloat16").run()
     assert not app.exception
     assert app.query_params["dtype"] == "bfloat16"

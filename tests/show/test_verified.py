@@ -99,7 +99,7 @@ def test_the_verdict_is_in_words_and_its_numbers_are_the_proofs():
     assert badge(right, []) == ":green-badge[✓ identity verified: at identity this is exactly your model]"
     assert numbers_of(right, [], "logit") == (
         "At identity, against the untouched model on this text: max |Δ logit| 2e-06, 3e-07 of its range, top-1 "
-        "agreement 100%, greedy text equal, prior mass 0; 0 of 0 lines of the check hold so far; the button below "
+        "agreement 100 %, greedy text equal, prior mass 0; 0 of 0 lines of the check hold so far; the button below "
         "checks the others."
     )
     for wrong in (replace(right, relative=0.1), replace(right, top1=0.5), replace(right, same_text=False)):

@@ -38,7 +38,7 @@ Sides = Mapping[str, np.ndarray]  # sums [texts, SUMS] by side, the untouched mo
 CALLED = {"untouched": "the untouched model", "peer": "the peer", "baseline": "the baseline"}
 BINNED = (
     "Is what a model holds for 70 % right in 70 %? Above the diagonal it is underconfident, below it overconfident; a "
-    "larger mark has more of the answers. Of few answers the calibration error is too high: chance alone moves bins "
+    "larger mark has more of the answers. With few answers the calibration error is too high: chance alone moves bins "
     "off the diagonal."
 )
 COVERED = "Accuracy where only answers of some confidence or more are given."

@@ -54,7 +54,7 @@ def few_tokens(prior: Prior) -> str:
         return ""
     return (
         f"This prior was estimated from {count:,} tokens: each of its standard deviations has a standard error of "
-        f"{error:.0%} of it, or more. A thousand tokens have 2 %."
+        f"{100 * error:.0f} % of it, or more. A thousand tokens have 2 %."
     )
 
 

@@ -66,9 +66,9 @@ def fold(bench: Bench, plan: Plan, path: Path, kept: Findings, metric: Metric, v
         if not opened.open:
             return
         st.caption(
-            "Gradient descent on a few texts, the weights stay as they are. It is no longer “without any training” in "
-            "the paper’s sense, and much is in the choice of texts: what helps on these may not on others. So it is "
-            "told on test texts, of sets that were fitted on and of sets that were not."
+            "Gradient descent on a few texts; the weights stay as they are. It is no longer “without any training” in "
+            "the paper’s sense, and much depends on the choice of texts: what helps on these may not help on others. "
+            "So it is measured on test texts, of sets that were fitted on and of sets that were not."
         )
         with page.told():
             asked = _ask(bench, plan)

@@ -92,7 +92,8 @@ def run_panel(bench: Bench, plan: Plan, path: Path, kept: Findings) -> None:
         st.rerun()
     if not kept.finished:
         label = "Go on with the sweep" if kept.rows else "Run the sweep"
-        spot.button(f"{label}, {plan.points:,} points", type="primary", on_click=_set_running, args=(key,))
+        points = f"{plan.points:,} point{'s' if plan.points > 1 else ''}"
+        spot.button(f"{label}, {points}", type="primary", on_click=_set_running, args=(key,))
         with suppress(Exception):  # what cannot be run is told when it is
             st.caption(_estimate(bench, plan, kept.left))
 

@@ -33,7 +33,7 @@ def numbers(proof: IdentityProof, found: list[Finding], compared: str) -> str:
     """What the verdict is made of. compared: what the proof compares."""
     parts = [f"max |Δ {compared}| {proof.max_delta:.1g}, {proof.relative:.1g} of its range"]
     if proof.top1 is not None:
-        parts.append(f"top-1 agreement {proof.top1:.0%}")
+        parts.append(f"top-1 agreement {100 * proof.top1:.0f} %")
     if proof.same_text is not None:
         parts.append(f"greedy text {'equal' if proof.same_text else 'DIFFERS'}")
     parts.append(f"prior mass {proof.prior_mass:.1g}")
