@@ -11,6 +11,7 @@ from tests.browser.conftest import WAIT, Visit
 
 TEXT = "model=minilm&text=one+two+three"
 MENU = ".st-key-menu a"
+BLUES = {"light": "rgb(0, 96, 154)", "dark": "rgb(66, 155, 220)"}  # primaryColor of .streamlit/config.toml
 
 
 def heading(page, title):
@@ -143,6 +144,10 @@ def test_links_open_what_they_say_in_a_new_tab_and_the_drawer_closes(shared, bro
     looks = [each.evaluate(look) for each in (method, other)]
     assert [outline for outline, _ in looks] == ["none", "solid"]  # the page one is on, and the focus
     assert looks[0][1] != looks[1][1] == "none"
+    for scheme, colour in BLUES.items():
+        page.emulate_media(color_scheme=scheme)
+        for link, style in ((method, "box-shadow"), (other, "outline-color")):
+            expect(link).to_have_css(style, re.compile(re.escape(colour)))
 
     page.set_viewport_size({"width": 390, "height": 800})
     sidebar = page.get_by_test_id("stSidebar")

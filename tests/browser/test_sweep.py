@@ -84,5 +84,7 @@ def test_rows_are_downloaded(kept, browser):
 
 def test_no_serious_violation_of_accessibility(kept, browser):
     visit = Visit(browser, kept, "Sweep?model=g2p").drawn(4)
+    visit.page.get_by_text("Make a grid").click()
+    expect(visit.page.get_by_role("button", name="Use this grid")).to_be_visible(timeout=WAIT)
     visit.accessible()
     visit.fits(390, 1280)
