@@ -116,6 +116,10 @@ BEYOND = """() => {
   for (const e of main.querySelectorAll(`:is(${cut}), :is(${cut}) *`)) {
     if (e.scrollWidth > e.clientWidth + 1 && e.clientWidth) found.push(e.textContent);
   }
+  for (const { parentElement: box } of main.querySelectorAll('[data-testid=stMarkdownContainer] > table')) {
+    if (box.scrollWidth > box.clientWidth && box.tabIndex !== 0) found.push('a table that the keyboard does not reach');
+  }
+  if (main.scrollWidth > main.clientWidth + 1) found.push('the page scrolls sideways');
   return found;
 }"""
 

@@ -10,18 +10,30 @@ export default function ({ data, setTriggerValue }) {
   now = { theme: data.theme, ask: (shown) => setTriggerValue('theme', shown) };
   const app = document.querySelector('[data-testid="stApp"]');
   const soon = () => requestAnimationFrame(() => look(app));
-  const drawn = new MutationObserver(thin), changed = new MutationObserver(soon);
+  const mend = () => { thin(); boxes(); };
+  const drawn = new MutationObserver(mend), changed = new MutationObserver(soon);
   drawn.observe(document.body, { subtree: true, childList: true });
   if (app) changed.observe(app, { attributes: true });
   const scheme = matchMedia('(prefers-color-scheme: dark)');
   scheme.addEventListener('change', soon);
-  thin();
+  addEventListener('resize', boxes);
+  mend();
   soon();
   return () => {
     drawn.disconnect();
     changed.disconnect();
     scheme.removeEventListener('change', soon);
+    removeEventListener('resize', boxes);
   };
+}
+
+// A table that is wider than the page scrolls in a box of its own, which the keyboard must reach too.
+function boxes() {
+  for (const table of document.querySelectorAll('[data-testid="stMarkdownContainer"] > table')) {
+    const box = table.parentElement;
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+    else box.removeAttribute('tabindex');
+  }
 }
 
 function thin() {
