@@ -39,7 +39,8 @@ CITATION = """
 def section(name: str, heading: str) -> str:
     """What stands under a heading of a page of docs/, up to the next one that is as high or higher."""
     _, _, rest = f"\n{assets.shipped('docs', name).read_text('utf-8')}".partition(f"\n{heading}\n")
-    return re.split(rf"^#{{1,{heading.count('#')}}} ", rest, maxsplit=1, flags=re.MULTILINE)[0].strip()
+    found = re.split(rf"^#{{1,{heading.count('#')}}} ", rest, maxsplit=1, flags=re.MULTILINE)[0].strip()
+    return re.sub(r"\[([^\]]+)\]\((?!https://)[^)]+\)", r"\1", found)  # the app serves no other page of docs/
 
 
 def symbols() -> Iterator[tuple[str, str]]:
@@ -115,15 +116,17 @@ st.markdown(
     "The paper has one value of each for a kind of attention. A value for each layer is ours, and so is its gradient: "
     "compared with a float64 version by layer, and with differences of the loss, in every family. A fit by gradient "
     "tunes three numbers for each layer on a few texts: it is no longer without training in the paper's sense, and "
-    "much is in the choice of texts. So Sweep, which has it in a fold of its own, tells it on test texts, for the sets "
-    "that were fitted on and for those that were not, beside a plain attention temperature that is fitted alike."
+    "much depends on the choice of texts. So Sweep, which has it in a fold of its own, measures it on test texts, of "
+    "sets that were fitted on and of sets that were not, beside a plain attention temperature that is fitted alike."
 )
 
 st.header("Does it help on text unlike the prior's?")
 st.markdown(
     "Regularised after training, without any training: for each task the setting with the best mean change out of "
-    "domain on the validation texts, told on test texts that had no part in the choice, against the untouched model. "
-    "95 % paired bootstrap intervals; the texts of a set in brackets. `make headline` measures it anew."
+    "domain on the validation texts, measured on test texts that had no part in the choice, against the untouched "
+    "model. Language by its perplexity, phonemes by their phoneme error rate, retrieval by its mean reciprocal rank; "
+    "changes of the last two in points. 95 % paired bootstrap intervals; the texts of a set in brackets. "
+    "`make headline` measures it anew."
 )
 st.markdown(OUTCOME)
 st.caption(FINDINGS)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -131,6 +132,14 @@ def test_the_worked_weight_is_the_one_that_explore_takes_apart(benches):
     cell = observe(benches("minilm"), app.session_state["scenario"]).cell
     assert any(f"= {cell.regularised.sum():.4f}" in formula for formula in formulas)
     assert any(f"= {cell.weights[1]:.4f}" in formula for formula in formulas)
+
+
+def test_no_link_of_method_leads_to_a_page_of_docs_that_the_app_does_not_serve():
+    app = opened("Method", model="minilm")
+    text = " ".join(text.value for text in app.markdown)
+    assert "Mistral, Phi and others) are our extension" in text
+    assert "](https://" in text
+    assert not re.findall(r"\]\((?!https://)[^)]*\)", text)
 
 
 def test_compare_names_what_is_set_aside_of_a_checkpoint(tmp_path):
