@@ -204,7 +204,7 @@ def test_a_stopped_fit_goes_on_to_the_same_numbers(tmp_path):
     assert len(losses(app)) == 2
     press(app, "Go on with the fit, 2 of 5 steps")
     np.testing.assert_allclose(losses(app), [step.loss for step in whole.fit.history], rtol=1e-6)
-    assert f"Kept is what step {whole.fit.best} of 5 left." in said(app)
+    assert f"The values after step {whole.fit.best} of 5 are kept." in said(app)
     assert sweep_fit._found(bench, sweep_fit._begun(bench, plan)).point == whole.point
 
 

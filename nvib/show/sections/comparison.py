@@ -168,8 +168,8 @@ def aligned(both: Comparison) -> None:
         return
     n = sum(max(b - a, d - c) for op, a, b, c, d in both.edits if op != "equal")
     st.caption(
-        f"First divergence, framed in amber: token {where}, counted from 0. {n} edit operations on tokens. "
-        "Red: only the baseline has it; blue: only NV."
+        f"First divergence, framed in amber: token {where}, counted from 0; {n} edit "
+        f"{'operation' if n == 1 else 'operations'} on tokens. Red: only the baseline has it; blue: only NV."
     )
     draw.drawn().tables["Edits, token by token"] = lambda: _edits(both)
     gone, come = (np.zeros(len(both.tokens[side])) for side in SIDES)

@@ -45,7 +45,7 @@ def curve(history: Sequence[Step], asked: FitPlan, found: Fitted | None) -> None
     told = f"It ended after {made} of {asked.steps} steps: texts that are held out gained no more. "
     told = told if made < asked.steps else ""
     st.markdown(
-        f"{told}Kept is what step {best} of {made} left."
+        f"{told}The values after step {best} of {made} are kept."
         if best
         else f"{told}No loss of what is held out was finite: it is where it began."
     )
