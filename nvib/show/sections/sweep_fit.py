@@ -92,21 +92,21 @@ def _ask(bench: Bench, plan: Plan) -> FitPlan | None:
     most = int(resources.LIMITS.fit_steps)
     columns = st.columns(4, vertical_alignment="bottom")
     steps = columns[0].number_input("Steps", 1, most, min(STEPS, most), key="fit_steps", **kept,
-                                    help="Of Adam, eight texts each. It ends early where texts that are held out gain "
-                                    "no more.")  # fmt: skip
+                                    help="Steps of Adam, of eight texts each. The fit ends early where texts that are "
+                                    "held out gain no more.")  # fmt: skip
     low, high = bounds("seed")
     seed = columns[1].number_input("Seed of the fit", int(low), int(high), 0, key="fit_seed", **kept,
-                                   help="Of the order of the texts.")  # fmt: skip
+                                   help="It draws the order of the texts.")  # fmt: skip
     penalty = columns[2].number_input("Penalty", 0.0, MOST_PENALTY, 0.0, step=0.1, format="%g", key="fit_penalty",
-                                      help="Times the mean distance from identity: the more, the less it moves.",
-                                      **kept)  # fmt: skip
+                                      help="Added to the loss, times the mean distance from identity: the larger, "
+                                      "the less the temperatures move.", **kept)  # fmt: skip
     safe = protecting(base, bench.shape)
     if not way and safe.protected:
         low, high = bounds("protected")
         protected = columns[3].number_input(
             "Protected first tokens of the fit", int(low), int(high), safe.protected, key="fit_protected", **kept,
-            help="Of a model that only decodes one is proposed: without, the prior takes the attention sink’s place, "
-            "and the fit begins with a model that is broken.",
+            help="One is proposed for a model that only decodes: without it the prior takes the attention sink’s "
+            "place, and the fit begins with a broken model.",
         )  # fmt: skip
         base = replace(base, protected=protected)
     sets = st.pills(

@@ -50,13 +50,13 @@ def ask(bench: Bench, before: Scenario) -> Scenario:
         control(
             "examples", right.selectbox, "Texts of a set", sorted({0, *SIZES, state[key("examples")]}),
             format_func=lambda count: f"{count:,}" if count else f"{proposed:,}, as proposed",
-            help="Each second one is for validation, the others are for test.",
+            help="Every second one is for validation, the others are for test.",
         )  # fmt: skip
     known = _known(bench)
     left, right = st.columns([5, 3])
     control(
         "grid", left.text_input, "Grid", max_chars=LONGEST_GRID, placeholder=next(iter(known.values())),
-        help="Controls with their values, decoder_alpha=inf,2,1 decoder_sigma=0,0.2, or a range for a search, "
+        help="Controls with their values, as decoder_alpha=inf,2,1 decoder_sigma=0,0.2, or a range for a search, as "
         "decoder_sigma=0:0.5. Layers: decoder_layers=0-9,10-29. The prior: prior=shipped,normal. What it does not "
         "name stays at identity; prior and protected tokens are those of the sidebar.",
     )  # fmt: skip
