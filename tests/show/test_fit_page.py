@@ -205,6 +205,7 @@ def test_a_stopped_fit_goes_on_to_the_same_numbers(tmp_path):
     press(app, "Go on with the fit, 2 of 5 steps")
     np.testing.assert_allclose(losses(app), [step.loss for step in whole.fit.history], rtol=1e-6)
     assert f"The values after step {whole.fit.best} of 5 are kept." in said(app)
+    assert "Bars begin at identity, the dashed line, those of τα, whose identity is ∞, at 0;" in said(app)
     assert sweep_fit._found(bench, sweep_fit._begun(bench, plan)).point == whole.point
 
 

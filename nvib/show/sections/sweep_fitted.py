@@ -68,6 +68,10 @@ def temperatures(bench: Bench, point: Scenario) -> None:
             {"attention": kind, "layer": layer, "temperature": name, "value": value}
             for layer, value in enumerate(values)
         ]
+    from_zero = "" if point.peer else ", those of τα, whose identity is ∞, at 0"
+    st.caption(
+        f"Temperatures by layer. Bars begin at identity, the dashed line{from_zero}; a layer left alone has none."
+    )
     draw.table_behind("fit", "The fitted temperatures as a table", lambda: pd.DataFrame(table))
 
 
