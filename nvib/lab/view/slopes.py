@@ -56,7 +56,7 @@ def slopes(
     _require_likelihood(bench, scenario)
     setting = scenario.regularisation(bench.layers)
     found = fitting.slopes(bench.nv, _batch(bench, scenario), setting, prior=prior, progress=progress, turn=turn)
-    what = "of its own untouched answer" if bench.mode.answers else "of the text's tokens after the first"
+    what = "of a text's own untouched answer" if bench.mode.answers else "of a text's tokens after the first"
     return Slopes({kind: values.numpy() for kind, values in found.items()}, what)
 
 
