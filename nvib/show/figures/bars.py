@@ -191,9 +191,8 @@ def ablation(layers: Sequence[int], share: Share, kind: str) -> go.Figure:
         "tickvals": at[::step].tolist(), "ticktext": [str(layer) for layer in layers[::step]],
     }  # fmt: skip
     layout: axes.Layout = {"shapes": [{**whole, "line": {**DASHED, "color": colours.BASELINE}}]}
-    return axes.figure(
-        traces, 280, x, {"title": {"text": axis}}, says, margin={"l": 8, "r": 8, "t": 12, "b": 8}, **layout
-    )
+    y = {"title": {"text": axis.replace(", ", "<br>")}}  # in one line it is longer than the figure is high
+    return axes.figure(traces, 280, x, y, says, margin={"l": 8, "r": 8, "t": 12, "b": 8}, **layout)
 
 
 def terms(names: Sequence[str], values: np.ndarray) -> go.Figure:
