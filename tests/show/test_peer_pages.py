@@ -143,8 +143,9 @@ def test_the_layers_are_drawn_one_by_one_when_they_are_asked_for(benches):
     assert line["y0"] == line["y1"] == pytest.approx(total, rel=1e-4)
     (said,) = [text.value for text in app.markdown if text.value.startswith("Alone, ")]
     assert f"**encoder layer {int(np.argmax(alone))}**" in said
-    assert f"{max(alone):.3g} of the {total:.3g} that the whole setting makes" in said
-    assert f"**encoder layer {int(np.argmin(without))}** least is left: {min(without):.3g}" in said
+    assert f"changes the output most: {100 * max(alone) / total:.0f} % of what the whole setting does." in said
+    left = f"**encoder layer {int(np.argmin(without))}** least of it is left: {100 * min(without) / total:.0f} %."
+    assert left in said
     at_identity = opened("Explore", v="2", model="minilm", text=scenario.text)
     assert not [each for each in at_identity.expander if each.label == "Which layer does it?"]
 

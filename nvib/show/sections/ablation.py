@@ -60,15 +60,17 @@ def _draw(bench: Bench, scenario: Scenario) -> None:
 
 
 def _words(found: Ablation) -> str:
-    """Which layer changes most alone, and which is missed most."""
+    """Which layer changes most alone, and which is missed most, as shares of what the whole setting does."""
     (kind, layer, alone), (missed, number, left) = found.most, found.needed
     total = found.change.total
+    if total <= 0:
+        return "The whole setting leaves the output as it is."
     said = (
-        f"Alone, **{kind} layer {layer}** changes the output most: {alone:.3g} of the {total:.3g} that the whole "
-        f"setting makes ({found.change.measure})."
+        f"Alone, **{kind} layer {layer}** changes the output most: {100 * alone / total:.0f} % of what the whole "
+        "setting does."
     )
     if left < total:
-        said += f" Without **{missed} layer {number}** least is left: {left:.3g}."
+        said += f" Without **{missed} layer {number}** least of it is left: {100 * left / total:.0f} %."
     return said
 
 
