@@ -1,12 +1,15 @@
 """Sweeps on Ray: the same rows as here, on two nodes of which one is killed; and one sentence for what is wrong."""
 
+import json
 import re
 import socket
+import subprocess
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from itertools import count
 
+import numpy as np
 import pytest
 
 from nvib import NVError
@@ -18,6 +21,7 @@ from nvib.lab.sweep.on_ray import OnRay
 from nvib.lab.sweep.run import read_findings, sweep
 from nvib.lab.sweep.tasks import TASKS, task
 from nvib.prior import Prior
+from tests.support.folders import ROOT
 from tests.support.rays import PretendedRay, RayError
 from tests.support.scenes import Known, contents, plan_of, pretended
 
@@ -253,3 +257,23 @@ def test_nobody_listens(capsys, monkeypatch):
         told = of_the_command(capsys, "--engine", "ray")
     assert told.startswith(f"Ray cannot be reached at RAY_ADDRESS='{address}' (")
     assert told.endswith("); is it up?")
+
+
+# Ray itself: two nodes of one processor each, with token authentication
+
+
+@NEEDS_RAY
+def test_two_nodes_and_one_that_is_killed(benches, tmp_path):
+    command = [sys.executable, "-m", "tests.support.two_nodes", str(tmp_path), SPEC]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    told = json.loads((tmp_path / "told.json").read_text("utf-8"))
+    plan = plan_of(SPEC)
+    assert told == {"workers": 2, "anew": 1, "done": plan.places, "places": plan.places}  # one lost what it was at
+    sweep(benches("g2p"), plan, tmp_path / "here.db")
+    rows = contents(tmp_path / "here.db")
+    for name in ("whole.db", "killed.db"):
+        others = contents(tmp_path / name)
+        assert [row[:4] for row in others] == [row[:4] for row in rows]
+        for row, other in zip(rows, others, strict=True):
+            np.testing.assert_allclose(json.loads(other[4]), json.loads(row[4]), rtol=1e-6, atol=1e-6)
