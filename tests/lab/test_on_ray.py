@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -22,7 +21,7 @@ from nvib.lab.sweep.run import read_findings, sweep
 from nvib.lab.sweep.tasks import TASKS, task
 from nvib.prior import Prior
 from tests.support.folders import ROOT
-from tests.support.rays import PretendedRay, RayError
+from tests.support.rays import PretendedRay, RayError, closed_port
 from tests.support.scenes import Known, contents, plan_of, pretended
 
 SPEC = "decoder_sigma=0,0.2 cross_alpha=inf,1 peer=temperature:1.1"
@@ -46,7 +45,7 @@ def here(monkeypatch):
 
     def found(**given):
         made = PretendedRay(**given)
-        monkeypatch.setattr(on_ray, "connected", lambda: made)
+        monkeypatch.setitem(sys.modules, "ray", made)
         return made
 
     return found
@@ -63,7 +62,9 @@ def test_the_rows_are_those_of_a_local_sweep(benches, tmp_path, here, search, sp
         assert engine.workers == len(ray.actors) == 3
         assert engine.shape == benches("g2p").shape
         sweep(engine, plan, tmp_path / "ray.db")
+        assert ray.up
     assert len(ray.killed) == 3
+    assert not ray.up
     sweep(benches("g2p"), plan, tmp_path / "here.db")
     assert contents(tmp_path / "ray.db") == contents(tmp_path / "here.db")
     assert read_findings(plan, tmp_path / "ray.db", engine.shape.revision).finished
@@ -152,14 +153,29 @@ def test_workers_take_their_share(monkeypatch, here, resources, share, workers):
     assert ray.options["num_gpus"] == (float(share.get("NVIB_RAY_GPUS", 1)) if "gpus" in resources else 0)
 
 
+def test_a_cluster_is_left_by_the_last_and_that_of_the_caller_never(here):
+    ray = here()
+    with OnRay("g2p") as first:
+        with OnRay("g2p"):
+            pass
+        assert ray.up
+        first.close()
+        assert not ray.up
+    ray.init()
+    with OnRay("g2p"):
+        pass
+    assert ray.up
+
+
 # One sentence
 
 
 def test_a_cluster_without_room(here, monkeypatch):
-    here(cpus=2)
+    ray = here(cpus=2)
     monkeypatch.setenv("NVIB_RAY_CPUS", "4")
     with pytest.raises(NVError, match=re.escape("The Ray cluster has 2 processors; an actor needs 4.")):
         OnRay("g2p")
+    assert not ray.up
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "x", "nan", "1e9"])
@@ -250,9 +266,7 @@ NEEDS_RAY = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not inst
 
 @NEEDS_RAY
 def test_nobody_listens(capsys, monkeypatch):
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))  # and does not listen
-        address = "{}:{}".format(*held.getsockname())
+    with closed_port() as address:
         monkeypatch.setenv("RAY_ADDRESS", address)
         told = of_the_command(capsys, "--engine", "ray")
     assert told.startswith(f"Ray cannot be reached at RAY_ADDRESS='{address}' (")

@@ -1,5 +1,7 @@
 """Ray without Ray: actors that are objects of this process, whose calls are made when they are waited for."""
 
+import socket
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 
@@ -22,8 +24,17 @@ class PretendedRay:
 
     def __init__(self, cpus=2, gpus=0, lost=lambda method: False):
         self.resources = {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
-        self.lost = lost
+        self.lost, self.up = lost, False
         self.options, self.actors, self.killed, self.calls = {}, [], [], []
+
+    def is_initialized(self):
+        return self.up
+
+    def init(self, **options):
+        self.up = True
+
+    def shutdown(self):
+        self.up = False
 
     def cluster_resources(self):
         return self.resources
@@ -73,3 +84,11 @@ class Call:
 
     def __init__(self, held, name, values):
         self.held, self.name, self.values = held, name, values
+
+
+@contextmanager
+def closed_port():
+    """An address of this machine at which nobody listens, held meanwhile."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield "{}:{}".format(*held.getsockname())

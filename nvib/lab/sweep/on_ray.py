@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -33,6 +34,8 @@ TICK = 0.5  # seconds until the driver looks whether it is still wanted
 LOSSES = 3  # of one place, after which it is held to kill whoever measures it
 CONNECT = 5.0  # seconds for Ray's head to answer
 MEASURES = {name: found for name, found in vars(measures).items() if isinstance(found, measures.Measure)}
+_connecting = threading.Lock()
+_users: list[None] = []  # one for each engine that is open, where the connection is ours
 
 
 class OnRay(Engine):
@@ -55,6 +58,7 @@ class OnRay(Engine):
         gpus = gpus if cluster.get("GPU") else 0.0
         room = min([cluster.get("CPU", 0.0) / cpus, *([cluster["GPU"] / gpus] if gpus else [])])
         if room < 1:
+            disconnect(self._ray)
             raise NVError(f"The Ray cluster has {cluster.get('CPU', 0):g} processors; an actor needs {cpus:g}.")
         # what is lost with a node is told at once and goes back into the line; only the greeting waits for the restart
         remote = self._ray.remote(num_cpus=cpus, num_gpus=gpus, max_restarts=-1, max_task_retries=0)(Worker)
@@ -72,10 +76,12 @@ class OnRay(Engine):
         self.close()
 
     def close(self) -> None:
-        """Let the actors go, whatever they are at."""
+        """Let the actors go, whatever they are at, and the cluster."""
         for actor in self._actors:
             with suppress(Exception):  # the cluster may be gone
                 self._ray.kill(actor)
+        if self._actors:
+            disconnect(self._ray)
         self._actors, self._idle, self._busy = [], [], {}
 
     @property
@@ -200,8 +206,15 @@ def connected() -> Any:
         import ray
     except ImportError as error:
         raise NVError("The engine ray needs the package ray; run pip install 'nvib-explorer[ray]'.") from error
-    if ray.is_initialized():
-        return ray
+    with _connecting:
+        if _users or not ray.is_initialized():  # else it is the caller's own, and stays
+            if not _users:
+                _connect(ray)
+            _users.append(None)
+    return ray
+
+
+def _connect(ray: Any) -> None:
     address = os.environ.get("RAY_ADDRESS", "").strip()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that is begun here tells nobody
     try:
@@ -210,7 +223,15 @@ def connected() -> Any:
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         where = f"at RAY_ADDRESS={address!r}" if address else "on this machine"
         raise NVError(f"Ray cannot be reached {where} ({_last_line(error)}); is it up?") from error
-    return ray
+
+
+def disconnect(ray: Any) -> None:
+    """The end of one `connected`: after the last a process is of no cluster, whose end would be its own."""
+    with _connecting:
+        if _users:
+            _users.pop()
+            if not _users:
+                ray.shutdown()
 
 
 def _require_answer(address: str) -> None:
