@@ -236,6 +236,17 @@ def test_a_worker_that_fails(here, monkeypatch):
         engine.shape  # noqa: B018
 
 
+def test_a_head_that_says_nothing_any_more(here, monkeypatch):
+    """Before Ray itself gives up, and ends the process."""
+    monkeypatch.setattr(on_ray, "GONE", 0.0)
+    with closed_port() as address:
+        ray = here(head=address)
+        with OnRay("g2p") as engine, pytest.raises(NVError, match=f"Ray.s head at {address} does not answer"):
+            engine.shape  # noqa: B018
+    assert not ray.up
+    assert not ray.killed  # nobody would hear it
+
+
 def of_the_command(capsys, *options):
     given = ["--task", "phonemes", "--count", "4", "--grid", "decoder_sigma=0.4", "--out", "no/such/folder.db"]
     status = main(["sweep", *given, *options])

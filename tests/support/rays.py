@@ -18,13 +18,16 @@ class ObjectLostError(RayError):
 
 
 class PretendedRay:
-    """As much of the module ray as the engine asks for. lost: told each call, true where it is lost with its actor."""
+    """As much of the module ray as the engine asks for. lost: told each call, true where it is lost with its actor.
+
+    head: its address, where it is to say nothing any more.
+    """
 
     exceptions = SimpleNamespace(RayError=RayError, RayActorError=RayActorError, ObjectLostError=ObjectLostError)
 
-    def __init__(self, cpus=2, gpus=0, lost=lambda method: False):
+    def __init__(self, cpus=2, gpus=0, lost=lambda method: False, head=""):
         self.resources = {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
-        self.lost, self.up = lost, False
+        self.lost, self.up, self.head = lost, False, head
         self.options, self.actors, self.killed, self.calls = {}, [], [], []
 
     def is_initialized(self):
@@ -70,8 +73,12 @@ class PretendedRay:
         self.actors.append(SimpleNamespace(hello=method("hello"), measure=method("measure")))
         return self.actors[-1]
 
+    def get_runtime_context(self):
+        return SimpleNamespace(gcs_address=self.head)
+
     def wait(self, refs, timeout):
-        return refs[:1], refs[1:]
+        ready = 0 if self.head else 1
+        return refs[:ready], refs[ready:]
 
     def get(self, ref):
         if self.lost(ref.name):

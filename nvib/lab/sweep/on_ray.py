@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -32,7 +33,8 @@ from nvib.prior import Prior
 
 TICK = 0.5  # seconds until the driver looks whether it is still wanted
 LOSSES = 3  # of one place, after which it is held to kill whoever measures it
-CONNECT = 5.0  # seconds for Ray's head to answer
+CONNECT = 2.0  # seconds for Ray's head to answer
+GONE = 10.0  # seconds without an answer of the head; after 60 Ray ends the process of whoever is connected
 MEASURES = {name: found for name, found in vars(measures).items() if isinstance(found, measures.Measure)}
 _connecting = threading.Lock()
 _users: list[None] = []  # one for each engine that is open, where the connection is ours
@@ -66,6 +68,7 @@ class OnRay(Engine):
         self._actors = [remote.remote(model, dtype, most) for _ in range(int(room))]
         self._busy: dict[Any, tuple[Any, Place | None]] = {}
         self._shape = shape
+        self._head, self._answered = self._ray.get_runtime_context().gcs_address, time.monotonic()
         for actor in self._actors:
             self._greet(actor)
 
@@ -117,7 +120,10 @@ class OnRay(Engine):
     def _answers(self) -> list[tuple[Place, Rows | None]]:
         """What has come within a tick: the rows of a place, or None where they were lost with their actor."""
         found = list[tuple[Place, Rows | None]]()
-        for ref in self._ray.wait(list(self._busy), timeout=TICK)[0]:
+        ready, _ = self._ray.wait(list(self._busy), timeout=TICK)
+        if not ready:
+            self._require_head()
+        for ref in ready:
             actor, place = self._busy.pop(ref)
             try:
                 answer = json.loads(self._ray.get(ref))
@@ -136,6 +142,19 @@ class OnRay(Engine):
                 found.append((place, Rows(np.array(answer["sums"]), None if judged is None else np.array(judged))))
             self._idle.append(actor)
         return found
+
+    def _require_head(self) -> None:
+        """Raises NVError where Ray's head has not answered for a while."""
+        try:
+            _require_answer(self._head)
+            self._answered = time.monotonic()
+        except OSError as error:
+            if time.monotonic() - self._answered > GONE:
+                self._actors = self._actors[:0]  # nobody is there to let them go
+                disconnect(self._ray)
+                raise NVError(
+                    f"Ray's head at {self._head} does not answer any more; what is measured stays: go on once it is up."
+                ) from error
 
     def _greet(self, actor: Any) -> None:
         """Have an actor load its model; it is given places once it says that it has."""
