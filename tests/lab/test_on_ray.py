@@ -238,7 +238,8 @@ def test_a_worker_that_fails(here, monkeypatch):
 
 def test_a_head_that_says_nothing_any_more(here, monkeypatch):
     """Before Ray itself gives up, and ends the process."""
-    monkeypatch.setattr(on_ray, "GONE", 0.0)
+    for name in ("GONE", "LOOK", "TICK"):
+        monkeypatch.setattr(on_ray, name, 0.0)
     with closed_port() as address:
         ray = here(head=address)
         with OnRay("g2p") as engine, pytest.raises(NVError, match=f"Ray.s head at {address} does not answer"):

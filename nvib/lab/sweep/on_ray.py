@@ -34,6 +34,7 @@ from nvib.prior import Prior
 TICK = 0.5  # seconds until the driver looks whether it is still wanted
 LOSSES = 3  # of one place, after which it is held to kill whoever measures it
 CONNECT = 2.0  # seconds for Ray's head to answer
+LOOK = 1.0  # seconds until it is asked again
 GONE = 10.0  # seconds without an answer of the head; after 60 Ray ends the process of whoever is connected
 MEASURES = {name: found for name, found in vars(measures).items() if isinstance(found, measures.Measure)}
 _connecting = threading.Lock()
@@ -46,8 +47,8 @@ class OnRay(Engine):
     dtype, most: as a bench takes them; shape: of the model where it is known, else an actor tells it. own: a point's
     prior, where a point may name one that only the driver has. Each actor takes NVIB_RAY_CPUS processors, 1 unless it
     is set, and where the cluster has GPUs NVIB_RAY_GPUS of one, which may be a fraction. Close it, or use it in a
-    `with`. Raises NVError without Ray or a cluster, where it has no room for an actor, where the
-    model cannot be loaded there, and where an actor runs another version.
+    `with`. Raises NVError without Ray or a cluster, where it has no room for an actor, where the model cannot be loaded
+    there, and where an actor runs another version.
     """
 
     def __init__(self, model: str, dtype: str = "float32", most: int = MAX_TOKENS, shape: Shape | None = None) -> None:
@@ -68,7 +69,8 @@ class OnRay(Engine):
         self._actors = [remote.remote(model, dtype, most) for _ in range(int(room))]
         self._busy: dict[Any, tuple[Any, Place | None]] = {}
         self._shape = shape
-        self._head, self._answered = self._ray.get_runtime_context().gcs_address, time.monotonic()
+        self._head, self._looked = self._ray.get_runtime_context().gcs_address, time.monotonic()
+        self._silent: float | None = None  # since when the head is
         for actor in self._actors:
             self._greet(actor)
 
@@ -120,10 +122,8 @@ class OnRay(Engine):
     def _answers(self) -> list[tuple[Place, Rows | None]]:
         """What has come within a tick: the rows of a place, or None where they were lost with their actor."""
         found = list[tuple[Place, Rows | None]]()
-        ready, _ = self._ray.wait(list(self._busy), timeout=TICK)
-        if not ready:
-            self._require_head()
-        for ref in ready:
+        self._require_head()
+        for ref in self._ray.wait(list(self._busy), timeout=TICK)[0]:
             actor, place = self._busy.pop(ref)
             try:
                 answer = json.loads(self._ray.get(ref))
@@ -144,13 +144,18 @@ class OnRay(Engine):
         return found
 
     def _require_head(self) -> None:
-        """Raises NVError where Ray's head has not answered for a while."""
+        """Raises NVError where Ray's head has not answered for a while, whatever the workers say meanwhile."""
+        now = time.monotonic()
+        if now - self._looked < LOOK:
+            return
+        self._looked = now
         try:
             _require_answer(self._head)
-            self._answered = time.monotonic()
+            self._silent = None
         except OSError as error:
-            if time.monotonic() - self._answered > GONE:
-                self._actors = self._actors[:0]  # nobody is there to let them go
+            self._silent = now if self._silent is None else self._silent
+            if now - self._silent > GONE:
+                self._actors = []  # nobody is there to let them go
                 disconnect(self._ray)
                 raise NVError(
                     f"Ray's head at {self._head} does not answer any more; what is measured stays: go on once it is up."
