@@ -282,7 +282,7 @@ def test_nobody_listens(capsys, monkeypatch):
         monkeypatch.setenv("RAY_ADDRESS", address)
         told = of_the_command(capsys, "--engine", "ray")
     assert told.startswith(f"Ray cannot be reached at RAY_ADDRESS='{address}' (")
-    assert told.endswith("); is it up?")
+    assert told.endswith("); is it up, and is the token its own?")
 
 
 # Ray itself: two nodes of one processor each, with token authentication

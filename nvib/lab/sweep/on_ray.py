@@ -246,7 +246,8 @@ def _connect(ray: Any) -> None:
         ray.init(log_to_driver=False, logging_level="ERROR", include_dashboard=False)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         where = f"at RAY_ADDRESS={address!r}" if address else "on this machine"
-        raise NVError(f"Ray cannot be reached {where} ({_last_line(error)}); is it up?") from error
+        why = _last_line(error)
+        raise NVError(f"Ray cannot be reached {where} ({why}); is it up, and is the token its own?") from error
 
 
 def disconnect(ray: Any) -> None:
