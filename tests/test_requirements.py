@@ -23,6 +23,7 @@ MODULES = [
 # What each room may import, the most special room first.
 ROOMS = {
     "nvib/lab/sweep/paper.py": ("core", "paper", "sweep"),
+    "nvib/lab/sweep/on_ray.py": ("core", "ray", "sweep"),
     "nvib/lab/sweep": ("core", "sweep"),
     "nvib/lab/metrics.py": ("core", "sweep"),
     "nvib/show": ("core", "sweep", "app"),
@@ -84,7 +85,8 @@ def test_extras_build_on_each_other():
     within = {
         name: [line for line in lines if SELF in line] for name, lines in PROJECT["optional-dependencies"].items()
     }
-    assert within == {"sweep": [], "app": [f"{SELF}[sweep]"], "paper": [f"{SELF}[sweep]"], "test": []}
+    built = {name: [f"{SELF}[sweep]"] for name in ("app", "paper", "ray")}
+    assert within == {"sweep": [], "test": [], **built}
 
 
 def third_party(path):
@@ -112,10 +114,10 @@ def test_imports_are_declared(path):
 
 def test_library_and_command_line_need_no_extra():
     """They work where what only the extras bring is missing."""
-    extras = set().union(*(SETS[name] for name in ("sweep", "app", "paper")))
+    extras = set().union(*(SETS[name] for name in ("sweep", "app", "paper", "ray")))
     hidden = {module for module, homes in HOMES.items() if extras & set(map(canonicalize_name, homes))}
     hidden -= {"click"}  # which others bring
-    assert hidden >= {"streamlit", "plotly", "optuna", "sacrebleu", "torchmetrics", "datasets"}
+    assert hidden >= {"streamlit", "plotly", "optuna", "sacrebleu", "torchmetrics", "datasets", "ray"}
     script = f"""if True:
         import sys
         sys.modules |= dict.fromkeys({sorted(hidden)})

@@ -10,9 +10,10 @@ import json
 import runpy
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from nvib import __version__
@@ -26,12 +27,14 @@ if TYPE_CHECKING:
     from nvib.lab.bootstrap import Change
     from nvib.lab.model.bench import Bench
     from nvib.lab.share.link import Made
+    from nvib.lab.sweep.on_ray import OnRay
     from nvib.lab.sweep.paper import Published
     from nvib.lab.sweep.tasks import Task
     from nvib.lab.view.comparison import Comparison
     from nvib.lab.view.observation import Observation
     from nvib.lab.view.outputs import HeadOutput
 
+T = TypeVar("T", bound="Bench | OnRay")
 TASKS = "language, language-start, phonemes, phonemes-unseen, retrieval; with a network xsum, cnn, en-de, en-fr"
 VERDICTS = {True: "ok   ", False: "FAILS", None: "-    "}
 EXTRAS = {"optuna": "sweep", "sacrebleu": "sweep", "torchmetrics": "sweep", "streamlit": "app", "plotly": "app"}
@@ -105,6 +108,7 @@ def parser() -> argparse.ArgumentParser:
     sweep.add_argument("--search", help=f"{', '.join(options('search'))}; default grid, random over the paper's ranges")
     sweep.add_argument("--points", type=int, default=64, metavar="N", help="of a random or adaptive search")
     sweep.add_argument("--seed", type=int, default=0, metavar="N", help="of a random or adaptive search")
+    sweep.add_argument("--engine", metavar="NAME", help="local, or ray for a cluster; default what NVIB_ENGINE names")
     sweep.add_argument(
         "--out", required=True, metavar="FILE", help="the results, SQLite; taken up again if it is there"
     )
@@ -299,6 +303,8 @@ def _prior(chosen: argparse.Namespace) -> None:
 def _sweep(chosen: argparse.Namespace) -> None:
     from nvib.lab.bootstrap import paired
     from nvib.lab.calibration import ECE
+    from nvib.lab.sweep.engine import RAY, chosen_engine
+    from nvib.lab.sweep.on_ray import OnRay
     from nvib.lab.sweep.run import Plan, read_calibration, read_findings, spec_of, sweep
     from nvib.lab.sweep.space import count, space
     from nvib.lab.sweep.tasks import PARTS
@@ -308,9 +314,11 @@ def _sweep(chosen: argparse.Namespace) -> None:
     grid = chosen.grid or (published.grid if published else "")
     search = chosen.search or ("random" if published and not chosen.grid else "grid")
     count(space(Scenario(), grid), search, chosen.points)  # before anything is loaded
-    bench, task, base = _task(chosen)
-    plan = Plan(task, space(base, grid), search, chosen.points, chosen.seed)
-    sweep(bench, plan, chosen.out, progress=_places)
+    opened: Callable[[str], Bench | OnRay] = OnRay if chosen_engine(chosen.engine) == RAY else _bench
+    bench, task, base = _task(chosen, opened)
+    with closing(bench):
+        plan = Plan(task, space(base, grid), search, chosen.points, chosen.seed)
+        sweep(bench, plan, chosen.out, progress=_places)
     print(file=sys.stderr)
     findings = read_findings(plan, chosen.out, bench.shape.revision)
     print(f"{task.metric.name}; change in {task.metric.change_unit} with its 95 % interval. {task.source}")
@@ -359,7 +367,7 @@ def _fit(chosen: argparse.Namespace) -> None:
         if name not in SWEPT:
             raise NVError(f"--start {name[:40]!r} is not a control of a setting; use {', '.join(SWEPT)}.")
         start[name] = _value(FIELDS[name], text)
-    bench, task, base = _task(chosen)
+    bench, task, base = _task(chosen, _bench)
     base = replace(base, **start)
     if "protected" not in start and (safe := protecting(base, bench.shape)) != base:
         base = safe
@@ -393,8 +401,14 @@ def _step(made: int, steps: int, loss: float) -> None:
     print(f"\rstep {made} of {steps}, loss {loss:.4f} ", end="", file=sys.stderr, flush=True)
 
 
-def _task(chosen: argparse.Namespace) -> tuple[Bench, Task, Scenario]:
-    """The task that was asked for, its model, and where the sweep starts from."""
+def _bench(model: str) -> Bench:
+    from nvib.lab.model.bench import Bench
+
+    return Bench(model, device="auto")
+
+
+def _task(chosen: argparse.Namespace, opened: Callable[[str], T]) -> tuple[T, Task, Scenario]:
+    """The task that was asked for, its model as it is opened, and where the sweep starts from."""
     from nvib.lab.model.bench import Bench
     from nvib.lab.sweep import paper, tasks
     from nvib.lab.uploads import pairs
@@ -404,7 +418,7 @@ def _task(chosen: argparse.Namespace) -> tuple[Bench, Task, Scenario]:
         if not chosen.model or not files:
             raise NVError("A task of your own needs --model, and --inside or --outside with a file of texts.")
         texts = {domain: pairs(name, _read(name), empty=True) for domain, name in files.items()}
-        bench = Bench(chosen.model, device="auto")
+        bench = opened(chosen.model)
         task, skipped = tasks.own(bench.shape, texts)
         print(*skipped, sep="\n", end="\n" * bool(skipped), file=sys.stderr)
         return bench, task, Scenario(model=task.model)
@@ -415,10 +429,13 @@ def _task(chosen: argparse.Namespace) -> tuple[Bench, Task, Scenario]:
         task = tasks.task(chosen.task, chosen.count)
     if chosen.model not in (None, task.model):
         raise NVError(f"The task {task.name!r} is for {task.model}, not {chosen.model!r}.")
-    bench = Bench(task.model, device="auto")
+    bench = opened(task.model)
     base = Scenario(model=task.model)
     if published:
-        base = replace(base, prior="own", prior_id=paper.fine_tuning_prior(bench, published, progress=_tokens))
+        here = bench if isinstance(bench, Bench) else _bench(task.model)
+        base = replace(base, prior="own", prior_id=paper.fine_tuning_prior(here, published, progress=_tokens))
+        if not isinstance(bench, Bench):
+            bench.own = here.priors.of
     return bench, task, base
 
 

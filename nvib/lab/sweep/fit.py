@@ -26,8 +26,9 @@ from nvib.lab.model.shape import Shape
 from nvib.lab.presets import DECODES
 from nvib.lab.scenario import Scenario
 from nvib.lab.sweep import measures
+from nvib.lab.sweep.engine import prior_of
 from nvib.lab.sweep.measures import EMBEDDED, Example, Measure
-from nvib.lab.sweep.run import baseline_point, prior_of, sums_of
+from nvib.lab.sweep.run import baseline_point, sums_of
 from nvib.lab.sweep.store import Store, key_of
 from nvib.lab.sweep.tasks import TEST, VALIDATION, Task
 from nvib.peers import AttentionTemperature

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,11 @@ from nvib.errors import NVError
 from nvib.lab.bootstrap import Change, Metric, changed, paired, pooled
 from nvib.lab.model.bench import Bench
 from nvib.lab.scenario import VIEW, Scenario
-from nvib.lab.sweep import measures, space
+from nvib.lab.sweep import space
+from nvib.lab.sweep.engine import Engine, Local, Place, Rows, rows_at
 from nvib.lab.sweep.space import Space
-from nvib.lab.sweep.store import Store, key_of, name_of
+from nvib.lab.sweep.store import Slot, Store, key_of, name_of
 from nvib.lab.sweep.tasks import PARTS, TEST, VALIDATION, Task
-from nvib.prior import Prior
 
 CALIBRATION = "calibration"  # of the test part, beside its sums in the store
 
@@ -94,39 +94,59 @@ def baseline_point(task: Task) -> Scenario:
     return Scenario(model=task.model)
 
 
-def sweep(bench: Bench, plan: Plan, path: str | Path, progress: Callable[[int, int], None] | None = None) -> None:
+def sweep(
+    bench: Bench | Engine, plan: Plan, path: str | Path, progress: Callable[[int, int], None] | None = None
+) -> None:
     """Measure the untouched model and every point on the validation parts, then the best point on the test parts.
 
-    What the file has already is not measured again. progress: called with the places done and their number; what it
-    raises stops the work, and nothing is lost.
+    bench: or an engine that has one somewhere. What the file has already is not measured again, whatever engine it was
+    measured by. progress: called with the places done and their number, and again while nothing comes; what it raises
+    stops the work, and nothing is lost. An adaptive search goes point by point, its sets side by side where the engine
+    has several benches; all else goes side by side.
     """
+    engine = bench if isinstance(bench, Engine) else Local(bench)
     task, done, base = plan.task, 0, baseline_point(plan.task)
-    space.require_kinds(plan.space, bench.shape)
-    with closing(Store(path, task, bench.shape.revision)) as store:
+    space.require_kinds(plan.space, engine.shape)
+    with closing(Store(path, task, engine.shape.revision)) as store:
 
-        def measured(point: Scenario, part: str) -> None:
+        def tell() -> None:
+            if progress:
+                progress(done, plan.places)
+
+        def measured(points: Iterable[tuple[Scenario, str]]) -> None:
             nonlocal done
-            for name in task.sets:
-                if progress:
-                    progress(done, plan.places)
-                sums = sums_of(bench, task, store, point, name, part)
-                if point == base:
-                    _measurable(task, name, part, sums)
+            missing = []
+            for point, part in points:
+                for name in task.sets:
+                    place = _place(store, task, point, name, part)
+                    if not _has(store, place):
+                        missing.append(place)
+                        continue
+                    done += 1
+                    if point == base:
+                        _measurable(task, name, part, store.get(_slot(place)))
+            tell()
+            for place, rows in engine.measure(task, missing, tell):
+                _keep(store, place, rows)
                 done += 1
+                if place.point == base:
+                    _measurable(task, place.name, place.part, rows.sums)
 
-        measured(base, VALIDATION)
-        measured(base, TEST)
+        measured([(base, VALIDATION), (base, TEST)])
         tried: dict[Scenario, float] = {}
-        proposed = space.proposals(plan.space, plan.search, plan.trials, plan.seed)
-        point = next(proposed, None)
-        while point is not None:
-            measured(point, VALIDATION)
-            tried[point] = _merit(store, task, point)
-            point = _next(proposed, tried[point])
-        for chosen in _chosen(task, tried):
-            measured(chosen, TEST)
-        if progress:
-            progress(plan.places, plan.places)
+        if plan.search == "adaptive":
+            proposed = space.proposals(plan.space, plan.search, plan.trials, plan.seed)
+            point = next(proposed, None)
+            while point is not None:
+                measured([(point, VALIDATION)])
+                tried[point] = _merit(store, task, point)
+                point = _next(proposed, tried[point])
+        else:
+            points = list(points_of(plan))
+            measured((point, VALIDATION) for point in points)
+            tried = {point: _merit(store, task, point) for point in points}
+        measured((chosen, TEST) for chosen in _chosen(task, tried))
+        tell()
 
 
 def sums_of(bench: Bench, task: Task, store: Store, point: Scenario, name: str, part: str) -> np.ndarray:
@@ -134,28 +154,38 @@ def sums_of(bench: Bench, task: Task, store: Store, point: Scenario, name: str, 
 
     On test with those of the calibration, where the measure has a truth.
     """
-    place, beside = (key_of(point), name, part), (key_of(point), name, CALIBRATION)
-    judge = part == TEST and _judges(store, task)
-    if place not in store or (judge and beside not in store):
-        untouched, examples = point == baseline_point(task), task.part(name, part)
-        with nullcontext() if untouched else bench.under(point, prior_of(bench, point)):
-            if judge:
-                found, judged = measures.judged(bench, task.measure, examples)
-                store.put(beside, judged)
-            else:
-                found = task.measure.run(bench, examples)
-            store.put(place, found)
-    return store.get(place)
+    place = _place(store, task, point, name, part)
+    if not _has(store, place):
+        _keep(store, place, rows_at(bench, task, place))
+    return store.get(_slot(place))
+
+
+def _place(store: Store, task: Task, point: Scenario, name: str, part: str) -> Place:
+    return Place(point, name, part, part == TEST and _judges(store, task))
+
+
+def _slot(place: Place) -> Slot:
+    return key_of(place.point), place.name, place.part
+
+
+def _beside(place: Place) -> Slot:
+    """Where the calibration of a place is kept."""
+    return key_of(place.point), place.name, CALIBRATION
+
+
+def _has(store: Store, place: Place) -> bool:
+    return _slot(place) in store and (not place.judged or _beside(place) in store)
+
+
+def _keep(store: Store, place: Place, rows: Rows) -> None:
+    if rows.judged is not None:
+        store.put(_beside(place), rows.judged)
+    store.put(_slot(place), rows.sums)
 
 
 def _judges(store: Store, task: Task) -> bool:
     """Whether the calibration is kept: not in a file that is not added to."""
     return bool(task.measure.truth) and not store.earlier
-
-
-def prior_of(bench: Bench, point: Scenario) -> Prior:
-    """A point's prior; of a peer, which asks for none, whichever there is. Raises NVError where it has none."""
-    return bench.nv.prior if point.peer else bench.priors.of(point)
 
 
 def _measurable(task: Task, name: str, part: str, sums: np.ndarray) -> None:

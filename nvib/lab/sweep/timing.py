@@ -13,8 +13,9 @@ import torch
 from nvib import fitting
 from nvib.lab.model.bench import Bench
 from nvib.lab.scenario import Scenario
+from nvib.lab.sweep.engine import prior_of
 from nvib.lab.sweep.fit import FitPlan, ready, tokens_of
-from nvib.lab.sweep.run import Plan, baseline_point, points_of, prior_of
+from nvib.lab.sweep.run import Plan, baseline_point, points_of
 from nvib.lab.sweep.store import key_of
 from nvib.lab.sweep.tasks import VALIDATION
 

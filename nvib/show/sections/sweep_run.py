@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gzip
 import time
-from collections.abc import Callable, Hashable
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +16,8 @@ import streamlit as st
 from nvib import NVError, assets
 from nvib.lab import Bench
 from nvib.lab.bootstrap import Metric
+from nvib.lab.sweep.engine import LOCAL, RAY, Engine, Local, chosen_engine
+from nvib.lab.sweep.on_ray import OnRay
 from nvib.lab.sweep.run import Findings, Plan, read_calibration, read_findings, sweep
 from nvib.lab.sweep.store import file_name, is_sound
 from nvib.lab.sweep.timing import seconds_a_text
@@ -84,25 +86,51 @@ def run_panel(bench: Bench, plan: Plan, path: Path, kept: Findings) -> None:
             if plan.space.base.prior == "text":
                 resources.prior(bench, plan.space.base)  # it has a progress of its own, and is kept
             started = time.monotonic()
-            sweep(bench, plan, path, _teller(bar))
+            with _engine(bench) as engine:
+                sweep(engine, plan, path, _teller(bar))
             if kept.left:
                 _rates.get(_rated(bench, plan), lambda: [0.0])[0] = (time.monotonic() - started) / kept.left
+        except NVError:
+            _offer(spot, plan, kept)  # what was wrong may be over when it is tried again
+            raise
         finally:
             state[RUNNING] = None
         st.rerun()
     if not kept.finished:
-        label = "Go on with the sweep" if kept.rows else "Run the sweep"
-        points = f"{plan.points:,} point{'s' if plan.points > 1 else ''}"
-        spot.button(f"{label}, {points}", type="primary", on_click=_set_running, args=(key,))
+        _offer(spot, plan, kept)
         with suppress(Exception):  # what cannot be run is told when it is
             st.caption(_estimate(bench, plan, kept.left))
 
 
+def _offer(spot: Any, plan: Plan, kept: Findings) -> None:
+    """The button that runs a sweep, in the place of whatever stands in a spot."""
+    label = "Go on with the sweep" if kept.rows else "Run the sweep"
+    points = f"{plan.points:,} point{'s' if plan.points > 1 else ''}"
+    spot.button(f"{label}, {points}", type="primary", on_click=_set_running, args=(plan.key,))
+
+
+@contextmanager
+def _engine(bench: Bench) -> Iterator[Engine]:
+    """Where a sweep of a bench's model is measured, as NVIB_ENGINE says: on it, or by others like it."""
+    if chosen_engine() == LOCAL:
+        yield Local(bench)
+        return
+    with OnRay(bench.source, bench.shape.dtype, bench.most, bench.shape) as engine:
+        engine.own = bench.priors.of
+        yield engine
+
+
 def _estimate(bench: Bench, plan: Plan, left: int) -> str:
-    """How long what is left will take, by the last run's rate or by a few texts that are timed now, once."""
+    """How long what is left will take, by the last run's rate or by a few texts that are timed now, once.
+
+    On Ray by the last run's alone, for this machine's own rate says nothing of a cluster's.
+    """
+    if chosen_engine() == RAY and _rated(bench, plan) not in _rates:
+        return f"{left:,} texts to run, each under one setting, on Ray."
     (seconds,) = timed(_rates, _rated(bench, plan), lambda: [seconds_a_text(bench, plan)])
+    where = "on Ray" if chosen_engine() == RAY else "on this machine"
     return (
-        f"{left:,} texts to run, each under one setting: {in_words(left * seconds)} on this machine, at the rate of "
+        f"{left:,} texts to run, each under one setting: {in_words(left * seconds)} {where}, at the rate of "
         "those that it was timed on."
     )
 
@@ -120,7 +148,8 @@ def timed(kept: Memory[T], key: Hashable, measure: Callable[[], T]) -> T:
 
 def _rated(bench: Bench, plan: Plan) -> tuple[Any, ...]:
     """What a rate is of: a model's own time for a task's texts."""
-    return bench.shape.name, bench.shape.revision, plan.task.name, plan.task.digest, plan.task.metric.name
+    shape, task = bench.shape, plan.task
+    return chosen_engine(), shape.name, shape.revision, task.name, task.digest, task.metric.name
 
 
 def _teller(bar: Any) -> Callable[[int, int], None]:
