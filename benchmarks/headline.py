@@ -64,7 +64,7 @@ HEADLINE = (
           8, f"prior=broad {QUICK_LANGUAGE} peer=temperature:1.1"),
     Asked("phonemes", "phonemes-unseen", 7600,
           "decoder_sigma=0,0.5,0.7 cross_sigma=0,0.5,0.7 encoder_sigma=0,0.25 cross_alpha=inf,2 "
-          f"{PEERS},bits:6,dropout:0.1",
+          f"{PEERS},bits:6",
           80, "decoder_sigma=0.25,0.5 cross_alpha=inf,2 peer=temperature:1.1", "prior=shipped", 80),
     Asked("retrieval", "retrieval", 3000,
           f"encoder_layers=3-5 prior=broad,normal encoder_sigma=0,0.3 mu=0.95,0.9 {PEERS},bits:6",

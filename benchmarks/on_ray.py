@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -53,7 +54,7 @@ def main() -> None:
     from ray.cluster_utils import Cluster
 
     torch.set_num_threads(1)
-    node = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80 * 2**20}
+    node: dict[str, Any] = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80 * 2**20}
     cluster = Cluster(initialize_head=True, head_node_args=node)
     for _ in range(NODES - 1):
         cluster.add_node(**node)

@@ -106,5 +106,15 @@ def test_the_shipped_table_is_of_these_grids(asked):
         assert made.metric.name in (ROOT / where).read_text("utf-8")
 
 
+@pytest.mark.parametrize("asked", headline.HEADLINE, ids=lambda asked: asked.title)
+def test_every_peer_is_one_that_the_model_takes(asked, benches):
+    made = task(asked.task, 8)
+    bench = benches(made.model)
+    for spec in (asked.grid, asked.quick_grid):
+        for peer in space(Scenario(model=made.model), spec).peers.values:
+            with bench.under(Scenario(model=made.model, peer=peer), bench.nv.prior):
+                pass  # raises where there is no place for it
+
+
 def test_the_results_have_what_ships():
     assert SHIPPED.read_text("utf-8") in (ROOT / "docs" / "results.md").read_text("utf-8")

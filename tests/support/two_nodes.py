@@ -14,7 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "t" * 40, "RAY_USAGE_STATS_ENABLED": "0"}
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "t" * 40, "RAY_USAGE_STATS_ENABLED": "0",
+         "RAY_worker_niceness": "0"}  # else whatever else runs starves them  # fmt: skip
 KILLED_AT = 6  # places done
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
 
@@ -46,6 +47,7 @@ def main() -> None:
     from ray.cluster_utils import Cluster
 
     folder = tempfile.mkdtemp(prefix="ray")  # a test's own is too deep for the paths of sockets
+    Path(tempfile.gettempdir(), "ray").mkdir(exist_ok=True)  # Ray writes a cluster's address there all the same
     cluster = Cluster(initialize_head=True, head_node_args=NODE | {"temp_dir": folder})
     try:
         cluster.add_node(**NODE)
