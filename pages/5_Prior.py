@@ -44,7 +44,7 @@ with page.guarded():
     if few := own_prior.few_tokens(prior):
         st.warning(few)
     st.download_button(
-        "Download the prior", prior.to_bytes(), f"prior-{prior.fingerprint}.safetensors",
+        "Download the prior", prior.to_bytes, f"prior-{prior.fingerprint}.safetensors",
         on_click="ignore", icon=":material/download:",
         help="safetensors, with its provenance in the metadata; unscaled.",
     )  # fmt: skip

@@ -141,10 +141,10 @@ def test_metadata(packed):
     told = email.message_from_bytes(packed[f"{info}/METADATA"])
     assert (told["Name"], told["Version"], told["Requires-Python"]) == ("nvib-explorer", nvib.__version__, ">=3.11")
     assert told["License-Expression"] == "Apache-2.0"
-    assert set(told.get_all("Provides-Extra")) == {"app", "paper", "sweep", "test"}
+    assert set(told.get_all("Provides-Extra")) == {"app", "paper", "ray", "sweep", "test"}
     needed = {line.split("<")[0].split("~")[0] for line in told.get_all("Requires-Dist") if ";" not in line}
     assert "torch" in needed
-    assert not needed & {"streamlit", "plotly", "optuna"}
+    assert not needed & {"streamlit", "plotly", "optuna", "ray"}
     assert b"nvib = nvib.lab.cli:main" in packed[f"{info}/entry_points.txt"]
 
 

@@ -213,7 +213,7 @@ def test_a_scenario_file_opens_and_a_hostile_one_is_refused(shared, browser):
     for _ in range(3):
         visit.settled()
     visit.page.get_by_role("button", name="Copy link").click()
-    expect(visit.page.get_by_text("Too long for a link")).to_be_visible()
+    expect(visit.page.get_by_text("Too long for a link")).to_be_visible(timeout=WAIT)
     visit.page.get_by_role("button", name="Export", exact=True).click()
     visit.settled()
     _, data = saved(visit, "The scenario, .json")
