@@ -8,12 +8,13 @@ from torchmetrics.functional.text import char_error_rate
 
 from benchmarks import headline
 from nvib.lab import Scenario
+from nvib.lab.instead import in_words
 from nvib.lab.sweep.fit import FitPlan, fit_task
 from nvib.lab.sweep.space import count, space
 from nvib.lab.sweep.tasks import PARTS, task
 
 ROOT = Path(__file__).parent.parent
-SHIPPED = ROOT / "assets" / "headline.md"
+SHIPPED, FITS = (ROOT / "assets" / name for name in ("headline.md", "fits.md"))
 
 
 def cells(line):
@@ -96,14 +97,51 @@ def _rate(bench, examples):
 def test_the_shipped_table_is_of_these_grids(asked):
     made = task(asked.task, 8)
     plan = space(Scenario(model=made.model), asked.grid)
-    points = count(plan, "grid", 0) - len(plan.peers.values)
-    (line,) = [line for line in SHIPPED.read_text("utf-8").splitlines() if line.startswith(f"| {asked.title};")]
-    assert cells(line)[0] == f"{asked.title}; {points}"
-    for said in re.split(", ", cells(line)[1]):
+    peers = len(plan.peers.values)
+    first = f"| {asked.title}; {count(plan, 'grid', 0) - peers} of NV: "
+    (line,) = [line for line in SHIPPED.read_text("utf-8").splitlines() if line.startswith(first)]
+    nv, found, peer = cells(line)[0].removeprefix(first[2:]).rpartition(f"; {peers} peers: ")
+    assert found
+    assert peer in {in_words(each) for each in plan.peers.values} | {"none is better"}
+    for said in re.split(", ", nv):
         name, _, value = said.partition(" ")
         assert said == "identity" or (name in asked.grid and value.removesuffix(".0") in asked.grid)
-    for where in ("docs/results.md", "pages/7_Method.py"):  # the table's numbers have no name of their own
-        assert made.metric.name in (ROOT / where).read_text("utf-8")
+
+
+def test_the_shipped_fits_are_of_these_sets():
+    """Of the first task; each fit's sets in their order, and those that it was fitted on."""
+    asked = headline.HEADLINE[0]
+    made = task(asked.task, asked.count)
+    shipped = [cells(line) for line in FITS.read_text("utf-8").splitlines() if line.startswith("|")][2:]
+    blocks = {}
+    for row in shipped:
+        if row[0]:
+            said = row[0].removeprefix(f"{asked.title}; ")
+            blocks[said] = []
+        blocks[said].append(row)
+    fits = {tuned.said: tuned for tuned in headline.fits_of(made) if tuned.name != "inside"}
+    assert list(blocks) == list(fits)
+    for said, rows in blocks.items():
+        sets = [row for row in rows if not row[1].startswith("**")]
+        assert [row[1] for row in sets] == [f"{name} ({len(made.part(name, PARTS[1]))})" for name in fits[said].told]
+        assert [row[2] for row in sets] == ["yes" if name in fits[said].sets else "no" for name in fits[said].told]
+
+
+def test_two_seeds_of_the_shipped_fits_agree():
+    """In sign, on every set whose interval excludes zero under both: NV, the temperature, and one against the other."""
+    rows = [cells(line) for line in FITS.read_text("utf-8").splitlines() if line.startswith("|")][2:]
+    starts = [n for n, row in enumerate(rows) if "seed" in row[0]]
+    assert len(starts) == 2
+    length = starts[1] - starts[0]
+    told = 0
+    for first, second in zip(rows[:length], rows[starts[1] : starts[1] + length], strict=True):
+        assert first[1:4] == second[1:4]
+        for one, other in zip(first[4:], second[4:], strict=True):
+            ends = [[float(x) for x in re.findall(r"[+-][0-9.]+", cell.replace("−", "-"))] for cell in (one, other)]
+            if all(low * high > 0 for _, low, high in ends):
+                assert ends[0][0] * ends[1][0] > 0
+                told += 1
+    assert told > length
 
 
 @pytest.mark.parametrize("asked", headline.HEADLINE, ids=lambda asked: asked.title)
@@ -116,5 +154,6 @@ def test_every_peer_is_one_that_the_model_takes(asked, benches):
                 pass  # raises where there is no place for it
 
 
-def test_the_results_have_what_ships():
-    assert SHIPPED.read_text("utf-8") in (ROOT / "docs" / "results.md").read_text("utf-8")
+@pytest.mark.parametrize("shipped", [SHIPPED, FITS], ids=lambda path: path.stem)
+def test_the_results_have_what_ships(shipped):
+    assert shipped.read_text("utf-8") in (ROOT / "docs" / "results.md").read_text("utf-8")
