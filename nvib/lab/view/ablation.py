@@ -49,22 +49,20 @@ class Ablation:
     @property
     def most(self) -> tuple[str, int, float]:
         """The layer that changes the output most by itself, as kind and number, and its change."""
-        found = [
-            (kind, layer, float(value))
-            for kind, layers in self.layers.items()
-            for layer, value in zip(layers, self.change.alone[kind], strict=True)
-        ]
-        return max(found, key=lambda each: each[2])
+        return max(self._each(self.change.alone), key=lambda each: each[2])
 
     @property
     def needed(self) -> tuple[str, int, float]:
         """The layer without which the setting changes the output least, and the change that is left."""
-        found = [
+        return min(self._each(self.change.without), key=lambda each: each[2])
+
+    def _each(self, values: Mapping[str, np.ndarray]) -> list[tuple[str, int, float]]:
+        """Kind, number and value of every layer. values: by kind [L]."""
+        return [
             (kind, layer, float(value))
             for kind, layers in self.layers.items()
-            for layer, value in zip(layers, self.change.without[kind], strict=True)
+            for layer, value in zip(layers, values[kind], strict=True)
         ]
-        return min(found, key=lambda each: each[2])
 
 
 @torch.inference_mode()
