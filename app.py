@@ -11,7 +11,7 @@ from nvib.lab.model.shape import Shape
 from nvib.show import draw, page, poster, resources, share, sidebar
 from nvib.show.components.painted import painted
 from nvib.show.figures import bars
-from nvib.show.sections import ablation, attention, flips, output, slopes, without_prior
+from nvib.show.sections import ablation, attention, flips, glance, output, slopes, without_prior
 from nvib.show.sections.verified import badge, numbers, whole_check
 from nvib.show.session import control
 
@@ -101,6 +101,7 @@ with page.guarded():
     attention.where(seen, scenario, view.loaded)
     if view.shape.sinks:
         st.caption(SINKS)
+    small = glance.fold(seen)
     pause()
     attention.why(seen, scenario, view.loaded)
     if not scenario.peer:  # which has none
@@ -122,6 +123,7 @@ with page.guarded():
     if scenario.path:
         with path:
             output.path_from_identity(view.bench, scenario)
+    glance.fill(small, view.bench, scenario, seen)
     ablation.fill(layers, view.bench, scenario)
     slopes.fill(wants, view.bench, scenario)
     share.toolbar("Explore", view.shape, scenario, seen)

@@ -154,6 +154,19 @@ class Scenario:
         "view", "fitted", Choice(("fitted", "fixed")),
         "Where the colours of the maps end: fitted to what is shown, or fixed at 0 to 1 and −1 to 1 in every view.",
     )  # fmt: skip
+    glance: str = declare(
+        "view", "heads", Choice(("heads", "layers", "all")),
+        "Whose small maps stand side by side: every head of the layer that is shown, the head that is shown in every "
+        "layer, or all of them.",
+    )  # fmt: skip
+    glance_side: str = declare(
+        "view", "difference", Choice(("difference", "baseline", "nv")),
+        "What the small maps show: NV minus baseline, or the attention of one of them.",
+    )  # fmt: skip
+    glance_order: str = declare(
+        "view", "place", Choice(("place", "change", "prior mass", "entropy")),
+        "What the small maps are sorted by, the most first: their places, or what the overview of all heads measures.",
+    )  # fmt: skip
     special: bool = declare("view", True, Flag(), "Off: their rows and columns are left out of the maps.")
     merge: bool = declare(
         "view", False, Flag(),

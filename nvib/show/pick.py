@@ -37,6 +37,14 @@ def act(seen: Observation) -> None:
         _explain_there(_first(seen.query_group, int(picked["at"])), cell.key)
 
 
+def clicked(key: str) -> int | None:
+    """The number, its customdata, of the mark that was clicked last in a figure; None where nothing is."""
+    chosen = st.session_state[key]["selection"]["points"]
+    at = chosen[-1].get("customdata") if chosen else None
+    at = at[0] if isinstance(at, list) else at
+    return None if at is None else int(at)
+
+
 @choice
 def open_head(layer: int, head: int) -> None:
     """Show this head in the maps, and the weight of it that changed most."""

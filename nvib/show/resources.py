@@ -20,6 +20,8 @@ from nvib.lab.view.ablation import Ablation, ablate
 from nvib.lab.view.check import Finding, findings
 from nvib.lab.view.distance import TextDistance
 from nvib.lab.view.forwards import both_sides
+from nvib.lab.view.glance import Glance
+from nvib.lab.view.glance import glance as small_maps
 from nvib.lab.view.observation import OBSERVED
 from nvib.lab.view.samples import Draws, draw_row
 from nvib.lab.view.slopes import Slopes, slopes_of_list
@@ -85,8 +87,8 @@ def visit() -> Iterator[None]:
     visitor = context.session_id if context else f"thread {threading.get_ident()}"
 
     def at_gate(place: Place | None) -> None:
-        """Long work leaves room for other pages, here at each of its steps."""
-        if GATE.is_long:
+        """Who waits for a model, and each step of long work, leaves room for other pages."""
+        if place or GATE.is_long:
             PAGES.leave()
         waiting.tell(place)
 
@@ -247,6 +249,13 @@ def walk(model: Bench, scenario: Scenario, progress: Callable[[float], None]) ->
     """The walk from identity to a setting; recent ones are kept. What progress raises stops it."""
     path: Path = model.results.get(("path", model.run_of(scenario)), lambda: follow(model, scenario, progress))
     return path
+
+
+def glance(model: Bench, scenario: Scenario, progress: Callable[[int, int], None]) -> Glance:
+    """The small maps that a scenario asks for; recent ones are kept. What progress raises stops it."""
+    key = ("glance", scenario.key((*OBSERVED, "glance"), model.kinds))
+    found: Glance = model.results.get(key, lambda: small_maps(model, scenario, prior(model, scenario), progress))
+    return found
 
 
 def ablation(model: Bench, scenario: Scenario, progress: Callable[[int, int], None]) -> Ablation:

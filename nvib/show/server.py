@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import re
+import sys
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -25,6 +26,7 @@ CODE = Path(streamlit.__file__).parent / "static" / "static" / "js"
 UPLOAD = re.compile(r"/_stcore/upload_file/([^/]+)/")
 FILES = 8  # a visitor may have files of as many bytes as so many of the largest
 HEAD = 4000  # characters in which a file names what it imports
+TURN = 0.0005  # seconds that a thread has before another gets its turn
 
 
 def needed() -> list[str]:
@@ -41,13 +43,15 @@ def warm() -> None:
     """Does, before the server answers, what is done once only: imports the sections, makes and writes a first figure.
 
     What is there by then stays: Streamlit looks for garbage after every run, and need not look among half a million
-    objects of libraries.
+    objects of libraries. And threads take turns ten times as often as Python has them do, for whoever is to be told a
+    place waits for many of them.
     """
     for section in iter_modules(sections.__path__):
         import_module(f"{sections.__name__}.{section.name}")
     axes.inked(axes.figure([go.Heatmap(z=[[0.0]], text=[[""]])], 100, {}, {}), "light").to_json()
     gc.collect()
     gc.freeze()
+    sys.setswitchinterval(TURN)
 
 
 NEEDED = needed()

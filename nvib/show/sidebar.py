@@ -130,10 +130,10 @@ def shown(scenario: Scenario, title: str) -> Scenario:
 def controls(shape: Shape, title: str) -> None:
     """What a model is run with and what is shown of it, as far as the page of this title depends on it."""
     used = USED[title]
+    peer = st.session_state[key("peer")] if "peer" in used else ""
     if "chat" in used:
         _chat(shape)
     if "temperatures" in used:
-        peer = st.session_state[key("peer")] if "peer" in used else ""
         _temperatures(shape, peer)
         if not peer:
             _by_layer(shape)
@@ -142,7 +142,7 @@ def controls(shape: Shape, title: str) -> None:
             _instead()
     elif "protected" in used and "decoder" in shape.kinds:
         _protected()
-    _prior(shape, "scales" in used)
+    _prior(shape, "scales" in used, peer)
     if "chat" in used:
         _view(shape, used)
 
@@ -265,12 +265,14 @@ def _layer_range(kind: str, last: int) -> None:
         column.selectbox(f"{name} layer · {kind}", range(last + 1), index=end, **box)
 
 
-def _prior(shape: Shape, scales: bool) -> None:
-    """Where the prior comes from and, on a page that scales it, how."""
-    st.header("Prior", divider="gray")
+def _prior(shape: Shape, scales: bool, peer: str) -> None:
+    """Where the prior comes from and, on a page that scales it, how; a peer has none, and nothing to choose."""
     absent = {"shipped": not shape.shipped, "broad": not shape.broad, "own": not st.session_state[key("prior_id")]}
     sources = [source for source in SOURCES if not absent.get(source, False)]
     fit("prior", sources.__contains__, sources[0])
+    if peer:
+        return
+    st.header("Prior", divider="gray")
     control("prior", st.selectbox, "Source", sources, format_func=SOURCES.__getitem__)
     if st.session_state[key("prior")] == "text":
         control("prior_text", st.text_area, "Text for the prior", height=110, help=FIELDS["prior_text"].help)

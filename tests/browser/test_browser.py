@@ -53,6 +53,26 @@ def test_a_visit_to_explore(server, browser):
     again.check(server)
 
 
+def test_a_small_map_opens_its_head(shared, browser):
+    visit = Visit(browser, shared, "?v=2&model=minilm&kind=encoder&encoder_sigma=0.3&layer=2&text=one two three").drawn(
+        6
+    )
+    page = visit.page
+    page.get_by_text("All heads at a glance").click()
+    visit.drawn(7)
+    box = page.locator(".st-key-small-maps .nsewdrag").first
+    box.evaluate("e => e.scrollIntoView({block: 'center'})")  # not below the bar at the top
+    at = page.locator(".st-key-small-maps .scatterlayer .textpoint").nth(4).bounding_box()
+    page.mouse.move(at["x"] + 15, at["y"] + at["height"] + 15)
+    page.mouse.click(at["x"] + 20, at["y"] + at["height"] + 20)
+    expect(page).to_have_url(re.compile("head=4"), timeout=WAIT)
+    visit.settled()
+    page.set_viewport_size({"width": 390, "height": 900})
+    visit.accessible()
+    visit.fits(390)
+    visit.check(shared)
+
+
 def test_markup_in_a_text_stays_text(shared, browser):
     text = "%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E%20%3Cs%3E%20a%20a%20%F0%9F%98%80"
     visit = Visit(browser, shared, f"?v=1&model=minilm&kind=encoder&text={text}").drawn(6)

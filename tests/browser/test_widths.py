@@ -147,3 +147,28 @@ def test_the_bar_of_the_maps_on_a_phone(shared, browser):
     assert page.evaluate(SPANS) == [[pytest.approx(span) for span in each] for each in whole]
     assert len(visit.messages) == sent
     visit.check(shared)
+
+
+def test_new_numbers_are_drawn_once(shared, browser):
+    """A heatmap is an image that plotly paints anew for each drawing of it.
+
+    NV's map has a second image, the prior's, and that of all heads is painted again once its labels have made room.
+    """
+    text = " ".join((WORDS * 6)[:62])
+    visit = Visit(browser, shared, f"?v=2&model=minilm&kind=encoder&encoder_sigma=0.3&layer=2&text={text}").drawn(6)
+    page = visit.page
+    before = visit.numbers()
+    page.evaluate("""() => {
+      const paint = HTMLCanvasElement.prototype.toDataURL;
+      window.painted = 0;
+      HTMLCanvasElement.prototype.toDataURL = function (...given) {
+        window.painted += 1;
+        return paint.apply(this, given);
+      };
+    }""")
+    page.get_by_role("slider").nth(1).press("ArrowRight")
+    expect(page).to_have_url(re.compile("encoder_sigma=0.35"), timeout=WAIT)
+    visit.settled()
+    assert visit.numbers() != before
+    assert page.evaluate("() => window.painted") == 2 + 2 + 1  # all heads, NV, the difference; not the baseline
+    visit.check(shared)

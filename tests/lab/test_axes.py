@@ -7,18 +7,7 @@ import pytest
 
 from nvib.lab import observe
 from nvib.lab.view import axes as view
-from tests.support.scenes import LONG, SHORT, exact, groups
-
-
-def by_hand(attention, queries, keys):
-    """The sum of the attention to each group of keys, the mean of the attention from each group of queries."""
-    out = np.zeros((len(queries), 1 + len(keys)))
-    for i, rows in enumerate(queries):
-        for row in rows:
-            out[i, 0] += attention[row, 0] / len(rows)
-            for j, columns in enumerate(keys):
-                out[i, 1 + j] += sum(attention[row, 1 + c] for c in columns) / len(rows)
-    return out
+from tests.support.scenes import LONG, SHORT, by_hand, exact, groups
 
 
 @pytest.mark.parametrize("name", LONG)

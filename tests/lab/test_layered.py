@@ -202,6 +202,14 @@ def test_what_a_grid_cannot_hold(spec, told):
         space(Scenario(), spec)
 
 
+@pytest.mark.parametrize(("peer", "search"), [("temperature:1.1,dropout:0.1", "grid"), ("dropout:0.1:0.3", "random")])
+def test_a_peer_that_the_model_cannot_have_is_refused_before_anything_is_measured(benches, tmp_path, peer, search):
+    plan = plan_of(f"decoder_sigma=0.1 peer={peer}", search, trials=2)
+    with pytest.raises(NVError, match=r"has no places of dropout, so that none can be drawn\.$"):
+        sweep(benches("g2p"), plan, tmp_path / "s.db")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_sweep_holds_nv_against_the_best_peer(benches, tmp_path):
     bench = benches("g2p")
     plan = plan_of("decoder_sigma=0.1,0.3 peer=temperature:0.9,1.3")

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from nvib.show.figures import bars
+from nvib.show.figures import axes, bars
 from nvib.show.figures.colours import GROUND, LEAST, RAMP_ENDS, diverging, ramp, shade, shades
 
 THEMES = pytest.mark.parametrize("theme", ["light", "dark"])
@@ -64,7 +64,21 @@ def test_differences_are_the_ground_at_zero_and_mirror_images_about_it(theme, sc
 @THEMES
 def test_an_ink_can_be_read_on_its_ground(theme):
     for value in np.linspace(-1, 1, 201):
-        assert contrast(*shade(value, theme)) >= 3, value  # at least what large text needs
+        assert contrast(*shade(value, theme)) >= 4.5, value  # what WCAG 2.2 asks for text
+
+
+@THEMES
+def test_each_number_of_a_map_is_written_once_in_its_cells_ink(theme):
+    values = np.array([[-1.0, 0.1, np.nan], [0.6, -3.0, 0.0]])
+    texts = [["a", "b", "none"], ["c", "d", "e"]]
+    found = {}
+    for trace in axes.written(values, texts, theme):
+        assert trace.unselected.textfont.color == trace.textfont.color  # a click on one cell does not fade the others
+        found |= {(x, y): (text, trace.textfont.color)
+                  for x, y, text in zip(trace.x, trace.y, trace.text, strict=True)}  # fmt: skip
+    inks = {at: shade(max(-1, float(values[at[1], at[0]])), theme)[1] for at in found}
+    assert found == {(0, 0): ("a", inks[0, 0]), (1, 0): ("b", inks[1, 0]), (0, 1): ("c", inks[0, 1]),
+                     (1, 1): ("d", inks[1, 1]), (2, 1): ("e", inks[2, 1])}  # fmt: skip
 
 
 @THEMES

@@ -210,6 +210,27 @@ def test_long_work_and_waiting_for_others_leave_room_for_other_pages(monkeypatch
     assert found == ["made"]
 
 
+def test_who_waits_for_a_model_leaves_room_for_other_pages(monkeypatch):
+    pages, models = Gate(1, 10, 60.0), Gate(1, 10, 60.0)
+    monkeypatch.setattr(resources, "PAGES", pages)
+    monkeypatch.setattr(resources, "GATE", models)
+    had = []
+
+    def visits():
+        with resources.visit():
+            pages.enter()
+            with models.turn():
+                had.append("a turn")
+
+    visitor = threading.Thread(target=visits)
+    with models.run("other", lambda place: None), models.turn():
+        visitor.start()
+        until(lambda: models.waiting and pages.counts["turns"] == 1 and not pages._inside)
+        assert not had
+    visitor.join(10)
+    assert had == ["a turn"]
+
+
 @pytest.mark.parametrize("work", ["estimate", "observation", "walk", "check"])
 def test_a_visitor_who_leaves_ends_the_work_at_the_next_forward(benches, monkeypatch, work):
     """Streamlit ends a run where the page looks at its session; what was begun takes one more forward at most."""

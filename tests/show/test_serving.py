@@ -164,13 +164,16 @@ def test_missing_package(monkeypatch, capsys, missing):
 
 
 def test_what_is_done_once_is_done_before_the_server_answers():
-    """No section is left to import, and the libraries' objects are out of the way of the look for garbage."""
+    """No section is left to import, the libraries' objects are out of the way of the look for garbage, and threads
+    take turns more often than Python has them do.
+    """
     sections = [f"nvib.show.sections.{path.stem}" for path in (ROOT / "nvib" / "show" / "sections").glob("[a-z]*.py")]
-    tell = "import gc, sys, nvib.show.server; print(gc.get_freeze_count(), *sys.modules)"
-    frozen, *there = subprocess.check_output([sys.executable, "-c", tell], cwd=ROOT, text=True).split()
+    tell = "import gc, sys, nvib.show.server; print(gc.get_freeze_count(), sys.getswitchinterval(), *sys.modules)"
+    frozen, turn, *there = subprocess.check_output([sys.executable, "-c", tell], cwd=ROOT, text=True).split()
     assert len(sections) > 10
     assert set(sections) <= set(there)
     assert int(frozen) > 100_000
+    assert float(turn) < sys.getswitchinterval() / 5
 
 
 @pytest.mark.parametrize(

@@ -69,14 +69,17 @@ def test_a_map_over_two_controls_is_what_the_library_measures(tmp_path):
     maps = charts(app)
     assert len(maps) == 2  # words and proper names
     for chart, name in zip(maps, plan.task.sets, strict=True):
-        heat, clicks = chart["data"]
+        heat, clicks, *numbers = chart["data"]
         z = arrays(heat["z"])
+        texts = {
+            (x, y): text for each in numbers for x, y, text in zip(each["x"], each["y"], each["text"], strict=True)
+        }
         for row in found.rows:
             if row.part == VALIDATION and row.name == name:
                 column = [0.0, 0.5].index(row.point.decoder_sigma)
                 line = [np.inf, 0.0].index(row.point.encoder_alpha)
                 assert z[line][column] == pytest.approx(-row.result.change, abs=1e-5)  # fewer errors are better
-                shown = heat["text"][line][column]
+                shown = texts[column, line]
                 for value in (row.result.change, row.result.low, row.result.high):
                     assert f"{value:+.1f}".replace("-", "−") in shown
                 assert ("<b>" in shown) == row.result.clear

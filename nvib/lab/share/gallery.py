@@ -19,7 +19,7 @@ from nvib.memory import Memory
 from nvib.models.catalogue import CATALOGUE
 
 SEEN = [f.name for f in FIELDS.values() if f.group in ("input", "setting", "view")
-        and f.name not in ("level", "other_text", "uploads")]  # fmt: skip
+        and f.name not in ("level", "other_text", "uploads", "glance", "glance_side", "glance_order")]  # fmt: skip
 STORE = assets.shipped("assets", "gallery")
 
 

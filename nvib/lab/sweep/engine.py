@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -53,6 +53,10 @@ class Engine(ABC):
         """Of the model."""
 
     @abstractmethod
+    def require_peers(self, peers: Collection[str]) -> None:
+        """Raises NVError where the model, if it is at hand, cannot have one of these peers, as scenarios write them."""
+
+    @abstractmethod
     def measure(self, task: Task, places: Iterable[Place], tick: Callable[[], None]) -> Iterator[tuple[Place, Rows]]:
         """The rows of each place, as they come. tick: called now and then while it waits; what it raises ends it."""
 
@@ -66,6 +70,12 @@ class Local(Engine):
     @property
     def shape(self) -> Shape:
         return self.bench.shape
+
+    def require_peers(self, peers: Collection[str]) -> None:
+        """See `Engine.require_peers`."""
+        for peer in peers:
+            with self.bench.under(Scenario(model=self.shape.name, peer=peer), self.bench.nv.prior):
+                pass
 
     def measure(self, task: Task, places: Iterable[Place], tick: Callable[[], None]) -> Iterator[tuple[Place, Rows]]:
         """See `Engine.measure`."""

@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import lru_cache
@@ -101,6 +101,9 @@ class OnRay(Engine):
             for _ in self._answers():
                 pass
         return self._shape
+
+    def require_peers(self, peers: Collection[str]) -> None:
+        """See `Engine.require_peers`: the model is elsewhere, and says so when a peer's turn comes."""
 
     def measure(self, task: Task, places: Iterable[Place], tick: Callable[[], None]) -> Iterator[tuple[Place, Rows]]:
         """See `Engine.measure`."""

@@ -107,6 +107,7 @@ def sweep(
     engine = bench if isinstance(bench, Engine) else Local(bench)
     task, done, base = plan.task, 0, baseline_point(plan.task)
     space.require_kinds(plan.space, engine.shape)
+    engine.require_peers(plan.space.some_peers)
     with closing(Store(path, task, engine.shape.revision)) as store:
 
         def tell() -> None:

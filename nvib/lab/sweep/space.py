@@ -73,6 +73,12 @@ class Space:
         """The peers, each a point by itself."""
         return next((axis for axis in self.axes if axis.name == PEER), None)
 
+    @property
+    def some_peers(self) -> tuple[str, ...]:
+        """The peers, or the first of a range: what a model must be able to have."""
+        peers = self.peers
+        return () if peers is None else peers.values or (f"{peers.before}{peers.low}",)
+
     def at(self, values: dict[str, str]) -> Scenario:
         """The base with the values of some controls. Raises NVError for one that is not legal."""
         try:

@@ -43,6 +43,12 @@ class Axis:
         starts = np.flatnonzero(np.diff(self.group[shown], prepend=-1))  # tokens of a group stand together
         return np.add.reduceat(values.take(shown, axis), starts, axis)
 
+    def at_most(self, count: int) -> Axis:
+        """With neighbours joined, so that there are no more rows or columns than these."""
+        each = -(-len(self.labels) // count)
+        group = np.where(self.group < 0, -1, self.group // each)
+        return Axis(self.at, self.tokens, group, self.labels[::each])
+
     @property
     def sizes(self) -> np.ndarray:
         """How many tokens each row or column stands for: [G]."""
@@ -102,6 +108,11 @@ def shown_map(layers: Sequence[Layer], row: int, queries: Axis, keys: Axis, scen
     if pooled is None:
         raise ValueError("layers is empty; give at least one.")
     return pooled / len(layers) if scenario.across == "mean" else pooled
+
+
+def maps_of_heads(layer: Layer, row: int, queries: Axis, keys: Axis, head: str = "") -> np.ndarray:
+    """The rows and columns shown of every head, or of one, the prior in column 0: [H, Q, K + 1]."""
+    return _merged(whole_map(layer, row, queries, keys, head), queries, keys)
 
 
 def whole_map(layer: Layer, row: int, queries: Axis, keys: Axis, head: str) -> np.ndarray:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from html import escape, unescape
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 
 from nvib.lab.model.labels import shortened
+from nvib.show.figures import colours
 
 MONO = "Source Code Pro, DejaVu Sans Mono, monospace"
 MAX_TICKS = 40
@@ -26,7 +28,7 @@ def figure(
     """A figure in the house's frame; nothing in it zooms or moves.
 
     says: a sentence on what it shows, for who does not see it; fit: what the browser fits to the page's width, which
-    may hold `x` and `y` of `thinned`, and `square`, its columns and rows.
+    may hold `x` and `y` of `thinned`, and `square`: its columns and rows, the largest cell, and how high it may be.
     """
     axis = {"fixedrange": True, "exponentformat": "power"}  # 2×10⁻⁴, for 200μ is a unit's
     common = {
@@ -52,6 +54,25 @@ def inked(figure: go.Figure, theme: str) -> go.Figure:
     return figure
 
 
+def written(values: np.ndarray, texts: Sequence[Sequence[str]], theme: str, size: int = 12) -> list[go.Scatter]:
+    """Texts in the cells of a map of differences, each in the ink that reads on its cell's colour.
+
+    values: [R, C], from −1 to 1, beyond which colours do not change; NaN where a cell has no colour and no text.
+    """
+    by_ink: dict[str, list[tuple[int, int, str]]] = {}
+    for row, column in np.argwhere(np.isfinite(values)).tolist():
+        _, ink = colours.shade(float(np.clip(values[row, column], -1, 1)), theme)
+        by_ink.setdefault(ink, []).append((column, row, texts[row][column]))
+    return [
+        go.Scatter(
+            x=[column for column, _, _ in cells], y=[row for _, row, _ in cells], text=[text for _, _, text in cells],
+            mode="text", textfont={"color": ink, "size": size}, hoverinfo="skip",
+            unselected={"textfont": {"color": ink}},
+        )
+        for ink, cells in by_ink.items()
+    ]  # fmt: skip
+
+
 def prior_ends(columns: int, rows: int = 1) -> tuple[float, float]:
     """Left and right end of the prior's column, left of so many columns and rows of square cells.
 
@@ -71,11 +92,11 @@ def fitted(slot: str, chart: str, figure: go.Figure) -> str:
     """Style sheet of a figure with square cells: as wide as its slot and as high as its cells then are.
 
     slot, chart: what CSS finds them by. The cells are never larger than the figure's own bound, nor the map higher
-    than `TALLEST`.
+    than its own, or `TALLEST`.
     """
     square, margin = figure.layout.meta["square"], figure.layout.margin
     columns, rows = square["columns"], square["rows"]
-    widest = min(square["largest"] * columns, TALLEST * columns / rows)
+    widest = min(square["largest"] * columns, square.get("tallest", TALLEST) * columns / rows)
     beside, above = margin.l + margin.r, margin.t + margin.b
     across = f"min(100cqw - {beside}px, {widest:.2f}px)"
     return (

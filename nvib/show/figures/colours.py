@@ -36,6 +36,8 @@ def _mix(a: tuple[int, ...], b: tuple[int, ...], t: float) -> tuple[float, ...]:
 
 
 LEAST = 1e-4  # where the logarithmic scale begins
+BLACK, WHITE = "#000000", "#FFFFFF"
+HALFWAY = 0.179  # the luminance on which black and white read alike, 4.6 to 1
 
 
 def ramp(name: str, theme: str, scale: str = "linear", stops: int = 33) -> Scale:
@@ -73,5 +75,10 @@ def shade(value: float, theme: str) -> tuple[str, str]:
     """The diverging colour of a value from -1 to 1, and an ink that reads on it."""
     end = RAMP_ENDS["more" if value > 0 else "less"][theme]
     ground = _mix(GROUND[theme], end, abs(value))
-    bright = sum(weight * part for weight, part in zip((0.299, 0.587, 0.114), ground, strict=True)) > 140
-    return _rgb(ground), "#1B1F24" if bright else "#FFFFFF"
+    return _rgb(ground), BLACK if _luminance(ground) > HALFWAY else WHITE
+
+
+def _luminance(colour: tuple[float, ...]) -> float:
+    """From 0 to 1, as WCAG 2.2 defines the relative luminance."""
+    linear = [part / 3294.6 if part <= 10.31 else ((part / 255 + 0.055) / 1.055) ** 2.4 for part in colour]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))

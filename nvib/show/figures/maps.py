@@ -156,7 +156,7 @@ def similarities(output: Similarity, theme: str) -> tuple[go.Figure, go.Figure, 
     size = len(output.baseline)
     numbers = [str(i + 1) for i in range(size)]
     axis = {"tickvals": list(range(size)), "ticktext": numbers, "title": {"text": "sentence"}}
-    axis |= {"constrain": "domain", "automargin": False}
+    axis |= {"constrain": "domain", "automargin": False, "range": [-0.5, size - 0.5]}
     numbered = axes.thinned(numbers, apart=20)
     fit = {"x": numbered, "y": numbered, "square": {"columns": size, "rows": size, "largest": 60}}
     margin = {"l": 46, "r": 8, "t": 12, "b": 46}
@@ -169,13 +169,15 @@ def similarities(output: Similarity, theme: str) -> tuple[go.Figure, go.Figure, 
         reach = 1.0 if form == ".2f" else max(0.01, float(np.abs(values).max()))
         shown = values if form == ".2f" else np.where(np.abs(values) < 5e-4, 0.0, values)  # no "−0.000"
         trace = go.Heatmap(
-            z=shown, text=_names(numbers, numbers), texttemplate=f"%{{z:{form}}}" if size <= 8 else None,
-            showscale=False, xgap=1, ygap=1, zmin=-reach, zmax=reach, colorscale=colours.diverging(theme),
+            z=shown, text=_names(numbers, numbers), showscale=False, xgap=1, ygap=1, zmin=-reach, zmax=reach,
+            colorscale=colours.diverging(theme),
             hovertemplate=f"sentences %{{text}}<br>cosine %{{z:{form}}}<extra></extra>",
         )  # fmt: skip
-        y = {**axis, "autorange": "reversed", "scaleanchor": "x"}
+        texts = [[f"{value:{form}}".replace("-", "−") for value in row] for row in shown]
+        inside = axes.written(shown / reach, texts, theme) if size <= 8 else []
+        y = {**axis, "range": [size - 0.5, -0.5], "scaleanchor": "x"}
         says = f"Cosine similarities of {size} sentences, {what}, from {shown.min():{form}} to {shown.max():{form}}."
-        drawn.append(axes.figure([trace], 90 + 34 * max(4, size), axis, y, says, fit, margin=margin))
+        drawn.append(axes.figure([trace, *inside], 90 + 34 * max(4, size), axis, y, says, fit, margin=margin))
     return drawn[0], drawn[1], drawn[2]
 
 

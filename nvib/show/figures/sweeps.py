@@ -142,7 +142,7 @@ def map_of_two(
         hover.append(f"{point_name(point, varied)}<br>{change_tip(result, metric)}")
     map_ = go.Heatmap(
         z=z, zmin=-reach, zmax=reach, colorscale=colours.diverging(theme), showscale=False, hoverinfo="skip", xgap=2,
-        ygap=2, text=text, texttemplate="%{text}", textfont={"size": 13},
+        ygap=2,
     )  # fmt: skip
     clicks = go.Scatter(
         x=at_x, y=at_y, mode="markers", customdata=which, text=hover, hovertemplate="%{text}<extra></extra>",
@@ -169,7 +169,8 @@ def map_of_two(
         f"A map of the {_change_title(metric)}, on {set_name}, over {control_name(across.name)}, the columns, and "
         f"{control_name(up.name)}, the rows."
     )
-    return axes.figure([map_, clicks], 90 + 44 * len(up.values), x, y, says, shapes=shapes, margin=margin)
+    numbers = axes.written(z / reach, text.tolist(), theme, size=13)
+    return axes.figure([map_, clicks, *numbers], 90 + 44 * len(up.values), x, y, says, shapes=shapes, margin=margin)
 
 
 def ranked(

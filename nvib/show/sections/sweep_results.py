@@ -16,7 +16,7 @@ from nvib.lab.fields import written
 from nvib.lab.sweep.run import Findings, Outcome, Plan, baseline_point, in_explore
 from nvib.lab.sweep.space import Varied, at_edge
 from nvib.lab.sweep.tasks import TEST, VALIDATION
-from nvib.show import draw, page, session
+from nvib.show import draw, page, pick, session
 from nvib.show.boundary import choice
 from nvib.show.figures import sweeps
 from nvib.show.figures.sweeps import Results
@@ -119,12 +119,9 @@ def varied(plan: Plan) -> tuple[Varied, ...]:
 @choice
 def _pick(key: str, points: list[Scenario]) -> None:
     """Remember the point that was clicked in a figure."""
-    selected: Any = st.session_state[key]
-    chosen = selected["selection"]["points"]
-    at = chosen[-1].get("customdata") if chosen else None
-    at = at[0] if isinstance(at, list) else at
-    if at is not None and int(at) < len(points):
-        st.session_state[PICKED] = points[int(at)]
+    at = pick.clicked(key)
+    if at is not None and at < len(points):
+        st.session_state[PICKED] = points[at]
 
 
 def picked(results: Results) -> Scenario | None:
