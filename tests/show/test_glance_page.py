@@ -73,6 +73,14 @@ def test_the_head_that_is_shown_in_every_layer(benches):
         np.testing.assert_allclose(parts[0], seen.regularised[:, 1:], atol=1e-6)
 
 
+@pytest.mark.parametrize(("side", "low"), [("difference", -1.0), ("baseline", 0.0), ("nv", 0.0)])
+def test_fixed_colours_are_those_of_every_view(side, low):
+    app, traces = shown(glance_side=side, colour_range="fixed")
+    assert {(heat["zmin"], heat["zmax"]) for heat in traces if heat["type"] == "heatmap"} == {(low, 1.0)}
+    said = f"Colours go from {'−1' if low else '0'} to 1."
+    assert [text.value for text in app.caption if said in text.value]
+
+
 def test_a_closed_fold_computes_nothing(monkeypatch):
     monkeypatch.setattr("nvib.show.resources.glance", None)  # to call it would be an error
     app = opened("Explore", v="2", **{name: str(value) for name, value in SCENARIO.changed().items()})

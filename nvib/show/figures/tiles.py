@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from nvib.show.figures import axes, colours
+from nvib.show.figures import axes
 
 BESIDE = 6  # maps in a row, unless all heads are shown, a layer a row
 LINE = "#8C939E"  # of the frames around the maps, which are white where nothing is
@@ -24,16 +24,16 @@ def tiles(
     names: Sequence[str],
     tips: Sequence[str],
     columns: int,
-    top: float,
     style: axes.Layout,
+    amber_scale: list[tuple[float, str]],
     theme: str,
     opened: int | None,
     says: str,
 ) -> go.Figure:
     """n small maps [n, G, K], so many in a row; prior: [n, G], a column of its own in amber, left of each.
 
-    names: above them; tips: on hover; top: where colours end; style: their scale, and how they begin; opened: the one
-    that is framed. The last trace has a mark for each, with its number, to press.
+    names: above them; tips: on hover; style: of the colours, their scale and ends; amber_scale: that of the prior's;
+    opened: the one that is framed. The last trace has a mark for each, with its number, to press.
     """
     count, high, wide = maps.shape
     amber = 0 if prior is None else max(1, wide // 16)
@@ -48,10 +48,10 @@ def tiles(
         canvas[y : y + high, x + amber : x + amber + wide] = maps[n]
         if prior is not None:
             of_prior[y : y + high, x : x + amber] = prior[n][:, None]
-    fixed = {"hoverinfo": "skip", "showscale": False, "zmax": top}
+    fixed = {"hoverinfo": "skip", "showscale": False}
     traces: list[go.Heatmap | go.Scatter] = [go.Heatmap(z=canvas, **fixed, **style)]
     if prior is not None:
-        traces.append(go.Heatmap(z=of_prior, **fixed, **style | {"colorscale": colours.ramp("prior", theme, "sqrt")}))
+        traces.append(go.Heatmap(z=of_prior, **fixed, **style | {"colorscale": amber_scale}))
     width = amber + wide
     traces += [
         _frames(corners, width, high),

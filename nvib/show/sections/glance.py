@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -53,9 +54,11 @@ def _draw(bench: Bench, scenario: Scenario, seen: Observation) -> None:
         order = np.argsort(-values[scenario.glance_order], kind="stable").tolist()
     side = SIDES[scenario.glance_side]
     title = f"{side}, {seen.kind} attention, {which[scenario.glance]}"
-    st.caption(_explained(scenario, found))
+    shown = _shown(scenario, found, seen)
+    says = _explained(scenario, found, shown)
+    st.caption(says)
     draw.chart(
-        _figure(scenario, found, seen, values, order, title), CHART, title=title, says=_explained(scenario, found),
+        _figure(scenario, found, seen, shown, values, order, title), CHART, title=title, says=says,
         on_select=partial(_open, found.places, order), selection_mode="points",
     )  # fmt: skip
     columns = {"layer": [layer for layer, _ in found.places], "head": [_head(seen, head) for _, head in found.places],
@@ -77,31 +80,46 @@ def _made(bench: Bench, scenario: Scenario) -> Glance:
     return found
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What the small maps show: cells [n, G, K], the prior's column [n, G] where there is one, and the colours."""
+
+    cells: np.ndarray
+    prior: np.ndarray | None
+    top: float
+    low: float
+    scale: colours.Scale
+
+
+def _shown(scenario: Scenario, found: Glance, seen: Observation) -> Shown:
+    """One side, or the difference, in colours that end where those of all its maps do, or are fixed."""
+    side, theme, scale = scenario.glance_side, page.theme(), scenario.scale
+    maps_of = {"baseline": found.baseline, "nv": found.regularised, "difference": found.regularised - found.baseline}
+    picture = maps_of[side]
+    present = side == "nv" and scenario.with_prior and bool(np.isfinite(seen.prior_log_alpha).any())
+    cells, prior = picture[:, :, 1:], picture[:, :, 0] if present else None
+    least = maps.CHANGES_LEAST if side == "difference" else maps.WEIGHTS_LEAST
+    top = 1.0 if scenario.colour_range == "fixed" else maps.reach([picture if present else cells], least)
+    if side == "difference":
+        return Shown(cells, prior, top, -top, colours.diverging(theme, scale))
+    return Shown(cells, prior, top, 0.0, colours.ramp("attention", theme, scale))
+
+
 def _figure(
-    scenario: Scenario, found: Glance, seen: Observation, values: dict[str, np.ndarray], order: list[int], title: str
+    scenario: Scenario, found: Glance, seen: Observation, shown: Shown, values: dict[str, np.ndarray], order: list[int],
+    title: str,
 ) -> Any:  # fmt: skip
-    """The picture, in colours that end where those of all its maps do."""
-    theme, scale = page.theme(), scenario.scale
-    shown = {"baseline": found.baseline, "nv": found.regularised, "difference": found.regularised - found.baseline}
-    picture, prior = shown[scenario.glance_side][order], None
-    with_prior = scenario.glance_side == "nv" and scenario.with_prior and np.isfinite(seen.prior_log_alpha).any()
-    if with_prior:
-        prior = picture[:, :, 0]
-    cells = picture[:, :, 1:]
-    if scenario.glance_side == "difference":
-        top = maps.reach([cells], maps.CHANGES_LEAST)
-        style = {"colorscale": colours.diverging(theme, scale), "zmin": -top}
-    else:
-        top = maps.reach([picture], maps.WEIGHTS_LEAST)
-        style = {"colorscale": colours.ramp("attention", theme, scale), "zmin": 0.0}
-    top = 1.0 if scenario.colour_range == "fixed" else top
-    places = [found.places[n] for n in order]
+    """The picture."""
+    theme, places = page.theme(), [found.places[n] for n in order]
     tips = [f"layer {layer}, {_head(seen, head)}<br>change {values['change'][n]:.3f}<br>prior mass "
             f"{values['prior mass'][n]:.3f}" for n, (layer, head) in zip(order, places, strict=True)]  # fmt: skip
     at = seen.layer, int(seen.head) if seen.head.isdecimal() else None
     columns = seen.change.shape[1] if scenario.glance == "all" else BESIDE
     return tiles(
-        cells, prior, [_name(scenario, *each) for each in places], tips, columns, top, style, theme,
+        shown.cells[order], None if shown.prior is None else shown.prior[order],
+        [_name(scenario, *each) for each in places], tips, columns,
+        {"zmin": shown.low, "zmax": shown.top, "colorscale": shown.scale},
+        colours.ramp("prior", theme, scenario.scale), theme,
         places.index(at) if at in places else None, f"{len(places)} small maps: {title}.",
     )  # fmt: skip
 
@@ -120,12 +138,14 @@ def _of(table: np.ndarray, layer: int, head: int | None) -> float:
     return float(table[layer].mean() if head is None else table[layer, head])
 
 
-def _explained(scenario: Scenario, found: Glance) -> str:
+def _explained(scenario: Scenario, found: Glance, shown: Shown) -> str:
     """How the small maps are read."""
+    low = f"−{shown.top:g}" if shown.low else "0"
     said = "Rows are queries, columns are keys, as in the maps above; press one to open it there."
+    said += f" Colours go from {low} to {shown.top:g}."
     if scenario.glance == "all":
         said += " Above each: its layer and head."
-    if scenario.glance_side == "nv" and scenario.with_prior:
+    if shown.prior is not None:
         said += " The prior is in amber."
     if scenario.glance_order != "place":
         said += f" The most first: {ORDERS[scenario.glance_order].removeprefix('by ')}."
