@@ -45,8 +45,7 @@ class Axis:
 
     def at_most(self, count: int) -> Axis:
         """With neighbours joined, so that there are no more rows or columns than these."""
-        each = -(-len(self.labels) // count)
-        group = np.where(self.group < 0, -1, self.group // each)
+        group, each = _at_most(self.group, count)
         return Axis(self.at, self.tokens, group, self.labels[::each])
 
     @property
@@ -76,11 +75,15 @@ def _axis(scenario: Scenario, ids: torch.Tensor, mask: torch.Tensor | None, toke
         raise NVError("The text has special tokens only, and they are hidden; show them, or type letters.")
     word = words(tokenizer, numbers) if scenario.merge else list(range(len(numbers)))
     group = _numbered([w if s else None for w, s in zip(word, shown, strict=True)])
-    most = int(group.max()) + 1
-    if most > MOST_SHOWN:
-        group = np.where(group < 0, -1, group // -(-most // MOST_SHOWN))
+    group, _ = _at_most(group, MOST_SHOWN)
     members = [np.flatnonzero(group == i) for i in range(int(group.max()) + 1)]
     return Axis(at, names, group, [label(tokenizer, [numbers[n] for n in those], special) for those in members])
+
+
+def _at_most(group: np.ndarray, count: int) -> tuple[np.ndarray, int]:
+    """Rows or columns with neighbours joined, so that there are so many at most; and how many are one."""
+    each = -(-(int(group.max()) + 1) // count)
+    return np.where(group < 0, -1, group // each), each
 
 
 def _numbered(keys: Sequence[int | None]) -> np.ndarray:
@@ -110,9 +113,9 @@ def shown_map(layers: Sequence[Layer], row: int, queries: Axis, keys: Axis, scen
     return pooled / len(layers) if scenario.across == "mean" else pooled
 
 
-def maps_of_heads(layer: Layer, row: int, queries: Axis, keys: Axis, head: str = "") -> np.ndarray:
-    """The rows and columns shown of every head, or of one, the prior in column 0: [H, Q, K + 1]."""
-    return _merged(whole_map(layer, row, queries, keys, head), queries, keys)
+def maps_of_heads(layer: Layer, row: int, queries: Axis, keys: Axis) -> np.ndarray:
+    """The rows and columns shown of every head, the prior in column 0: [H, Q, K + 1]."""
+    return _merged(whole_map(layer, row, queries, keys, "mean"), queries, keys)
 
 
 def whole_map(layer: Layer, row: int, queries: Axis, keys: Axis, head: str) -> np.ndarray:
@@ -129,8 +132,8 @@ def _merged(attention: np.ndarray, queries: Axis, keys: Axis) -> np.ndarray:
 
 
 def without_prior(attention: np.ndarray) -> np.ndarray:
-    """The tokens' share of each row [Q, K + 1], as if the prior took nothing: its column is 0."""
-    tokens, left = attention.copy(), 1.0 - attention[:, :1]
-    tokens[:, 0] = 0.0
+    """The tokens' share of each row [..., Q, K + 1], as if the prior took nothing: its column is 0."""
+    tokens, left = attention.copy(), 1.0 - attention[..., :1]
+    tokens[..., 0] = 0.0
     shares: np.ndarray = np.divide(tokens, left, out=np.zeros_like(tokens), where=left > 0)
     return shares

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
 
 from nvib.lab.model.bench import Bench
 from nvib.lab.scenario import Scenario
-from nvib.lab.view.axes import Axis, axes, maps_of_heads, without_prior
-from nvib.lab.view.forwards import Side, first_side, nv_side
+from nvib.lab.view.axes import axes, maps_of_heads, shown_map, without_prior
+from nvib.lab.view.forwards import first_side, nv_side
 from nvib.lab.view.observation import placed
 from nvib.prior import Prior
 
@@ -53,38 +54,18 @@ def glance(
     count = len(layers) * (1 if heads else bench.heads)
     most = min(SMALL, math.isqrt(CELLS // count))
     queries, keys = (axis.at_most(most) for axis in axes(bench, scenario, sides[0].inputs, kind, row))
-    before, after = (
-        np.concatenate(list(_small(side, kind, layers, row, queries, keys, heads, tell)))
-        for side, tell in zip(sides, _in_turn(progress, len(layers)), strict=True)
-    )
+    maps = []
+    for done, (side, number) in enumerate(product(sides, layers), 1):
+        captured = side.capture.layers[kind, number]
+        if heads:
+            maps.append(shown_map([captured], row, queries, keys, scenario)[None])
+        else:
+            maps.append(maps_of_heads(captured, row, queries, keys))
+        if progress is not None:
+            progress(done, 2 * len(layers))
+    before, after = np.split(np.concatenate(maps), 2)
     if not scenario.with_prior:
-        after = np.stack([without_prior(each) for each in after])
+        after = without_prior(after)
     numbers = [int(heads) if heads.isdecimal() else None] if heads else list(range(bench.heads))
     places = [(n, head) for n in layers for head in numbers]
     return Glance(places, before, after, queries.joined or keys.joined)
-
-
-def _small(
-    side: Side,
-    kind: str,
-    layers: list[int],
-    row: int,
-    queries: Axis,
-    keys: Axis,
-    head: str,
-    tell: Callable[[int], None],
-) -> Iterator[np.ndarray]:
-    """Of each layer the maps of its heads, or of one, or the mean or the largest of all: [1 or H, G, K + 1]."""
-    for done, layer in enumerate(layers, 1):
-        found = maps_of_heads(side.capture.layers[kind, layer], row, queries, keys, head)
-        if head == "mean":
-            found = found.mean(0, keepdims=True)
-        yield found.max(0, keepdims=True) if head == "max" else found
-        tell(done)
-
-
-def _in_turn(progress: Callable[[int, int], None] | None, layers: int) -> list[Callable[[int], None]]:
-    """What each of the two sides tells of its layers."""
-    if progress is None:
-        return [lambda _: None] * 2
-    return [lambda done: progress(done, 2 * layers), lambda done: progress(layers + done, 2 * layers)]

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from nvib.show.figures import axes
+from nvib.show.figures import axes, colours
 
 BESIDE = 6  # maps in a row, unless all heads are shown, a layer a row
-LINE = "#8C939E"  # of the frames around the maps, which are white where nothing is
 LETTERS = 10  # pixels
 LARGEST = 8  # pixels of a cell at most
 TALLEST = 1600  # pixels of the picture at most
@@ -90,4 +89,4 @@ def _frames(corners: Sequence[tuple[int, int]], width: int, high: int) -> go.Sca
         left, right, above, below = x - 0.5, x + width - 0.5, y - 0.5, y + high - 0.5
         xs += [left, right, right, left, left, None]
         ys += [above, above, below, below, above, None]
-    return go.Scatter(x=xs, y=ys, mode="lines", line={"color": LINE, "width": 0.5}, hoverinfo="skip")
+    return go.Scatter(x=xs, y=ys, mode="lines", line={"color": colours.BASELINE, "width": 0.5}, hoverinfo="skip")

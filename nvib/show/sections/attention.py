@@ -72,12 +72,17 @@ def overview(seen: Observation, scenario: Scenario, bench: Bench | None) -> None
         label_visibility="collapsed",
     )  # fmt: skip
     st.caption(f"{MEANING[metric]} Mean over the text's queries. Click a square to open its head.")
-    values = {"change": seen.change, "prior mass": seen.prior_mass, "entropy": seen.entropy - seen.baseline_entropy}
+    values = measures(seen)
     at = (seen.layer, int(seen.head) if seen.head.isdecimal() else None)
     figure = maps.mosaic(values[metric], metric, at, page.theme())
     title = f"{METRICS[metric]}, {seen.kind} layers × heads"
     draw.chart(figure, OVERVIEW, title=title, says=f"{MEANING[metric]} Mean over the text's queries.")
     draw.table_behind("heads", "Every head as a table, most changed first", lambda: _heads_table(seen))
+
+
+def measures(seen: Observation) -> dict[str, np.ndarray]:
+    """What the overview can show of every head: [L, H] by metric."""
+    return {"change": seen.change, "prior mass": seen.prior_mass, "entropy": seen.entropy - seen.baseline_entropy}
 
 
 def _heads_table(seen: Observation) -> pd.DataFrame:

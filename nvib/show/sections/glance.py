@@ -17,6 +17,7 @@ from nvib.show import draw, page, pick, resources
 from nvib.show.boundary import choice
 from nvib.show.figures import colours, maps
 from nvib.show.figures.tiles import BESIDE, tiles
+from nvib.show.sections.attention import measures
 from nvib.show.session import control, place
 
 SOON = 0.5  # seconds after which it says how far it is
@@ -47,8 +48,7 @@ def _draw(bench: Bench, scenario: Scenario, seen: Observation) -> None:
         control("glance_side", st.selectbox, "Showing", list(SIDES), format_func=SIDES.__getitem__)
         control("glance_order", st.selectbox, "Sorted", list(ORDERS), format_func=ORDERS.__getitem__)
     found = _made(bench, scenario)
-    measured = {"change": seen.change, "prior mass": seen.prior_mass, "entropy": seen.entropy - seen.baseline_entropy}
-    values = {name: np.array([_of(table, *at) for at in found.places]) for name, table in measured.items()}
+    values = {name: np.array([_of(table, *at) for at in found.places]) for name, table in measures(seen).items()}
     order = list(range(len(found.places)))
     if scenario.glance_order != "place":
         order = np.argsort(-values[scenario.glance_order], kind="stable").tolist()
