@@ -2,7 +2,8 @@
 
 Each opens pages on settings of its own, estimates priors from texts and from files, compares lists and measures sweeps,
 and half of them leave now and then in the middle. On a first server every page is visited alone, which says what its
-numbers are; on a second, one visitor asks for one page after the other; on a third all come at once, for as long.
+numbers are; on a second all come at once; on a third, one visitor asks for the same pages in their order, without a
+pause, and leaves where they left.
 Run: PYTHONPATH=. python benchmarks/load.py [--visitors 20] [--seconds 60], or [--visits 1000]
 """
 
@@ -63,6 +64,7 @@ class Total:
     """What came of it all."""
 
     seen: list[tuple[Case, Seen]] = field(default_factory=list)
+    asked: list[tuple[Case, float | None]] = field(default_factory=list)  # and the seconds after which one left
     wrong: list[Case] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     left: int = 0
@@ -129,16 +131,24 @@ async def prepare(port: int, all_cases: list[Case]) -> None:
     await visitor.leave()
 
 
-async def one(port: int, all_cases: list[Case], seconds: float) -> float:
-    """One visitor who asks for one page after the other: runs a second."""
+async def one(port: int, all_cases: list[Case], asked: list[tuple[Case, float | None]]) -> float:
+    """One visitor who asks for these pages, one after the other: those that were made, a second."""
     await prepare(port, all_cases)
-    rng, visitor, begun, count = random.Random(1), Visitor(port), time.perf_counter(), 0
-    while time.perf_counter() - begun < seconds:
-        case = rng.choice(all_cases)
-        await see(visitor, case)
-        count += 1
+    visitor, begun = Visitor(port), time.perf_counter()
+    for case, after in asked:
+        if after is None:
+            await see(visitor, case)
+        else:
+            await ask_and_leave(visitor, case, after)
     await visitor.leave()
-    return count / (time.perf_counter() - begun)
+    return sum(after is None for _, after in asked) / (time.perf_counter() - begun)
+
+
+async def ask_and_leave(visitor: Visitor, case: Case, after: float) -> None:
+    """Ask for a page, and leave after so many seconds."""
+    await visitor.ask(anew(case.query), case.page)
+    await asyncio.sleep(after)
+    await visitor.leave()
 
 
 async def visit(number: int, port: int, all_cases: list[Case], until: float, total: Total) -> None:
@@ -148,6 +158,8 @@ async def visit(number: int, port: int, all_cases: list[Case], until: float, tot
         try:
             seen = await see(visitor, case)
             total.seen.append((case, seen))
+            if time.perf_counter() < until and not seen.refused:
+                total.asked.append((case, None))
             total.failed += seen.errors
             if not seen.refused and seen.numbers != case.alone.numbers:
                 total.wrong.append(case)
@@ -155,10 +167,9 @@ async def visit(number: int, port: int, all_cases: list[Case], until: float, tot
                     told(case, seen)
             if number % 2 and rng.random() < 0.2:
                 total.left += 1
-                case = rng.choice(all_cases)
-                await visitor.ask(anew(case.query), case.page)
-                await asyncio.sleep(rng.random())
-                await visitor.leave()
+                case, after = rng.choice(all_cases), rng.random()
+                total.asked.append((case, after))
+                await ask_and_leave(visitor, case, after)
         except Exception as error:
             total.failed.append(f"{type(error).__name__}: {error}")
             await visitor.leave()
@@ -188,7 +199,7 @@ def process_of(port: int) -> int | None:
     )  # fmt: skip
 
 
-async def load(port: int, all_cases: list[Case], visitors: int, seconds: float, of_one: float) -> None:
+async def load(port: int, all_cases: list[Case], visitors: int, seconds: float) -> Total:
     """All at once, and the table of what came of it."""
     await prepare(port, all_cases)
     process = process_of(port)
@@ -198,14 +209,12 @@ async def load(port: int, all_cases: list[Case], visitors: int, seconds: float, 
         watch(psutil.Process(process), until, total),
         *(visit(number, port, all_cases, until, total) for number in range(visitors)),
     )
-    took = time.perf_counter() - begun
     runs = [seen for _, seen in total.seen]
     firsts = sorted(seen.first for seen in runs if seen.first is not None)
     whole = sorted(seen.seconds for seen in runs)
     warm = [(at - begun, size) for at, size in total.memory if at - begun > WARM * seconds]
     slope = statistics.linear_regression(*zip(*warm, strict=True)).slope * 60 if len(warm) > 2 else float("nan")
     refused = sum(seen.refused for seen in runs)
-    served = (len(runs) - refused) / took
     print(f"{os.cpu_count()} cores, {visitors} visitors for {seconds:.0f} s, {len(all_cases)} pages of 3 models")
     print("| | |\n|---|---|")
     first, most = total.memory[0][1], max(size for _, size in total.memory)
@@ -217,7 +226,6 @@ async def load(port: int, all_cases: list[Case], visitors: int, seconds: float, 
         ("failed", len(total.failed)),
         ("first answer, s: median, 95 %", f"{at(firsts, 0.5):.2f}, {at(firsts, 0.95):.2f}"),
         ("whole page, s: median, 95 %, most", f"{at(whole, 0.5):.2f}, {at(whole, 0.95):.2f}, {at(whole, 1):.2f}"),
-        ("runs a second: all, one alone, ratio", f"{served:.2f}, {of_one:.2f}, {served / of_one:.2f}"),
         ("memory, MB: first, most, slope a minute once warm", f"{first:.0f}, {most:.0f}, {slope:.0f}"),
     ):
         print(f"| {name} | {value} |")
@@ -231,6 +239,7 @@ async def load(port: int, all_cases: list[Case], visitors: int, seconds: float, 
               f"{at(of_all, 0.5):.2f}, {at(of_all, 0.95):.2f}, {at(of_all, 1):.2f} |")  # fmt: skip
     for sentence in total.failed[:5]:
         print("failed:", sentence)
+    return total
 
 
 async def visits(port: int, all_cases: list[Case], count: int) -> None:
@@ -266,9 +275,12 @@ def main() -> None:
     with fresh() as address:
         asyncio.run(alone(port_of(address), all_cases))
     with fresh() as address:
-        of_one = asyncio.run(one(port_of(address), all_cases, options.seconds))
+        total = asyncio.run(load(port_of(address), all_cases, options.visitors, options.seconds))
     with fresh() as address:
-        asyncio.run(load(port_of(address), all_cases, options.visitors, options.seconds, of_one))
+        of_one = asyncio.run(one(port_of(address), all_cases, total.asked))
+    made = sum(after is None for _, after in total.asked) / options.seconds
+    print(f"\nThe same pages a second: {made:.2f}; by one visitor, one after the other: {of_one:.2f}; ratio "
+          f"{made / of_one:.2f}.")  # fmt: skip
 
 
 @contextmanager

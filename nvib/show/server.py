@@ -42,9 +42,8 @@ def needed() -> list[str]:
 def warm() -> None:
     """Does, before the server answers, what is done once only: imports the sections, makes and writes a first figure.
 
-    What is there by then stays: Streamlit looks for garbage after every run, and need not look among half a million
-    objects of libraries. And threads take turns ten times as often as Python has them do, for whoever is to be told a
-    place waits for many of them.
+    What is there by then stays: Python need not look for garbage among half a million objects of libraries. And threads
+    take turns ten times as often as Python has them do, for whoever is to be told a place waits for many of them.
     """
     for section in iter_modules(sections.__path__):
         import_module(f"{sections.__name__}.{section.name}")

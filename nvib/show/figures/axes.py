@@ -47,10 +47,10 @@ def figure(
 
 def inked(figure: go.Figure, theme: str) -> go.Figure:
     """The figure with the words of its axes and legends in a colour that reads on the page's ground."""
-    ink = {"color": INKS[theme]}
-    figure.update_layout(font=ink, legend={"font": ink})
-    for each in (figure.update_xaxes, figure.update_yaxes):
-        each(tickfont=ink, title={"font": ink})
+    both = [*figure.select_xaxes(), *figure.select_yaxes()]
+    of_axes = [font for axis in both for font in (axis.tickfont, axis.title.font)]
+    for font in (figure.layout.font, figure.layout.legend.font, *of_axes):
+        font.color = INKS[theme]
     return figure
 
 
