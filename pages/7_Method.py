@@ -9,6 +9,7 @@ import streamlit as st
 from nvib import assets
 from nvib.lab import Observation
 from nvib.lab.calibration import CONVENTIONS
+from nvib.lab.share.citation import PAPERS
 from nvib.show import introduction, page, resources, session, share, terms
 from nvib.show.sections import without_prior
 
@@ -20,22 +21,6 @@ WRAPPED = """<style>
 (OUTCOME, _, FINDINGS), (FITTED, _, OF_FITS) = (
     assets.shipped("assets", name).read_text("utf-8").partition("\n\n") for name in ("headline.md", "fits.md")
 )
-CITATION = """
-@inproceedings{fehr2024nonparametric,
-  title     = {Nonparametric Variational Regularisation of Pretrained Transformers},
-  author    = {Fehr, Fabio and Henderson, James},
-  booktitle = {Conference on Language Modeling (COLM)},
-  year      = {2024},
-  note      = {arXiv:2312.00662}
-}
-@inproceedings{henderson2023vae,
-  title     = {A {VAE} for Transformers with Nonparametric Variational Information Bottleneck},
-  author    = {Henderson, James and Fehr, Fabio},
-  booktitle = {International Conference on Learning Representations (ICLR)},
-  year      = {2023},
-  note      = {arXiv:2207.13529}
-}
-"""
 
 
 def section(name: str, heading: str) -> str:
@@ -182,4 +167,4 @@ st.markdown(section("limits.md", "# Limits"))
 st.header("How to cite")
 st.markdown("The method: [arXiv:2312.00662](https://arxiv.org/abs/2312.00662), "
             "[arXiv:2207.13529](https://arxiv.org/abs/2207.13529).")  # fmt: skip
-st.code(CITATION.strip(), language="bibtex")
+st.code(PAPERS.strip(), language="bibtex")

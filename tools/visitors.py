@@ -159,7 +159,8 @@ class Visitor:
         if self._socket is None:
             self._socket = await websockets.connect(
                 f"ws://127.0.0.1:{self._port}/_stcore/stream", subprotocols=[websockets.Subprotocol("streamlit")],
-                max_size=None, open_timeout=60, ping_interval=None, origin=websockets.Origin(f"http://127.0.0.1:{self._port}"),
+                max_size=None, open_timeout=60, close_timeout=0.1, ping_interval=None,
+                origin=websockets.Origin(f"http://127.0.0.1:{self._port}"),
                 additional_headers={"Cookie": _said(self.cookies)} if self.cookies else {},
             )  # fmt: skip
             assert self._socket.response

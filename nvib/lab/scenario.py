@@ -167,6 +167,10 @@ class Scenario:
         "view", "place", Choice(("place", "change", "prior mass", "entropy")),
         "What the small maps are sorted by, the most first: their places, or what the overview of all heads measures.",
     )  # fmt: skip
+    lens_at: str = declare(
+        "view", "", Pattern("the position of a token, counted from 0", r"\d{0,4}"),
+        "The token at whose place the logit lens is read layer by layer; nothing for the last.",
+    )  # fmt: skip
     special: bool = declare("view", True, Flag(), "Off: their rows and columns are left out of the maps.")
     merge: bool = declare(
         "view", False, Flag(),

@@ -14,6 +14,10 @@ WORDS = {  # by how a figure's key begins
     "slopes": "By layer: how the loss changes, in nats a token, for a unit of the temperature towards more "
     "regularisation. Blue, below 0: the text becomes likelier.",
     "ablation": "By layer: the setting in this layer alone, blue, and in all but it, grey; dashed: in all.",
+    "lens-map": "What leaves each layer, through the model's own output head: how far apart both sides' next tokens "
+    "are, in nats; a dot where the likeliest ones differ.",
+    "lens-bars": f"What leaves each layer, through the model's own output head: the likeliest token and its "
+    f"probability. {SIDES}",
     "path": "From the untouched model, 0, to the setting, 1.",
     "key-marginal": f"Attention that each key receives, mean over the queries shown. {SIDES}",
     "query-marginal": f"Attention that each query gives to the tokens shown. {SIDES}",

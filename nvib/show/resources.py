@@ -22,6 +22,8 @@ from nvib.lab.view.distance import TextDistance
 from nvib.lab.view.forwards import both_sides
 from nvib.lab.view.glance import Glance
 from nvib.lab.view.glance import glance as small_maps
+from nvib.lab.view.lens import Lens
+from nvib.lab.view.lens import lens as read_layers
 from nvib.lab.view.observation import OBSERVED
 from nvib.lab.view.samples import Draws, draw_row
 from nvib.lab.view.slopes import Slopes, slopes_of_list
@@ -262,6 +264,13 @@ def ablation(model: Bench, scenario: Scenario, progress: Callable[[int, int], No
     """What each layer of a setting does; recent answers are kept. What progress raises stops it."""
     key = ("ablation", model.run_of(scenario))
     found: Ablation = model.results.get(key, lambda: ablate(model, scenario, prior(model, scenario), progress))
+    return found
+
+
+def lens(model: Bench, scenario: Scenario, progress: Callable[[int, int], None]) -> Lens:
+    """What each layer would say; recent answers are kept. What progress raises stops it."""
+    key = ("lens", scenario.row, model.run_of(scenario))
+    found: Lens = model.results.get(key, lambda: read_layers(model, scenario, prior(model, scenario), progress, turn))
     return found
 
 

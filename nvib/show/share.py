@@ -11,7 +11,9 @@ from nvib import NVError, __version__
 from nvib.lab import Observation, Scenario
 from nvib.lab.model.shape import Shape
 from nvib.lab.share import link
+from nvib.lab.share.citation import citation
 from nvib.lab.share.fingerprint import differences, fingerprint
+from nvib.lab.share.notebook import notebook
 from nvib.lab.share.record import record
 from nvib.lab.share.script import script
 from nvib.lab.uploads import needed
@@ -35,21 +37,38 @@ def toolbar(
     if seen is not None:
         _check(scenario, seen, made)
     scenario = needed(scenario)
+    query = urlencode(link.encode(scenario, made) or {})
+
+    def source() -> dict[str, str]:
+        """Where the numbers come from, what they say first, and the link."""
+        told = about(page, shape, scenario, made) if words is None else in_export(shape, words, made)
+        return told | (found(seen) if seen else {}) | {"link": _whole(query)}
+
     with draw.drawn().bar:
-        query = urlencode(link.encode(scenario, made) or {})
         copy_link(query, urlencode(session.address(scenario)))
         qr.popover(query)
         with st.popover("Export", key="export", on_change="rerun") as opened:
             if opened.open:
-                source = about(page, shape, scenario, made) if words is None else in_export(shape, words, made)
-                source = source | (found(seen) if seen else {}) | {"link": _whole(query)}
-                _export(page, source, scenario, made, seen)
+                _export(page, source(), scenario, made, seen)
+                with st.expander("How to cite"):
+                    st.code(citation(page, shape.called, made, _whole(query)), language="bibtex")
         if code == "":
             return
         with st.popover("Code", key="code", on_change="rerun") as opened:
             if opened.open:
-                st.caption("The Python that computes this view's numbers.")
-                st.code(script(scenario, shape, page) if code is None else code, language="python")
+                program = script(scenario, shape, page) if code is None else code
+                _code(page, program, source(), citation(page, shape.called, made, _whole(query)))
+
+
+def _code(page: str, program: str, source: Mapping[str, str], cited: str) -> None:
+    """The Python of a view, and the same as a notebook."""
+    st.caption("The Python that computes this view's numbers.")
+    st.code(program, language="python")
+    st.download_button(
+        "As a notebook, .ipynb", lambda: notebook(program, f"{link.APP}, {page}", source, cited),
+        f"nvib-{page.lower()}.ipynb", "application/x-ipynb+json", on_click="ignore", key="save-notebook",
+        help="The same Python in cells, with a picture of its maps, for Jupyter.",
+    )  # fmt: skip
 
 
 def _whole(query: str) -> str:

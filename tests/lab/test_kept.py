@@ -30,7 +30,7 @@ from tests.support.scenes import Known, Pretended
 
 SECRET, EXAMPLE = "nobody else may read this", "a visitor's own example"
 KINDS = ("encoder", "cross", "decoder")
-GLANCE = {"glance": "all", "glance_side": "nv", "glance_order": "change"}
+FOLDED = {"glance": "all", "glance_side": "nv", "glance_order": "change", "lens_at": "2"}
 IDLE = {
     "prior_text": SECRET, "prior_id": "0123456789ab", "seed": 7, "target": SECRET, "listing": SECRET, "length": 9,
     "sampled": True, "other_text": SECRET, "grid": "mu=1", "search": "random", "trials": 3, "examples": 8,
@@ -279,11 +279,11 @@ def test_a_prior_from_text_is_estimated_once_for_the_same_lines(bert):
 @pytest.mark.parametrize("field", [*sorted(set(VIEW) - {"metric", "scale"}), "prior_text", "prior_id"])
 def test_a_stored_picture_is_found_whatever_explore_does_not_show(field):
     elsewhere = {f.name for f in FIELDS.values() if f.group in ("generation", "sweep")}
-    hidden = {"prior_text", "prior_id", "level", "other_text", "uploads", *GLANCE} | elsewhere
+    hidden = {"prior_text", "prior_id", "level", "other_text", "uploads", *FOLDED} | elsewhere
     values = {"kind": "", "across": "max", "row": 3, "special": False, "merge": True, "with_prior": False, "path": True,
               "colour_range": "fixed", "uploads": "prior 120 0123456789ab corpus.txt"}  # fmt: skip
     for entry in gallery.ENTRIES:
-        value = (IDLE | values | GLANCE | {"layer": 9, "head": "3", "cell": "2,2"})[field]
+        value = (IDLE | values | FOLDED | {"layer": 9, "head": "3", "cell": "2,2"})[field]
         other = replace(entry.scenario, **{field: value})
         if other != entry.scenario:
             assert (gallery.find(other) is entry) == (field in hidden)

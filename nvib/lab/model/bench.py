@@ -14,7 +14,7 @@ import torch
 from nvib.errors import NVError
 from nvib.families import kinds
 from nvib.lab.instead import peer_of
-from nvib.lab.model import decoding
+from nvib.lab.model import decoding, readout
 from nvib.lab.model.mode import head_of, mode_of, require_output, unshown_head
 from nvib.lab.model.priors import Priors
 from nvib.lab.model.shape import Shape
@@ -70,6 +70,7 @@ class Bench:
         self.results: Memory[Any] = Memory(pool, size_of)  # walks and generated texts, by what they are of
         first = self.loaded.prior or standard_normal_prior(self.model)
         self.nv = reinterpret(self.model, first).__enter__()
+        self._watching = readout.watch(self.model) if self.mode.writes else []
         self.shape = self._shape(found)
         self.kinds, self.layers, self.heads = self.shape.kinds, self.shape.layers, self.shape.heads
         self.priors = Priors(self.loaded, self.shape.words, self.training_batch, shelf)
@@ -77,6 +78,8 @@ class Bench:
     def close(self) -> None:
         """Take NV attention out of the model again, and forget what it said."""
         self.nv.__exit__()
+        for hook in self._watching:
+            hook.remove()
         self.sides.clear()
         self.results.clear()
 

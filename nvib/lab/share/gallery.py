@@ -18,8 +18,9 @@ from nvib.lab.view.observation import Observation
 from nvib.memory import Memory
 from nvib.models.catalogue import CATALOGUE
 
+FOLDED = ("glance", "glance_side", "glance_order", "lens_at")  # what folds show, which no stored picture has
 SEEN = [f.name for f in FIELDS.values() if f.group in ("input", "setting", "view")
-        and f.name not in ("level", "other_text", "uploads", "glance", "glance_side", "glance_order")]  # fmt: skip
+        and f.name not in ("level", "other_text", "uploads", *FOLDED)]  # fmt: skip
 STORE = assets.shipped("assets", "gallery")
 
 

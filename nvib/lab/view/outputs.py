@@ -127,7 +127,7 @@ def change_of(bench: Bench, before: Side, output: torch.Tensor) -> float:
         return similarity_of(before.inputs, before.output, output).change
     if before.generated is None:
         p, q = (exact(logits).log_softmax(-1) for logits in (before.output, output))
-        return float(divergences(p, q)[0])
+        return float(kl(p, q))
     return _generated(bench, before.inputs, before.output, output, (before.generated, before.generated)).change
 
 
@@ -158,12 +158,13 @@ def _likeliest(p: torch.Tensor, q: torch.Tensor) -> list[int]:
     return sorted(top, key=lambda n: -max(float(p[n]), float(q[n])))[:LIKELIEST]
 
 
+def kl(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    """KL(p || q) of log-probabilities [..., V], in nats [...], never negative."""
+    return (p.exp() * (p - q)).sum(-1).clamp_min(0.0)
+
+
 def divergences(p: torch.Tensor, q: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """KL(p || q) and the Jensen-Shannon divergence of log-probabilities [..., V], in nats [...], never negative."""
-
-    def kl(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        return (a.exp() * (a - b)).sum(-1).clamp_min(0.0)
-
     middle = torch.logaddexp(p, q) - np.log(2.0)
     return kl(p, q), (kl(p, middle) + kl(q, middle)) / 2
 

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from nvib.lab.model.labels import isolated
 from nvib.lab.view.ablation import Share
 from nvib.lab.view.comparison import Forced
 from nvib.lab.view.distance import PriorSummary
+from nvib.lab.view.lens import Lens, state_names
 from nvib.lab.view.observation import Observation
 from nvib.lab.view.outputs import SCORE, HeadOutput, NextToken
 from nvib.lab.view.walk import Path
@@ -18,6 +20,7 @@ from nvib.show.figures import axes, colours
 from nvib.show.figures.axes import MONO
 
 PRIOR_PARTS = {"Mean": "mean", "Standard deviation": "deviation", "Pseudo-count": "log_alpha"}
+WRITTEN = 0.025  # of the width of a figure on a phone, that a character of 11 pixels takes
 DASHED = {"dash": "dash", "width": 1.5}
 
 # Output
@@ -193,6 +196,37 @@ def ablation(layers: Sequence[int], share: Share, kind: str) -> go.Figure:
     layout: axes.Layout = {"shapes": [{**whole, "line": {**DASHED, "color": colours.BASELINE}}]}
     y = {"title": {"text": axis.replace(", ", "<br>")}}  # in one line it is longer than the figure is high
     return axes.figure(traces, 280, x, y, says, margin={"l": 8, "r": 8, "t": 12, "b": 8}, **layout)
+
+
+def lens(seen: Lens, at: int) -> go.Figure:
+    """What each layer would say after one token: the likeliest token of both sides, and its probability, percent."""
+    rows, names = np.arange(len(seen.kl)), {number: axes.short(name) for number, name in seen.names.items()}
+    sides = (("baseline", seen.baseline_ids[:, at].tolist(), 100 * seen.baseline[:, at], colours.BASELINE, -0.2),
+             ("NV", seen.regularised_ids[:, at].tolist(), 100 * seen.regularised[:, at], colours.NV, 0.2))  # fmt: skip
+    traces = [
+        go.Bar(
+            y=rows + shift, x=values, width=0.36, orientation="h", marker={"color": colour},
+            text=[axes.plain(f"{isolated(names[n])} {value:.1f}") for n, value in zip(ids, values, strict=True)],
+            textposition="outside", constraintext="none", cliponaxis=False, textfont={"family": MONO, "size": 11},
+            hovertemplate=f"{name}<br>%{{text}} %<extra></extra>",
+        )
+        for name, ids, values, colour, shift in sides
+    ]  # fmt: skip
+    end = max(
+        value / (1 - WRITTEN * (len(names[n]) + 6))
+        for _, ids, values, *_ in sides
+        for n, value in zip(ids, values, strict=True)
+    )
+    last = [seen.names[ids[-1]] for _, ids, *_ in sides]
+    says = (
+        f"Two bars for each of {len(rows)} states, baseline grey and NV blue: the likeliest token after "
+        f"{seen.tokens[at]}, and its probability. The last say {last[0]} and {last[1]}."
+    )
+    y = {"tickvals": rows.tolist(), "ticktext": state_names(len(rows)), "title": {"text": "what leaves layer"},
+         "range": [len(rows) - 0.4, -0.6], "zeroline": False}  # fmt: skip
+    x = {"title": {"text": "probability, %"}, "range": [0, max(100, end)], "tickvals": [0, 25, 50, 75, 100]}
+    height = max(200, 70 + 34 * len(rows))
+    return axes.figure(traces, height, x, y, says, margin={"l": 60, "r": 8, "t": 12, "b": 48})
 
 
 def terms(names: Sequence[str], values: np.ndarray) -> go.Figure:

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from nvib.lab.model.labels import isolated
 from nvib.lab.view.distance import TextDistance
+from nvib.lab.view.lens import Lens, state_names
 from nvib.lab.view.observation import Observation
 from nvib.lab.view.outputs import Similarity
 from nvib.show.figures import axes, colours
@@ -149,6 +150,47 @@ def distance_to_prior(text: TextDistance, most: float, theme: str) -> go.Figure:
         f"The farthest is {text.tokens[token]} in layer {layer}, {text.distance[layer, token]:.1f} standard deviations."
     )
     return _by_layer([trace], text.tokens, False, says)
+
+
+def lens(seen: Lens, at: int, theme: str, scale: str) -> go.Figure:
+    """KL between what both sides would say, by layer and position; a dot where their likeliest tokens differ.
+
+    at: the position that is framed.
+    """
+    rows = state_names(len(seen.kl))
+    style = {"zmin": 0.0, "zmax": max(0.01, float(seen.kl.max())), "colorbar": _bar("nats")}
+    style["colorscale"] = colours.ramp("attention", theme, scale)
+    heat = _heat(seen.kl, range(len(seen.tokens)), _said(seen), "KL(baseline ‖ NV), nats:", style)
+    differ = np.argwhere(seen.baseline_ids != seen.regularised_ids)
+    dots = go.Scatter(
+        x=differ[:, 1], y=differ[:, 0], mode="markers", hoverinfo="skip",
+        marker={"size": 6, "color": colours.PRIOR, "line": {"width": 0.5, "color": axes.FRAMES[theme]}},
+    )  # fmt: skip
+    row, column = np.unravel_index(int(seen.kl.argmax()), seen.kl.shape)
+    says = (
+        f"KL(baseline ‖ NV) of what {len(rows)} states, the rows, would say after {len(seen.tokens)} tokens, the "
+        f"columns. The largest is {seen.kl[row, column]:.3g} nats, in {rows[row]} after {seen.tokens[column]}. The "
+        f"likeliest tokens differ in {len(differ)} of {seen.kl.size} places."
+    )
+    frame = {**axes.outline(0, at, theme), "y1": len(rows) - 0.5}
+    x, y = {"text": "token"}, {"text": "what leaves layer"}
+    return _tokens([heat, dots], rows, seen.tokens, False, x, y, [frame], says, False)
+
+
+def _said(seen: Lens) -> np.ndarray | None:
+    """What both sides would say in each place, where there are not too many."""
+    if seen.kl.size > NAMED_CELLS:
+        return None
+    names = {number: axes.plain(isolated(name)) for number, name in seen.names.items()}
+    places = _names([f"layer {name}" for name in state_names(len(seen.kl))], seen.tokens)
+    assert places is not None
+    said = [
+        [f"{place}<br>baseline {names[a]} {100 * p:.1f} %<br>NV {names[b]} {100 * q:.1f} %"
+         for place, a, b, p, q in zip(*row, strict=True)]
+        for row in zip(places, seen.baseline_ids.tolist(), seen.regularised_ids.tolist(), seen.baseline.tolist(),
+                       seen.regularised.tolist(), strict=True)
+    ]  # fmt: skip
+    return np.array(said, dtype=object)
 
 
 def similarities(output: Similarity, theme: str) -> tuple[go.Figure, go.Figure, go.Figure]:
