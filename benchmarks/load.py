@@ -69,6 +69,7 @@ class Total:
     failed: list[str] = field(default_factory=list)
     left: int = 0
     memory: list[tuple[float, float]] = field(default_factory=list)
+    took: float = 0.0  # seconds until the last page was made
 
 
 def cases() -> list[Case]:
@@ -158,7 +159,7 @@ async def visit(number: int, port: int, all_cases: list[Case], until: float, tot
         try:
             seen = await see(visitor, case)
             total.seen.append((case, seen))
-            if time.perf_counter() < until and not seen.refused:
+            if not seen.refused:
                 total.asked.append((case, None))
             total.failed += seen.errors
             if not seen.refused and seen.numbers != case.alone.numbers:
@@ -209,6 +210,7 @@ async def load(port: int, all_cases: list[Case], visitors: int, seconds: float) 
         watch(psutil.Process(process), until, total),
         *(visit(number, port, all_cases, until, total) for number in range(visitors)),
     )
+    total.took = time.perf_counter() - begun
     runs = [seen for _, seen in total.seen]
     firsts = sorted(seen.first for seen in runs if seen.first is not None)
     whole = sorted(seen.seconds for seen in runs)
@@ -278,7 +280,7 @@ def main() -> None:
         total = asyncio.run(load(port_of(address), all_cases, options.visitors, options.seconds))
     with fresh() as address:
         of_one = asyncio.run(one(port_of(address), all_cases, total.asked))
-    made = sum(after is None for _, after in total.asked) / options.seconds
+    made = sum(after is None for _, after in total.asked) / total.took
     print(f"\nThe same pages a second: {made:.2f}; by one visitor, one after the other: {of_one:.2f}; ratio "
           f"{made / of_one:.2f}.")  # fmt: skip
 

@@ -11,6 +11,7 @@ from nvib import __version__
 from nvib.lab import EXAMPLES, Scenario, observe
 from nvib.lab.model.shape import Shape
 from nvib.lab.share import link
+from nvib.lab.share.fingerprint import fingerprint
 from nvib.lab.share.script import script, sweep_script
 from nvib.lab.sweep.run import Plan
 from nvib.lab.sweep.space import space
@@ -108,3 +109,20 @@ def test_code_says_how_it_is_run():
         assert f"saved as {name}" in nothing
         assert command == f"#     python {name}"
         compile(code, name, "exec")
+
+
+def test_a_view_says_how_it_is_cited_and_can_be_a_notebook(benches):
+    query = {"model": "minilm", "text": "A cat sat.\nIt rained.", "encoder_sigma": "0.3"}
+    app = opened("Explore", v="2", **query)
+    for popover in ("export", "code"):
+        app.session_state[popover] = True
+    app.run()
+    assert not app.exception
+    cited, program = ([block.value for block in app.code if block.language == which] for which in ("bibtex", "python"))
+    bench = benches("minilm")
+    made = fingerprint(observe(bench, Scenario(**query | {"encoder_sigma": 0.3})))
+    assert "title        = {NVIB Explorer, Explore: minilm}" in cited[0]
+    assert f"revision {bench.shape.revision}; fingerprint {made.replace('_', chr(92) + '_')}; seen 20" in cited[0]
+    assert "arXiv:2312.00662" in cited[0]
+    assert "nvib.reinterpret" in program[0]
+    assert "As a notebook, .ipynb" in [button.label for button in app.get("download_button")]
