@@ -46,7 +46,7 @@ class OnPage:
 
 def fresh(title: str) -> None:
     """Forget what the last run drew, and begin with the title and the bar beside it."""
-    head = st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center")
+    head = st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="head")
     head.title(title, width="content")
     bar = head.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", width="content")
     poster.take_down()

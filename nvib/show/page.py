@@ -42,6 +42,9 @@ theme, verbatim = draw.theme, draw.verbatim
 ASSETS = assets.ROOT / "assets"
 # Not a file's name: Streamlit drops a run's files with it, at times before a browser has asked for the icon.
 ICON = f"data:image/png;base64,{b64encode((ASSETS / 'favicon.png').read_bytes()).decode()}"
+EMBEDDED = (  # what a page inside of another leaves out
+    '<style>[data-testid="stSidebar"], [data-testid="stExpandSidebarButton"], .st-key-head { display: none; }</style>'
+)
 PAGES = {
     "app.py": "Explore",
     "pages/6_Gallery.py": "Gallery",
@@ -136,10 +139,17 @@ def view(title: str, early: bool = True, text: bool = True) -> View:
 
 def _framed(title: str) -> list[str]:
     """The page's title and an empty menu; what the link ignored."""
-    st.set_page_config(page_title=f"{title} · NVIB Explorer", page_icon=ICON, layout="wide")
+    embedded = bool(st.context.is_embedded)
+    st.set_page_config(
+        page_title=f"{title} · NVIB Explorer", page_icon=ICON, layout="wide",
+        initial_sidebar_state="collapsed" if embedded else "auto",
+    )  # fmt: skip
     draw.fresh(title)
     keep_fitted(theme())
-    introduction.draw_first(title)
+    if embedded:
+        st.html(EMBEDDED)
+    else:
+        introduction.draw_first(title)
     with st.sidebar:
         st.logo(str(ASSETS / ("wordmark-dark.svg" if theme() == "dark" else "wordmark.svg")), size="large")
         draw.drawn().menu = st.container(gap=None, key="menu")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from html import escape
 from urllib.parse import urlencode, urlsplit
 
 import streamlit as st
@@ -44,6 +45,10 @@ def toolbar(
         told = about(page, shape, scenario, made) if words is None else in_export(shape, words, made)
         return told | (found(seen) if seen else {}) | {"link": _whole(query)}
 
+    if st.context.is_embedded:
+        if query:
+            st.caption(f"[Open this view in NVIB Explorer]({_whole(query)})")
+        return
     with draw.drawn().bar:
         copy_link(query, urlencode(session.address(scenario)))
         qr.popover(query)
@@ -52,6 +57,9 @@ def toolbar(
                 _export(page, source(), scenario, made, seen)
                 with st.expander("How to cite"):
                     st.code(citation(page, shape.called, made, _whole(query)), language="bibtex")
+                if query:
+                    with st.expander("Embed in a page"):
+                        st.code(_frame(page, _whole(query)), language="html")
         if code == "":
             return
         with st.popover("Code", key="code", on_change="rerun") as opened:
@@ -69,6 +77,12 @@ def _code(page: str, program: str, source: Mapping[str, str], cited: str) -> Non
         f"nvib-{page.lower()}.ipynb", "application/x-ipynb+json", on_click="ignore", key="save-notebook",
         help="The same Python in cells, with a picture of its maps, for Jupyter.",
     )  # fmt: skip
+
+
+def _frame(page: str, whole: str) -> str:
+    """The HTML that shows a view in another page; whole: its link."""
+    source = escape(f"{whole}&embed=true")
+    return f'<iframe src="{source}" title="{link.APP}, {page}" width="100%" height="900" style="border: 0"></iframe>'
 
 
 def _whole(query: str) -> str:

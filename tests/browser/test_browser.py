@@ -53,6 +53,26 @@ def test_a_visit_to_explore(server, browser):
     again.check(server)
 
 
+def test_a_view_stands_in_another_page(shared, browser):
+    """Without sidebar, title and bar; its numbers are those of the whole page, to which it leads."""
+    query = "?v=2&model=minilm&kind=encoder&encoder_sigma=0.3&text=one two three"
+    whole = Visit(browser, shared, query).drawn(6)
+    inside = Visit(browser, shared, f"{query}&embed=true").drawn(6)
+    page = inside.page
+    assert inside.numbers() == whole.numbers()
+    for visit, shown in ((whole, True), (inside, False)):
+        expect(visit.page.get_by_role("heading", name="Explore", exact=True)).to_be_visible(visible=shown, timeout=WAIT)
+        expect(visit.page.locator('[data-testid="stSidebar"]')).to_be_visible(visible=shown)
+        expect(visit.page.get_by_text("Export", exact=True)).to_be_visible(visible=shown)
+    link = page.get_by_role("link", name="Open this view in NVIB Explorer")
+    target = link.get_attribute("href")
+    assert "embed" not in target
+    again = Visit(browser, shared, target.removeprefix(shared).lstrip("/")).drawn(6)
+    expect(again.page.get_by_role("heading", name="Explore", exact=True)).to_be_visible(timeout=WAIT)
+    assert again.numbers() == whole.numbers()
+    inside.check(shared)
+
+
 def test_a_small_map_opens_its_head(shared, browser):
     visit = Visit(browser, shared, "?v=2&model=minilm&kind=encoder&encoder_sigma=0.3&layer=2&text=one two three").drawn(
         6

@@ -60,9 +60,14 @@ def test_each_layer_says_what_a_model_says_that_ends_there(tmp_path, family):
     bench.close()
 
 
-def test_the_last_layer_says_what_the_page_shows(benches):
+@pytest.mark.parametrize(
+    "changes",
+    [{"decoder_alpha": 1.0, "decoder_sigma": 0.3, "protected": 1}, {"peer": "temperature:1.2"}, {"peer": "bits:4"},
+     {"against": "temperature:1.1", "decoder_sigma": 0.3}],
+)  # fmt: skip
+def test_the_last_layer_says_what_the_page_shows(benches, changes):
     bench = benches("smollm2")
-    scenario = Scenario(text="The cat sat on the", decoder_alpha=1.0, decoder_sigma=0.3, protected=1)
+    scenario = Scenario(text="The cat sat on the", **changes)
     found, output = lens(bench, scenario, bench.priors.of(scenario)), observe(bench, scenario).output
     assert found.kl[-1, -1] == pytest.approx(output.kl, rel=1e-4)
     assert found.names[found.baseline_ids[-1, -1]] == output.tokens[int(output.baseline.argmax())]
