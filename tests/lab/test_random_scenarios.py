@@ -65,6 +65,7 @@ def value(draw, field):
         return draw.choice(["", "0-0", "0-1", "1-1", "1-2", "1-9"])
     return {"head": lambda: draw.choice(["mean", "max", "0", "3", "7"]),
             "cell": lambda: draw.choice(["", "0,0", "1,prior", "3,5", "99,1"]),
+            "lens_at": lambda: draw.choice(["", "0", "2", "99"]),
             "prior_id": lambda: draw.choice(["", "0123456789ab"]),
             "uploads": lambda: draw.choice(["", "inside 120 0123456789ab corpus.txt"]),
             "grid": lambda: draw.choice(["", "mu=1,0.9", "x"]),
