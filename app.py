@@ -44,7 +44,8 @@ def provenance(shape: Shape, scenario: Scenario, seen: Observation) -> None:
     prior = f"Prior: {sidebar.SOURCES[scenario.prior].lower()}{f' ({page.verbatim(about)})' if about else ''}. "
     st.caption(
         f"{'' if scenario.peer else prior}Model: {page.verbatim(shape.called)}, revision {shape.revision}, "
-        f"{shape.device}, {shape.dtype}. The address bar holds this view: copy it to share it."
+        f"{shape.device}, {shape.dtype}."
+        + ("" if st.context.is_embedded else " The address bar holds this view: copy it to share it.")
     )
 
 

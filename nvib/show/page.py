@@ -43,7 +43,7 @@ ASSETS = assets.ROOT / "assets"
 # Not a file's name: Streamlit drops a run's files with it, at times before a browser has asked for the icon.
 ICON = f"data:image/png;base64,{b64encode((ASSETS / 'favicon.png').read_bytes()).decode()}"
 EMBEDDED = (  # what a page inside of another leaves out
-    '<style>[data-testid="stSidebar"], [data-testid="stExpandSidebarButton"], .st-key-head { display: none; }</style>'
+    '<style>[data-testid="stSidebar"], [data-testid="stHeader"], .st-key-head { display: none; }</style>'
 )
 PAGES = {
     "app.py": "Explore",

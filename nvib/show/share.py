@@ -47,7 +47,7 @@ def toolbar(
 
     if st.context.is_embedded:
         if query:
-            st.caption(f"[Open this view in NVIB Explorer]({_whole(query)})")
+            st.markdown(f"[Open this view in NVIB Explorer]({_whole(query)})")
         return
     with draw.drawn().bar:
         copy_link(query, urlencode(session.address(scenario)))
