@@ -36,6 +36,8 @@ MARKS = {  # the longer first: one begins with another
 SEPARATORS = ",;\t"  # of programs, of spreadsheets where a comma is in numbers, and of what is copied from them
 NAMED = re.compile(r"sep=([,;\t|])(?:\r\n|\n|\r)")  # what Excel may write before a table: its separator
 LINE_END = re.compile(r"\r\n|\n|\r")
+MOST_COLUMNS = 1000
+csv.field_size_limit(2**31 - 1)  # characters of a cell, for a text may have more than csv's own 131,072
 FORMULA = re.compile(r"[\s\x00']*[=+\-@＝＋－＠\t\r\n]")  # how a cell begins that a spreadsheet takes for a formula
 
 
@@ -204,6 +206,12 @@ def _csv(content: str) -> dict[str, list[Any]] | None:
     heads = {mark: next(csv.reader([head], delimiter=mark), []) for mark in SEPARATORS}
     fitting = [mark for mark, names in heads.items() if known & {name.strip().casefold() for name in names}]
     mark = named[1] if named else next(iter(fitting), ",")
+    rows = csv.reader(io.StringIO(content, newline=""), delimiter=mark)
+    names, first = (next((row for row in rows if "".join(row).strip() or len(row) > 1), []) for _ in range(2))
+    if len(first) > len(names):  # pandas would make an index of what is too much, at half a millisecond a field
+        return None
+    if len(names) > MOST_COLUMNS:
+        raise ValueError(f"it has {len(names):,} columns, and may have {MOST_COLUMNS:,}")
     table = pd.read_csv(io.StringIO(content), sep=mark, dtype=str, keep_default_na=False)
     if not isinstance(table.index, pd.RangeIndex):
         return None

@@ -42,3 +42,23 @@ def test_a_file_without_texts_is_one_sentence(name, data, sentence):
         texts(name, data)
     assert "\n" not in str(told.value)
     assert len(str(told.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [("text\n" + "," * 100_000, "has more fields in a row than columns"),
+     ('text\n \n"a, b"' + "," * 100_000, "has more fields in a row than columns"),
+     ("sep=;\n\ntext\r" + ";" * 100_000, "has more fields in a row than columns"),
+     ("text" + "," * 1000 + "\na", "it has 1,001 columns, and may have 1,000")],
+)  # fmt: skip
+def test_a_row_of_commas_is_refused_before_it_is_made_a_table(data, sentence, monkeypatch):
+    """As pandas makes one, a hundred thousand take the better part of a minute."""
+    monkeypatch.setattr("nvib.lab.uploads.pd.read_csv", None)  # to call it would be an error
+    with pytest.raises(NVError, match=sentence):
+        texts("a.csv", data.encode())
+
+
+def test_a_long_cell_is_a_text():
+    """Of more characters than Python's own reader of tables takes unless it is told to."""
+    assert texts("a.csv", f'text,id\n"{"x" * 200_000}",1\n'.encode()) == ["x" * 200_000]
+    assert texts("a.csv", ("text" + "," * 999 + "\na\n").encode()) == ["a"]
