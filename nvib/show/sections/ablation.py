@@ -11,8 +11,8 @@ from nvib.lab import Bench, Scenario
 from nvib.lab.model.shape import Shape
 from nvib.lab.view.ablation import Ablation, Share, regularised_layers
 from nvib.show import draw, resources
-from nvib.show.boundary import choice
 from nvib.show.figures import bars
+from nvib.show.sections.folds import at_work
 
 FOLD = "ablation"
 
@@ -34,15 +34,8 @@ def fill(opened: Any, bench: Bench, scenario: Scenario) -> None:
 
 
 def _draw(bench: Bench, scenario: Scenario) -> None:
-    bar, place = st.progress(0.0, "Running the layers one by one"), st.empty()
-    place.button("Cancel the layers", key="cancel-ablation", on_click=_close)
-
-    def tell(done: int, count: int) -> None:
-        bar.progress(done / count, f"Running the layers one by one, {done} of {count}")
-
-    found = resources.ablation(bench, scenario, tell)
-    bar.empty()
-    place.empty()
+    with at_work("Running the layers one by one", "Cancel the layers", FOLD) as tell:
+        found = resources.ablation(bench, scenario, tell)
     st.markdown(_words(found))
     st.caption(
         "Blue: the setting in this layer alone, every other layer untouched. Grey: in all layers but this one. Dashed: "
@@ -80,8 +73,3 @@ def _rows(share: Share, kind: str, layers: list[int]) -> list[dict[str, object]]
          "all but this layer": float(without), "all layers": share.total}
         for layer, alone, without in zip(layers, share.alone[kind], share.without[kind], strict=True)
     ]  # fmt: skip
-
-
-@choice
-def _close() -> None:
-    st.session_state[FOLD] = False

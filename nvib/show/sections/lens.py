@@ -13,8 +13,8 @@ from nvib.lab.model.labels import isolated
 from nvib.lab.model.shape import Shape
 from nvib.lab.view.lens import Lens, state_names
 from nvib.show import draw, page, resources
-from nvib.show.boundary import choice
 from nvib.show.figures import bars, maps
+from nvib.show.sections.folds import at_work
 from nvib.show.session import control, fit
 
 FOLD, MAP, BARS = "lens", "lens-map", "lens-bars"
@@ -22,7 +22,7 @@ FOLD, MAP, BARS = "lens", "lens-map", "lens-bars"
 
 def fold(shape: Shape, scenario: Scenario) -> Any:
     """The fold, empty; `fill` fills it once the page is drawn. None where no layer has a next token, or none moves."""
-    if not {"cross", "decoder"} & set(shape.kinds) or scenario.effect == "local":
+    if not shape.mode.writes or scenario.effect == "local":
         return None
     return st.expander("What would each layer say?", key=FOLD, on_change="rerun", icon=":material/biotech:")
 
@@ -35,15 +35,8 @@ def fill(opened: Any, bench: Bench, scenario: Scenario) -> None:
 
 
 def _draw(bench: Bench, scenario: Scenario) -> None:
-    bar, place = st.progress(0.0, "Reading the layers"), st.empty()
-    place.button("Cancel the reading", key="cancel-lens", on_click=_close)
-
-    def tell(done: int, count: int) -> None:
-        bar.progress(done / count, f"Reading the layers, {done} of {count}")
-
-    found = resources.lens(bench, scenario, tell)
-    bar.empty()
-    place.empty()
+    with at_work("Reading the layers", "Cancel the reading", FOLD) as tell:
+        found = resources.lens(bench, scenario, tell)
     count = len(found.tokens)
     named = {"": f"{count - 1}: {isolated(found.tokens[-1])}, the last"}
     named |= {str(n): f"{n}: {isolated(token)}" for n, token in enumerate(found.tokens[:-1])}
@@ -94,8 +87,3 @@ def _table(found: Lens) -> pd.DataFrame:
         "NV": name(found.regularised_ids).ravel(), "probability, NV": found.regularised.ravel(),
         "KL(baseline ‖ NV), nats": found.kl.ravel(),
     })  # fmt: skip
-
-
-@choice
-def _close() -> None:
-    st.session_state[FOLD] = False

@@ -12,8 +12,8 @@ from nvib.lab import Bench, Scenario
 from nvib.lab.model.shape import Shape
 from nvib.lab.view.slopes import NAMES
 from nvib.show import draw, page, resources
-from nvib.show.boundary import choice
 from nvib.show.figures import bars
+from nvib.show.sections.folds import at_work
 
 FOLD, FOLD_OF_LIST = "slopes", "slopes-of-list"
 
@@ -51,15 +51,8 @@ def of_list(bench: Bench, scenario: Scenario, texts: Sequence[str]) -> None:
 
 def _draw(bench: Bench, scenario: Scenario, fold: str, texts: tuple[str, ...] = ()) -> None:
     """The slopes, with progress while they are taken; texts: of a list."""
-    bar, place = st.progress(0.0, "Taking the gradient"), st.empty()
-    place.button("Cancel the gradient", key=f"cancel-{fold}", on_click=_close, args=(fold,))
-
-    def tell(done: int, count: int) -> None:
-        bar.progress(done / count, f"Taking the gradient, {done} of {count}")
-
-    found = resources.slopes(bench, scenario, tell, texts)
-    bar.empty()
-    place.empty()
+    with at_work("Taking the gradient", "Cancel the gradient", fold) as tell:
+        found = resources.slopes(bench, scenario, tell, texts)
     count, one = len(next(iter(found.values.values()))), "texts" if texts else "rows"
     spread = f"; whiskers: the standard deviation over {count} {one}" if count > 1 else ""
     left_out = f" Left out, for they cannot be run: {found.skipped} texts." if found.skipped else ""
@@ -81,8 +74,3 @@ def _draw(bench: Bench, scenario: Scenario, fold: str, texts: tuple[str, ...] = 
         ]
     of = "The slopes of the list" if texts else "The slopes"
     draw.table_behind(fold, f"{of} as a table", lambda: pd.DataFrame(table))
-
-
-@choice
-def _close(fold: str) -> None:
-    st.session_state[fold] = False
