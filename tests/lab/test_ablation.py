@@ -11,6 +11,7 @@ from nvib.lab import Bench, Scenario
 from nvib.lab.view.ablation import Ablation, Share, ablate, regularised_layers
 from tests.support import textbook, tiny
 from tests.support.folders import save
+from tests.support.progress import told_until_left
 
 TEMPERATURE = {"alpha": 1.0, "sigma": 0.5, "mu": 0.8}
 TEXT = "the cat sat on the mat"
@@ -127,18 +128,7 @@ def test_the_layers_that_are_named():
 
 
 def test_what_progress_raises_stops_the_layers(benches):
-    class Left(Exception):
-        pass
-
-    told = []
-
-    def progress(done, count):
-        told.append((done, count))
-        if done == 2:
-            raise Left
-
     bench = benches("minilm")
     scenario = Scenario(model="minilm", text="one\ntwo", encoder_sigma=0.3)
-    with pytest.raises(Left):
-        ablate(bench, scenario, bench.priors.of(scenario), progress)
+    told = told_until_left(lambda progress: ablate(bench, scenario, bench.priors.of(scenario), progress))
     assert told == [(1, 6), (2, 6)]
