@@ -129,9 +129,12 @@ class Prior:
         said = {writable(name): writable(text) for name, text in self.provenance.items()}
         return serialize(tensors, metadata={**said, "format": FORMAT})
 
-    def of_another(self, model: nn.Module) -> str:
-        """One sentence, with both names, where this prior is of other weights than the model's; else ""."""
-        known, here = self.provenance.get("weights", ""), weights_of(model)
+    def of_another(self, model: nn.Module, weights: str = "") -> str:
+        """One sentence, with both names, where this prior is of other weights than the model's; else "".
+
+        weights: what `weights_of` says of the model, where that is known already.
+        """
+        known, here = self.provenance.get("weights", ""), weights or weights_of(model)
         if known == here or known.split()[:1] != here.split()[:1]:  # of another precision nothing is known
             return ""
         other, name = self.provenance.get("model", "without a name"), name_of(model) or type(model).__name__

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Collection, Mapping
+from copy import copy
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -326,8 +327,10 @@ class Scenario:
 
     def _neutral(self, names: Collection[str]) -> Scenario:
         """The same with some fields at their defaults."""
-        changes: dict[str, Any] = {name: FIELDS[name].default for name in names}
-        return replace(self, **changes)
+        made = copy(self)  # defaults are legal: nothing is checked anew
+        for name in names:
+            object.__setattr__(made, name, FIELDS[name].default)
+        return made
 
     def at_share(self, share: float) -> Scenario:
         """The setting at a share of the way from identity, 0, to what it is, 1.

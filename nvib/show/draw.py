@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
+import plotly.io
 import streamlit as st
+from _plotly_utils.utils import convert_to_base64
+from plotly.basedatatypes import BaseFigure
 
 from nvib.lab.model.labels import isolated
 from nvib.show import poster, reading
@@ -65,21 +68,44 @@ def say(sentence: str, place: Any = st) -> None:
     place.markdown(verbatim(sentence))
 
 
-def chart(figure: go.Figure, key: str, place: Any = st, *, title: str, says: str = "", **events: Any) -> None:
+class Ready(BaseFigure):  # type: ignore[misc]
+    """A figure as plotly.js takes it. Streamlit has plotly look through every part of a dictionary, each time it is
+    drawn, and asks a figure only for its own; the tests look through ours.
+    """
+
+    def __init__(self, figure: axes.Figure) -> None:  # not plotly's own, which would look through it
+        self._figure = figure
+
+    def to_dict(self) -> axes.Figure:
+        """The figure with its arrays in bytes, and what Streamlit fills in of the visitor's theme."""
+        kinds = {trace["type"] for trace in self._figure["data"]}
+        convert_to_base64(self._figure)
+        layout = {**self._figure["layout"], "template": _template(frozenset(kinds))}
+        return {"data": self._figure["data"], "layout": layout}
+
+
+@cache
+def _template(kinds: frozenset[str]) -> dict[str, Any]:
+    """Streamlit's template, of these kinds of traces."""
+    whole = plotly.io.templates[plotly.io.templates.default].to_plotly_json()
+    return {**whole, "data": {kind: whole["data"][kind] for kind in kinds & set(whole["data"])}}
+
+
+def chart(figure: axes.Figure, key: str, place: Any = st, *, title: str, says: str = "", **events: Any) -> None:
     """Draw a figure where `place` is; title: its name in an export; says: how to read it, which stands there too.
 
     On a page that is still its poster stands in for it, or a blank of its height.
     """
     drawn().figures[key] = title
     drawn().says[key] = says or reading.words(key)
-    slot, square = place.container(key=f"slot-{key}", gap=None), figure.layout.meta.get("square")
-    if poster.stands_in(slot, key, figure.layout.height, title):
+    slot, square = place.container(key=f"slot-{key}", gap=None), figure["layout"]["meta"].get("square")
+    if poster.stands_in(slot, key, figure["layout"]["height"], title):
         return
     if square:
         st.html(f"<style>{axes.fitted(f'.st-key-slot-{key}', f'.st-key-{key}', figure)}</style>")
     slot.plotly_chart(
-        axes.inked(figure, theme()), key=key, height="stretch" if square else "content",
-        config={"displayModeBar": False}, alt=f"{title}. {figure.layout.meta['says']}", **events,
+        Ready(axes.inked(figure, theme())), key=key, height="stretch" if square else "content",
+        config={"displayModeBar": False}, alt=f"{title}. {figure['layout']['meta']['says']}", **events,
     )  # fmt: skip
 
 

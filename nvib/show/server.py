@@ -10,14 +10,15 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
 
-import plotly.graph_objects as go
+import numpy as np
+import plotly.io
 import streamlit
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from streamlit.runtime import Runtime
 
 from nvib import assets
-from nvib.show import journal, resources, sections
+from nvib.show import draw, journal, resources, sections
 from nvib.show.counters import ROUTES
 from nvib.show.figures import axes
 from nvib.show.limits import MB
@@ -47,7 +48,8 @@ def warm() -> None:
     """
     for section in iter_modules(sections.__path__):
         import_module(f"{sections.__name__}.{section.name}")
-    axes.inked(axes.figure([go.Heatmap(z=[[0.0]], text=[[""]])], 100, {}, {}), "light").to_json()
+    first = axes.figure([axes.heatmap(z=np.zeros((1, 1)))], 100, {}, {})
+    plotly.io.to_json(draw.Ready(axes.inked(first, "light")).to_dict(), validate=False)
     gc.collect()
     gc.freeze()
     sys.setswitchinterval(TURN)

@@ -1,8 +1,22 @@
 """What tests of the pages share."""
 
+import plotly.graph_objects as go
 import pytest
 
-from nvib.show import limits, resources
+from nvib.show import draw, limits, resources
+
+
+@pytest.fixture(autouse=True)
+def looked_through(monkeypatch):
+    """Plotly looks through every figure that a page draws; none may have a part that plotly does not know."""
+    drawn = draw.Ready.to_dict
+
+    def looked(figure):
+        made = drawn(figure)
+        go.Figure(made)
+        return made
+
+    monkeypatch.setattr(draw.Ready, "to_dict", looked)
 
 
 @pytest.fixture

@@ -1,11 +1,31 @@
 """What the figures share: labels that fit, places for duplicate tokens, and room for the longest."""
 
+import json
 import re
 from html import unescape
 
+import numpy as np
+import plotly.graph_objects as go
+import plotly.io
 import pytest
 
-from nvib.show.figures.axes import MAX_TICKS, figure, layers, outline, plain, prior_ends, room, short, ticks
+from nvib.show import draw
+from nvib.show.figures.axes import (
+    INKS,
+    MAX_TICKS,
+    bar,
+    figure,
+    heatmap,
+    inked,
+    layers,
+    outline,
+    plain,
+    prior_ends,
+    room,
+    scatter,
+    short,
+    ticks,
+)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +96,7 @@ def test_a_frame_is_around_its_cell():
 
 
 def test_nothing_in_a_figure_zooms():
-    made = figure([], 100, {"title": {"text": "x"}}, {}, showlegend=True)
+    made = go.Figure(figure([], 100, {"title": {"text": "x"}}, {}, showlegend=True))
     assert made.layout.xaxis.fixedrange
     assert made.layout.yaxis.fixedrange
     assert made.layout.showlegend
@@ -84,5 +104,36 @@ def test_nothing_in_a_figure_zooms():
 
 
 def test_small_numbers_have_powers_for_no_unit_is_micro():
-    made = figure([], 100, {"title": {"text": "x"}}, {})
+    made = go.Figure(figure([], 100, {"title": {"text": "x"}}, {}))
     assert {axis.exponentformat for axis in (made.layout.xaxis, made.layout.yaxis)} == {"power"}
+
+
+def test_a_figure_is_drawn_as_plotly_itself_would_write_it():
+    values = np.array([[0.25, np.nan], [1.0, 0.5]], np.float32)
+    traces = [heatmap(z=values, text=[["a", "b"], ["c", "d"]]), bar(x=[0, 1], y=np.array([1.0, 2.0])),
+              scatter(x=[0.0], y=[1.0], mode="markers", error_y={"array": np.ones(1)})]  # fmt: skip
+    made = figure(traces, 100, {"title": {"text": "x"}}, {})
+    own = json.loads(go.Figure(made).to_json())
+    drawn = json.loads(plotly.io.to_json(draw.Ready(made).to_dict(), validate=False))
+    assert drawn["data"] == own["data"]
+    assert drawn["layout"] | {"template": None} == own["layout"] | {"template": None}
+    streamlits = plotly.io.templates["streamlit"].to_plotly_json()
+    assert drawn["layout"]["template"]["layout"] == streamlits["layout"]
+    assert {kind: streamlits["data"].get(kind) for kind in ("heatmap", "scatter")} == drawn["layout"]["template"][
+        "data"
+    ]
+
+
+def test_plotly_knows_no_part_that_is_misspelt():
+    with pytest.raises(ValueError, match="tickval"):
+        go.Figure(figure([], 100, {"tickval": [0]}, {}))
+
+
+def test_words_are_inked_and_what_shares_an_axis_is_not():
+    axis = {"title": {"text": "x", "font": {"size": 12}}, "tickfont": {"size": 11}}
+    made = inked(figure([], 100, axis, axis, legend={"x": 0}), "dark")
+    for name in ("xaxis", "yaxis"):
+        assert made["layout"][name]["title"] == {"text": "x", "font": {"size": 12, "color": INKS["dark"]}}
+        assert made["layout"][name]["tickfont"] == {"size": 11, "color": INKS["dark"]}
+    assert made["layout"]["legend"] == {"x": 0, "font": {"color": INKS["dark"]}}
+    assert axis == {"title": {"text": "x", "font": {"size": 12}}, "tickfont": {"size": 11}}

@@ -1,6 +1,7 @@
 """Calibration on the pages: the pictures have the library's numbers, the words say what the numbers do."""
 
 import numpy as np
+import plotly.graph_objects as go
 import pytest
 import transformers
 
@@ -214,7 +215,7 @@ def test_the_table_has_each_measure_with_its_paired_change():
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_each_side_has_a_colour_and_a_shape_of_its_own(theme):
     curve = lab.reliability(texts(0.8, 0.5))
-    figure = reliability.reliability({"untouched": curve, "NV": curve, "peer": curve}, theme)
+    figure = go.Figure(reliability.reliability({"untouched": curve, "NV": curve, "peer": curve}, theme))
     marks = [trace.marker for trace in figure.data]
     assert [mark.color for mark in marks] == [colours.BASELINE, colours.NV, colours.PEER[theme]]
     assert len({mark.symbol for mark in marks}) == 3
@@ -223,6 +224,6 @@ def test_each_side_has_a_colour_and_a_shape_of_its_own(theme):
     assert "untouched, NV and peer" in figure.layout.meta["says"]
     tip = figure.data[0].text[0]
     assert "mean confidence 80.0 %<br>accuracy 50.0 % [50.0, 50.0]<br>200 answers, 100.0 %" in tip
-    band, line = reliability.coverage({"NV": lab.coverage(texts(0.8, 0.5))}, theme).data
+    band, line = go.Figure(reliability.coverage({"NV": lab.coverage(texts(0.8, 0.5))}, theme)).data
     assert band.fill == "toself"
     assert set(line.x) == {100.0}

@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import plotly.graph_objects as go
 import pytest
 
 from nvib.show.figures import axes, bars
@@ -72,7 +73,7 @@ def test_each_number_of_a_map_is_written_once_in_its_cells_ink(theme):
     values = np.array([[-1.0, 0.1, np.nan], [0.6, -3.0, 0.0]])
     texts = [["a", "b", "none"], ["c", "d", "e"]]
     found = {}
-    for trace in axes.written(values, texts, theme):
+    for trace in go.Figure(axes.written(values, texts, theme)).data:
         assert trace.unselected.textfont.color == trace.textfont.color  # a click on one cell does not fade the others
         found |= {(x, y): (text, trace.textfont.color)
                   for x, y, text in zip(trace.x, trace.y, trace.text, strict=True)}  # fmt: skip
@@ -91,5 +92,5 @@ def test_shades_are_those_of_each_value(theme):
 
 @THEMES
 def test_whiskers_of_slopes_can_be_seen_on_the_page(theme):
-    (bar,) = bars.slopes(np.array([0.1, -0.2]), np.array([0.1, 0.1]), "τα", "encoder", theme).data
+    (bar,) = go.Figure(bars.slopes(np.array([0.1, -0.2]), np.array([0.1, 0.1]), "τα", "encoder", theme)).data
     assert contrast(bar.error_y.color, f"rgb{GROUND[theme]}") >= 3

@@ -5,6 +5,7 @@ import re
 from types import SimpleNamespace
 
 import numpy as np
+import plotly.graph_objects as go
 import pytest
 
 from nvib.show import pick, session
@@ -26,22 +27,22 @@ def test_fitted_colours_end_at_a_rounded_number(values, end):
 
 
 def test_colours_end_where_they_are_told_to_and_about_zero():
-    plain = maps.attention(WEIGHTS, TOKENS, TOKENS, "light", "linear", WEIGHTS[:, 0], top=0.8)
+    plain = go.Figure(maps.attention(WEIGHTS, TOKENS, TOKENS, "light", "linear", WEIGHTS[:, 0], top=0.8))
     assert [(trace.zmin, trace.zmax) for trace in plain.data] == [(0, 0.8)] * 2
     assert list(plain.data[0].colorbar.ticktext) == ["0", "0.4", "0.8"]
-    difference = maps.difference(WEIGHTS - 0.3, TOKENS, TOKENS, "light", "linear", top=0.4).data[0]
+    difference = go.Figure(maps.difference(WEIGHTS - 0.3, TOKENS, TOKENS, "light", "linear", top=0.4)).data[0]
     assert (difference.zmin, difference.zmax) == (-0.4, 0.4)
     assert list(difference.colorbar.ticktext) == ["−0.4", "0", "+0.4"]
 
 
 def test_maps_say_what_they_show():
-    said = maps.attention(WEIGHTS, TOKENS, TOKENS, "light", "linear", np.full(3, 0.125)).layout.meta["says"]
+    said = maps.attention(WEIGHTS, TOKENS, TOKENS, "light", "linear", np.full(3, 0.125))["layout"]["meta"]["says"]
     assert "from 3 queries, the rows, to 3 keys" in said
     assert "largest is 0.620, from two to two." in said
     assert "12.5% on average" in said
-    said = maps.difference(-WEIGHTS, TOKENS, TOKENS, "light", "linear").layout.meta["says"]
+    said = maps.difference(-WEIGHTS, TOKENS, TOKENS, "light", "linear")["layout"]["meta"]["says"]
     assert "largest change is −0.6200, from two to two." in said
-    said = maps.mosaic(WEIGHTS, "change", (0, 1), "light").layout.meta["says"]
+    said = maps.mosaic(WEIGHTS, "change", (0, 1), "light")["layout"]["meta"]["says"]
     assert "3 layers, the rows, by 3 heads" in said
     assert "0.620, in layer 1, head 1" in said
 
@@ -51,7 +52,8 @@ def test_maps_say_what_they_show():
 def test_cells_are_square_at_every_width(rows, columns, width):
     labels = [["token"] * n for n in (rows, columns)]
     figure = maps.attention(np.full((rows, columns), 0.1), *labels, "light", "sqrt", np.full(rows, 0.1))
-    margin, (start, end) = figure.layout.margin, figure.layout.xaxis.range
+    layout = go.Figure(figure).layout
+    margin, (start, end) = layout.margin, layout.xaxis.range
     style = axes.fitted(".slot", ".chart", figure)
     most = float(re.search(r"max-width: ([\d.]+)px", style)[1])
     above, beside, widest, ratio = map(

@@ -4,6 +4,7 @@ import io
 import json
 
 import openpyxl
+import plotly.graph_objects as go
 import pytest
 
 from nvib.lab import Scenario
@@ -115,19 +116,21 @@ def test_the_point_that_was_picked_has_a_frame():
     metric = TARGET_LOG_PROB
     found, results = points("decoder_sigma=0,0.2,0.4 encoder_sigma=0,0.3")
     picked = list(results)[3]  # decoder 0.2, encoder 0.3
-    figure = sweeps.map_of_two(results, found.axes, "a", metric, 1.0, "dark", next(iter(results)), picked)
+    figure = go.Figure(sweeps.map_of_two(results, found.axes, "a", metric, 1.0, "dark", next(iter(results)), picked))
     (thick,) = [shape for shape in figure.layout.shapes if shape.line.width == sweeps.THICK]
     assert (thick.x0, thick.x1, thick.y0, thick.y1) == (0.5, 1.5, 0.5, 1.5)
     found, results = points("decoder_sigma=0,0.2,0.4")
     picked = list(results)[2]
-    frames = [sweeps.curve(results, found.axes[0], ["a"], [], metric, at).layout.shapes[1:] for at in (None, picked)]
+    both = [sweeps.curve(results, found.axes[0], ["a"], [], metric, at) for at in (None, picked)]
+    frames = [go.Figure(each).layout.shapes[1:] for each in both]
     assert frames[0] == ()
     ((frame),) = frames[1]
     assert frame.x0 < 2 < frame.x1 < 2.5
     assert (frame.yref, frame.y0, frame.y1) == ("paper", 0, 1)
-    (frame,) = sweeps.ranked(results, found.axes, ["a"], [], metric, picked).layout.shapes[1:]
+    (frame,) = go.Figure(sweeps.ranked(results, found.axes, ["a"], [], metric, picked)).layout.shapes[1:]
     assert (frame.y0, frame.y1, frame.xref) == (1.55, 2.45, "paper")
-    assert len(sweeps.ranked(results, found.axes, ["a"], [], metric, Scenario(model="minilm")).layout.shapes) == 1
+    other = sweeps.ranked(results, found.axes, ["a"], [], metric, Scenario(model="minilm"))
+    assert len(other["layout"]["shapes"]) == 1
 
 
 def test_a_click_frames_the_point_it_shows():

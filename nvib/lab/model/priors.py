@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 
@@ -15,7 +15,7 @@ from nvib.lab.scenario import DIGITS, Scenario, digest_of
 from nvib.lab.uploads import Upload, uploaded
 from nvib.memory import Memory
 from nvib.models.loading import Loaded
-from nvib.prior import Prior, standard_normal_prior
+from nvib.prior import Prior, standard_normal_prior, weights_of
 from nvib.shelf import Shelf
 
 MAX_PRIOR_CHARACTERS = 1_000_000
@@ -113,7 +113,12 @@ class Priors:
 
     def told(self, prior: Prior) -> str:
         """One sentence where a prior is of another model, else nothing."""
-        return prior.of_another(self._loaded.model)
+        return prior.of_another(self._loaded.model, self._weights)
+
+    @cached_property
+    def _weights(self) -> str:
+        """What is known of the model's weights, which stay as they are."""
+        return weights_of(self._loaded.model)
 
     def _shipped(self, source: str) -> Prior:
         name = self._loaded.name

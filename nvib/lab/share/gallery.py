@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 from dataclasses import dataclass
+from functools import cache
 
 from nvib import assets
 from nvib.errors import NVError
@@ -132,9 +133,14 @@ _posters: Memory[str | None] = Memory(2 * len(ENTRIES))  # one for each theme
 
 def find(scenario: Scenario) -> Entry | None:
     """The entry that shows this scenario, whatever stands in the fields that Explore does not show."""
-    return next(
-        (e for e in ENTRIES if e.scenario.model == scenario.model and _seen(e.scenario) == _seen(scenario)), None
-    )
+    seen = _seen(scenario) if scenario.model in CATALOGUE else None
+    return next((entry for entry in ENTRIES if _shown(entry.name) == seen), None)
+
+
+@cache
+def _shown(name: str) -> Scenario:
+    """What is seen of an entry's scenario."""
+    return _seen(next(entry.scenario for entry in ENTRIES if entry.name == name))
 
 
 def _seen(scenario: Scenario) -> Scenario:

@@ -1,4 +1,4 @@
-"""What the figures share: labels, axes and the frame, each laid out in one piece (plotly's updates are slow)."""
+"""What the figures share: traces, labels, axes and the frame, as the plain dictionaries that plotly.js takes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from html import escape, unescape
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 
 from nvib.lab.model.labels import shortened
 from nvib.show.figures import colours
@@ -20,11 +19,28 @@ PRIOR_WIDE, PRIOR_APART = 6, 3  # pixels that the prior's column has at least, a
 INKS = {"light": "#57606A", "dark": "#A3ACB8"}  # of the words of a figure: 4.5 to 1 and more on the page's ground
 FRAMES = {"light": "#1B1F24", "dark": "#E6EAEF"}  # of frames, and of whiskers over bars of any colour
 Layout = dict[str, Any]
+Trace = dict[str, Any]
+Figure = dict[str, Any]  # "data", its traces, and "layout"
+
+
+def heatmap(**parts: Any) -> Trace:
+    """A trace of coloured cells."""
+    return {"type": "heatmap", **parts}
+
+
+def bar(**parts: Any) -> Trace:
+    """A trace of bars."""
+    return {"type": "bar", **parts}
+
+
+def scatter(**parts: Any) -> Trace:
+    """A trace of points, lines or words."""
+    return {"type": "scatter", **parts}
 
 
 def figure(
     traces: Sequence[Any], height: int, x: Layout, y: Layout, says: str = "", fit: Layout | None = None, **layout: Any
-) -> go.Figure:
+) -> Figure:
     """A figure in the house's frame; nothing in it zooms or moves.
 
     says: a sentence on what it shows, for who does not see it; fit: what the browser fits to the page's width, which
@@ -42,19 +58,22 @@ def figure(
         "xaxis": {**axis, **x},
         "yaxis": {**axis, **y},
     }
-    return go.Figure(list(traces), {**common, **layout})
+    return {"data": list(traces), "layout": {**common, **layout}}
 
 
-def inked(figure: go.Figure, theme: str) -> go.Figure:
+def inked(figure: Figure, theme: str) -> Figure:
     """The figure with the words of its axes and legends in a colour that reads on the page's ground."""
-    both = [*figure.select_xaxes(), *figure.select_yaxes()]
-    of_axes = [font for axis in both for font in (axis.tickfont, axis.title.font)]
-    for font in (figure.layout.font, figure.layout.legend.font, *of_axes):
-        font.color = INKS[theme]
-    return figure
+    ink, layout = {"color": INKS[theme]}, {**figure["layout"]}
+    for name in ("xaxis", "yaxis"):
+        axis = {"title": {}, "tickfont": {}, **layout[name]}
+        title = {**axis["title"], "font": axis["title"].get("font", {}) | ink}
+        layout[name] = {**axis, "title": title, "tickfont": axis["tickfont"] | ink}
+    legend = layout.get("legend", {})
+    layout |= {"font": layout.get("font", {}) | ink, "legend": {**legend, "font": legend.get("font", {}) | ink}}
+    return {**figure, "layout": layout}
 
 
-def written(values: np.ndarray, texts: Sequence[Sequence[str]], theme: str, size: int = 12) -> list[go.Scatter]:
+def written(values: np.ndarray, texts: Sequence[Sequence[str]], theme: str, size: int = 12) -> list[Trace]:
     """Texts in the cells of a map of differences, each in the ink that reads on its cell's colour.
 
     values: [R, C], from −1 to 1, beyond which colours do not change; NaN where a cell has no colour and no text.
@@ -64,7 +83,7 @@ def written(values: np.ndarray, texts: Sequence[Sequence[str]], theme: str, size
         _, ink = colours.shade(float(np.clip(values[row, column], -1, 1)), theme)
         by_ink.setdefault(ink, []).append((column, row, texts[row][column]))
     return [
-        go.Scatter(
+        scatter(
             x=[column for column, _, _ in cells], y=[row for _, row, _ in cells], text=[text for _, _, text in cells],
             mode="text", textfont={"color": ink, "size": size}, hoverinfo="skip",
             unselected={"textfont": {"color": ink}},
@@ -88,16 +107,16 @@ def prior_at(columns: int, rows: int = 1) -> float:
     return sum(prior_ends(columns, rows)) / 2
 
 
-def fitted(slot: str, chart: str, figure: go.Figure) -> str:
+def fitted(slot: str, chart: str, figure: Figure) -> str:
     """Style sheet of a figure with square cells: as wide as its slot and as high as its cells then are.
 
     slot, chart: what CSS finds them by. The cells are never larger than the figure's own bound, nor the map higher
     than its own, or `TALLEST`.
     """
-    square, margin = figure.layout.meta["square"], figure.layout.margin
+    square, margin = figure["layout"]["meta"]["square"], figure["layout"]["margin"]
     columns, rows = square["columns"], square["rows"]
     widest = min(square["largest"] * columns, square.get("tallest", TALLEST) * columns / rows)
-    beside, above = margin.l + margin.r, margin.t + margin.b
+    beside, above = margin["l"] + margin["r"], margin["t"] + margin["b"]
     across = f"min(100cqw - {beside}px, {widest:.2f}px)"
     return (
         f"{slot} {{ container-type: inline-size; }} "

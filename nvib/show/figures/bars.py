@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 
 from nvib.lab.model.labels import isolated
 from nvib.lab.view.ablation import Share
@@ -26,7 +25,7 @@ DASHED = {"dash": "dash", "width": 1.5}
 # Output
 
 
-def next_token_shares(output: NextToken, alone: bool = False) -> go.Figure:
+def next_token_shares(output: NextToken, alone: bool = False) -> axes.Figure:
     """Probabilities of the likeliest next tokens, percent: baseline grey, NV blue; alone: the baseline's only."""
     after = None if alone else output.regularised
     return _pairs(output.tokens, output.baseline, after, "probability of the next token, %")
@@ -34,7 +33,7 @@ def next_token_shares(output: NextToken, alone: bool = False) -> go.Figure:
 
 def _pairs(
     names: Sequence[str], before: np.ndarray, after: np.ndarray | None, title: str, percent: bool = True
-) -> go.Figure:
+) -> axes.Figure:
     """Two horizontal bars for each name, or one: shares as percent, or numbers of any sign."""
     scale, form = (100, ".1f") if percent else (1, ".4g")
     at = np.arange(len(names))
@@ -42,7 +41,7 @@ def _pairs(
     looks = (("baseline", colours.BASELINE, -0.2 * (len(shown) - 1)), ("NV", colours.NV, 0.2))
     sides = [(name, values, colour, shift) for values, (name, colour, shift) in zip(shown, looks, strict=False)]
     bars = [
-        go.Bar(
+        axes.bar(
             y=at + shift,
             x=values * scale,
             width=0.36,
@@ -75,7 +74,7 @@ def _pairs(
     return axes.figure(bars, 60 + 38 * len(at), x, {**y, "zeroline": False}, says, margin=margin)
 
 
-def forced_text(text: Forced) -> tuple[go.Figure, go.Figure]:
+def forced_text(text: Forced) -> tuple[axes.Figure, axes.Figure]:
     """Of each token of a forced text: log p under both models, and what the distributions at its place differ by.
 
     A dashed line stands where the generated part begins.
@@ -90,8 +89,8 @@ def forced_text(text: Forced) -> tuple[go.Figure, go.Figure]:
         line = {"type": "line", "x0": text.start - 0.5, "x1": text.start - 0.5, "yref": "y domain", "y0": 0, "y1": 1}
         layout["shapes"] = [{**line, "line": {**DASHED, "color": colours.BASELINE}}]
 
-    def bars(values: np.ndarray, name: str, colour: str, shift: float) -> go.Bar:
-        return go.Bar(
+    def bars(values: np.ndarray, name: str, colour: str, shift: float) -> axes.Trace:
+        return axes.bar(
             x=at + shift, y=values, width=0.4, marker={"color": colour}, customdata=names,
             hovertemplate="%{customdata}<br>" + name + " %{y:.4f} nats<extra></extra>",
         )  # fmt: skip
@@ -115,7 +114,7 @@ def forced_text(text: Forced) -> tuple[go.Figure, go.Figure]:
     )
 
 
-def answers(output: HeadOutput, alone: bool = False) -> go.Figure:
+def answers(output: HeadOutput, alone: bool = False) -> axes.Figure:
     """What an encoder's head gives its answers: probabilities as percent, scores as they are; alone: the baseline's."""
     after = None if alone else output.regularised
     if output.measure == SCORE:
@@ -123,7 +122,7 @@ def answers(output: HeadOutput, alone: bool = False) -> go.Figure:
     return _pairs(output.answers, output.baseline, after, f"{output.measure}, %")
 
 
-def path_curves(walked: Path) -> list[go.Figure]:
+def path_curves(walked: Path) -> list[axes.Figure]:
     """Output change, prior mass and kept tokens along the way to a setting; the first flip is marked in each."""
     curves = (
         (walked.change, "change of the output" + (", nats" if "nats" in walked.measure else ""), colours.NV),
@@ -140,7 +139,7 @@ def path_curves(walked: Path) -> list[go.Figure]:
     x = {"title": {"text": "share of the setting"}, "range": [-0.03, 1.03]}
     drawn = []
     for values, name, colour in curves:
-        trace = go.Scatter(
+        trace = axes.scatter(
             x=walked.share, y=values, mode="lines+markers", line={"color": colour, "width": 2},
             hovertemplate="share %{x:.2f}<br>" + name + " %{y:.4g}<extra></extra>",
         )  # fmt: skip
@@ -149,12 +148,12 @@ def path_curves(walked: Path) -> list[go.Figure]:
     return drawn
 
 
-def slopes(values: np.ndarray, deviations: np.ndarray, name: str, kind: str, theme: str) -> go.Figure:
+def slopes(values: np.ndarray, deviations: np.ndarray, name: str, kind: str, theme: str) -> axes.Figure:
     """How a loss would change by layer, nats a token: blue where it falls, red where it rises."""
     at = list(range(len(values)))
     error = {"type": "data", "array": deviations, "thickness": 1, "color": axes.FRAMES[theme]}
     whiskers = {"error_y": error} if np.isfinite(deviations).any() else {}
-    bar = go.Bar(
+    bar = axes.bar(
         x=at, y=values, marker={"color": [colours.LESS if value > 0 else colours.MORE for value in values]},
         hovertemplate=f"{kind} layer %{{x}}<br>%{{y:+.4g}} nats a token<extra></extra>", **whiskers,
     )  # fmt: skip
@@ -169,13 +168,13 @@ def slopes(values: np.ndarray, deviations: np.ndarray, name: str, kind: str, the
     return axes.figure([bar], 240, x, y, says, margin={"l": 8, "r": 8, "t": 12, "b": 8})
 
 
-def ablation(layers: Sequence[int], share: Share, kind: str) -> go.Figure:
+def ablation(layers: Sequence[int], share: Share, kind: str) -> axes.Figure:
     """What one layer changes alone, blue, and what all but it change, grey; dashed: the whole setting."""
     at, axis = np.arange(len(layers)), share.measure
     sides = (("this layer alone", share.alone[kind], colours.NV, -0.2),
              ("all but this layer", share.without[kind], colours.BASELINE, 0.2))  # fmt: skip
     traces = [
-        go.Bar(
+        axes.bar(
             x=at + shift, y=values, width=0.36, marker={"color": colour}, customdata=list(layers),
             hovertemplate=f"{kind} layer %{{customdata}}<br>{name} %{{y:.4g}}<extra></extra>",
         )
@@ -198,13 +197,13 @@ def ablation(layers: Sequence[int], share: Share, kind: str) -> go.Figure:
     return axes.figure(traces, 280, x, y, says, margin={"l": 8, "r": 8, "t": 12, "b": 8}, **layout)
 
 
-def lens(seen: Lens, at: int) -> go.Figure:
+def lens(seen: Lens, at: int) -> axes.Figure:
     """What each layer would say after one token: the likeliest token of both sides, and its probability, percent."""
     rows, names = np.arange(len(seen.kl)), {number: axes.short(name) for number, name in seen.names.items()}
     sides = (("baseline", seen.baseline_ids[:, at].tolist(), 100 * seen.baseline[:, at], colours.BASELINE, -0.2),
              ("NV", seen.regularised_ids[:, at].tolist(), 100 * seen.regularised[:, at], colours.NV, 0.2))  # fmt: skip
     traces = [
-        go.Bar(
+        axes.bar(
             y=rows + shift, x=values, width=0.36, orientation="h", marker={"color": colour},
             text=[axes.plain(f"{isolated(names[n])} {value:.1f}") for n, value in zip(ids, values, strict=True)],
             textposition="outside", constraintext="none", cliponaxis=False, textfont={"family": MONO, "size": 11},
@@ -229,10 +228,10 @@ def lens(seen: Lens, at: int) -> go.Figure:
     return axes.figure(traces, height, x, y, says, margin={"l": 60, "r": 8, "t": 12, "b": 48})
 
 
-def terms(names: Sequence[str], values: np.ndarray) -> go.Figure:
+def terms(names: Sequence[str], values: np.ndarray) -> axes.Figure:
     """What moved a log weight, in nats, term by term: blue raises it, red lowers it."""
     at = list(range(len(names)))
-    bar = go.Bar(
+    bar = axes.bar(
         x=values, y=at, orientation="h", text=[_signed(value) for value in values], textposition="outside",
         marker={"color": [colours.MORE if value >= 0 else colours.LESS for value in values]}, cliponaxis=False,
         hovertemplate="%{y}<br>%{x:+.4f} nats<extra></extra>",
@@ -256,7 +255,7 @@ def _signed(value: float) -> str:
 # By token
 
 
-def log_alpha(observation: Observation, layer: int) -> go.Figure:
+def log_alpha(observation: Observation, layer: int) -> axes.Figure:
     """log alpha of one layer by token, in nats, the prior in amber."""
     values, prior = observation.log_alpha[layer], float(observation.prior_log_alpha[layer])
     return _tokens(
@@ -265,23 +264,25 @@ def log_alpha(observation: Observation, layer: int) -> go.Figure:
     )  # fmt: skip
 
 
-def dirichlet_weights(observation: Observation, weights: np.ndarray, ends: tuple[np.ndarray, np.ndarray]) -> go.Figure:
+def dirichlet_weights(
+    observation: Observation, weights: np.ndarray, ends: tuple[np.ndarray, np.ndarray]
+) -> axes.Figure:
     """Dirichlet mean weights [N + 1] of one layer, the prior first (NaN when it is removed), with interval ends."""
     prior = float(weights[0])
     bars = _bars(observation.tokens, weights[1:], prior, "E[π]")
     for bar, part in zip(bars, (slice(1, None), slice(0, 1)), strict=False):
-        bar.error_y = _whiskers(ends[0][part], weights[part], ends[1][part])
+        bar["error_y"] = _whiskers(ends[0][part], weights[part], ends[1][part])
     says = f"A bar for the mean weight of each of {len(weights) - 1} tokens, blue{_amber(prior)}, with its interval."
     return _tokens(bars, observation.tokens, prior, "mean weight E[π]", says)
 
 
-def row_of_draws(observation: Observation, mean: np.ndarray, draws: np.ndarray, level: float) -> go.Figure:
+def row_of_draws(observation: Observation, mean: np.ndarray, draws: np.ndarray, level: float) -> axes.Figure:
     """One query's attention [N + 1], the prior first, and the central band of its draws [draws, N + 1]."""
     prior = float(mean[0]) if np.isfinite(observation.prior_log_alpha[observation.layer]) else float("nan")
     shown = slice(0 if np.isfinite(prior) else 1, None)
     x = np.array([axes.prior_at(len(mean) - 1), *range(len(mean) - 1)])[shown]
     low, middle, high = np.quantile(draws[:, shown], [(1 - level) / 2, 0.5, (1 + level) / 2], axis=0)
-    band = go.Scatter(
+    band = axes.scatter(
         x=x, y=middle, mode="markers", marker={"color": colours.BASELINE, "size": 6, "symbol": "line-ew-open"},
         error_y=_whiskers(low, middle, high), hovertemplate="median of the draws %{y:.4f}<extra></extra>",
     )  # fmt: skip
@@ -293,7 +294,7 @@ def row_of_draws(observation: Observation, mean: np.ndarray, draws: np.ndarray, 
     return _tokens([*bars, band], observation.tokens, prior, "attention weight", says)
 
 
-def key_marginal(observation: Observation) -> go.Figure:
+def key_marginal(observation: Observation) -> axes.Figure:
     """Attention that each key receives, mean over the queries: baseline grey, NV blue, the prior amber."""
     before, after = observation.received
     prior = float(after[0]) if np.isfinite(observation.prior_log_alpha).any() else np.nan
@@ -302,7 +303,7 @@ def key_marginal(observation: Observation) -> go.Figure:
     return _tokens(bars, observation.keys, prior, "attention received", says)
 
 
-def query_marginal(observation: Observation) -> go.Figure:
+def query_marginal(observation: Observation) -> axes.Figure:
     """Attention that each query gives to the tokens shown: baseline grey, NV blue."""
     none = float("nan")
     bars = _pair(observation.queries, *observation.given, none)
@@ -310,22 +311,22 @@ def query_marginal(observation: Observation) -> go.Figure:
     return _tokens(bars, observation.queries, none, "attention given", says)
 
 
-def _bars(tokens: Sequence[str], values: np.ndarray, prior: float, name: str) -> list[go.Bar]:
+def _bars(tokens: Sequence[str], values: np.ndarray, prior: float, name: str) -> list[axes.Trace]:
     """The tokens' values as blue bars, and the prior's as an amber one where there is one."""
     names = [axes.plain(token) for token in tokens]
     tip = "%{customdata}<br>" + name + " %{y:.4g}<extra></extra>"
     bars = [
-        go.Bar(x=np.arange(len(names)), y=values, marker={"color": colours.NV}, customdata=names, hovertemplate=tip)
+        axes.bar(x=np.arange(len(names)), y=values, marker={"color": colours.NV}, customdata=names, hovertemplate=tip)
     ]
     return bars + _prior_bar(prior, name, len(names))
 
 
-def _pair(tokens: Sequence[str], baseline: np.ndarray, regularised: np.ndarray, prior: float) -> list[go.Bar]:
+def _pair(tokens: Sequence[str], baseline: np.ndarray, regularised: np.ndarray, prior: float) -> list[axes.Trace]:
     """Two values a token, baseline grey and NV blue, side by side."""
     at, names = np.arange(len(tokens)), [axes.plain(token) for token in tokens]
     sides = (("baseline", baseline, colours.BASELINE, -0.2), ("NV", regularised, colours.NV, 0.2))
     bars = [
-        go.Bar(
+        axes.bar(
             x=at + shift,
             y=values,
             width=0.36,
@@ -343,17 +344,17 @@ def _amber(prior: float) -> str:
     return " and the prior's amber" if np.isfinite(prior) else ""
 
 
-def _prior_bar(prior: float, name: str, tokens: int) -> list[go.Bar]:
+def _prior_bar(prior: float, name: str, tokens: int) -> list[axes.Trace]:
     """The prior's bar beside those of the tokens, where there is a prior."""
     if not np.isfinite(prior):
         return []
     tip = f"prior<br>{name} %{{y:.4g}}<extra></extra>"
     left, right = axes.prior_ends(tokens)
     at, width = (left + right) / 2, 0.8 * (right - left)
-    return [go.Bar(x=[at], y=[prior], width=width, marker={"color": colours.PRIOR}, hovertemplate=tip)]
+    return [axes.bar(x=[at], y=[prior], width=width, marker={"color": colours.PRIOR}, hovertemplate=tip)]
 
 
-def _tokens(traces: Sequence[Any], tokens: Sequence[str], prior: float, title: str, says: str) -> go.Figure:
+def _tokens(traces: Sequence[Any], tokens: Sequence[str], prior: float, title: str, says: str) -> axes.Figure:
     """Bars over tokens, the prior left of them."""
     x = {**axes.ticks(tokens, bool(np.isfinite(prior))), "tickangle": -60, "zeroline": False}
     margin = {"l": 56, "r": 8, "t": 12, "b": 8 + int(0.87 * axes.room([*x["ticktext"], "prior"], 14))}
@@ -371,9 +372,9 @@ def _whiskers(low: np.ndarray, middle: np.ndarray, high: np.ndarray) -> dict[str
 # By layer
 
 
-def by_layer(values: np.ndarray, axis: str, name: str, colour: str = colours.NV, **style: Any) -> go.Figure:
+def by_layer(values: np.ndarray, axis: str, name: str, colour: str = colours.NV, **style: Any) -> axes.Figure:
     """One number a layer [L], as bars; infinite ones are left out."""
-    bar = go.Bar(
+    bar = axes.bar(
         x=list(range(len(values))), y=np.where(np.isfinite(values), values, np.nan), marker={"color": colour},
         hovertemplate="layer %{x}<br>" + name + " %{y:.5g}<extra></extra>", **style,
     )  # fmt: skip
@@ -381,16 +382,16 @@ def by_layer(values: np.ndarray, axis: str, name: str, colour: str = colours.NV,
     return axes.figure([bar], 260, axes.layers(len(values)), {"title": {"text": axis}, "rangemode": "tozero"}, says)
 
 
-def prior_mass(observation: Observation) -> go.Figure:
+def prior_mass(observation: Observation) -> axes.Figure:
     """The prior's attention by layer, percent: the mean over heads and queries, and each head as a point."""
     mass = observation.prior_mass * 100
     count, heads = mass.shape
     at = np.arange(count)
-    bar = go.Bar(
+    bar = axes.bar(
         x=at, y=mass.mean(1), marker={"color": colours.PRIOR},
         hovertemplate="layer %{x}<br>mean over heads %{y:.3f} %<extra></extra>",
     )  # fmt: skip
-    points = go.Scatter(
+    points = axes.scatter(
         x=np.repeat(at, heads), y=mass.ravel(), mode="markers", customdata=np.tile(np.arange(heads), count),
         marker={"color": colours.BASELINE, "size": 5, "opacity": 0.7},
         hovertemplate="layer %{x} head %{customdata}<br>%{y:.3f} %<extra></extra>",
@@ -404,7 +405,7 @@ def prior_mass(observation: Observation) -> go.Figure:
     return axes.figure([bar, points], 300, axes.layers(count), y, says)
 
 
-def prior_by_layer(summary: PriorSummary, part: str) -> go.Figure:
+def prior_by_layer(summary: PriorSummary, part: str) -> axes.Figure:
     """One number of the prior by layer, amber; the pseudo-count with whiskers of one spread."""
     axis = {"mean": "root mean square", "deviation": "root of mean variance", "log_alpha": "log α, nats"}[part]
     style: dict[str, Any] = {}
@@ -413,10 +414,10 @@ def prior_by_layer(summary: PriorSummary, part: str) -> go.Figure:
     return by_layer(getattr(summary, part), axis, axis, colours.PRIOR, **style)
 
 
-def distance_by_layer(distances: Mapping[str, np.ndarray]) -> go.Figure:
+def distance_by_layer(distances: Mapping[str, np.ndarray]) -> axes.Figure:
     """Distance of texts to the prior by layer [L] each; 1 is that of the prior's own corpus."""
     curves = [
-        go.Scatter(
+        axes.scatter(
             x=list(range(len(values))),
             y=values,
             mode="lines+markers",

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import plotly.graph_objects as go
 
 from nvib.fit_state import Step
 from nvib.show.figures import axes, colours
@@ -14,21 +13,21 @@ from nvib.show.figures import axes, colours
 HEIGHT = 200
 
 
-def own_texts(history: Sequence[Step], steps: int) -> go.Figure:
+def own_texts(history: Sequence[Step], steps: int) -> axes.Figure:
     """The loss of each step's own texts, which are others each time: grey."""
     return _losses({n: step.loss for n, step in enumerate(history, 1)}, steps, "own texts", colours.BASELINE)
 
 
-def held_out(history: Sequence[Step], steps: int, colour: str, best: int | None = None) -> go.Figure:
+def held_out(history: Sequence[Step], steps: int, colour: str, best: int | None = None) -> axes.Figure:
     """The loss of the texts that are held out, the same each time. best: the step that is kept, a dotted line."""
     looks = {n: step.held_out for n, step in enumerate(history, 1) if step.held_out is not None}
     return _losses(looks, steps, "texts held out", colour, best)
 
 
-def _losses(values: Mapping[int, float], steps: int, of: str, colour: str, best: int | None = None) -> go.Figure:
+def _losses(values: Mapping[int, float], steps: int, of: str, colour: str, best: int | None = None) -> axes.Figure:
     """Losses by step, on an axis as far as they reach."""
     at, found = list(values), list(values.values())
-    trace = go.Scatter(
+    trace = axes.scatter(
         x=at, y=found, mode="lines+markers", line={"color": colour, "width": 2}, marker={"size": 5},
         hovertemplate=f"step %{{x}}, {of}<br>%{{y:.4f}} nats<extra></extra>",
     )  # fmt: skip
@@ -42,14 +41,14 @@ def _losses(values: Mapping[int, float], steps: int, of: str, colour: str, best:
     return axes.figure([trace], HEIGHT, x, y, f"{says}.", shapes=[kept] if best else [])
 
 
-def temperatures(values: Sequence[float], name: str, kind: str, neutral: float, colour: str) -> go.Figure:
+def temperatures(values: Sequence[float], name: str, kind: str, neutral: float, colour: str) -> axes.Figure:
     """A temperature of each layer of a kind, as bars from identity; of one whose identity is ∞, from 0.
 
     A layer that is left alone has no bar.
     """
     start = neutral if math.isfinite(neutral) else 0.0
     known = np.array([value if math.isfinite(value) else math.nan for value in values])
-    bar = go.Bar(
+    bar = axes.bar(
         x=list(range(len(values))), y=known - start, base=start, marker={"color": colour},
         customdata=["∞, identity" if math.isinf(value) else f"{value:.4g}" for value in values],
         hovertemplate=f"{kind} layer %{{x}}<br>{name} %{{customdata}}<extra></extra>",

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 
 from nvib.lab.model.labels import isolated
 from nvib.lab.view.distance import TextDistance
@@ -36,7 +35,7 @@ def reach(values: Sequence[np.ndarray], least: float) -> float:
     return min(1.0, float(f"{step * power:.2g}"))
 
 
-def mosaic(values: np.ndarray, metric: str, at: tuple[int, int | None], theme: str) -> go.Figure:
+def mosaic(values: np.ndarray, metric: str, at: tuple[int, int | None], theme: str) -> axes.Figure:
     """All layers x heads [L, H] as one picture; at: the layer and head that are open, head None for an aggregate."""
     layers, heads = values.shape
     if metric == "entropy":
@@ -73,7 +72,7 @@ def attention(
     cell: Cell = None,
     top: float = 1.0,
     beside: bool = False,
-) -> go.Figure:
+) -> axes.Figure:
     """One attention map [Q, K] in colours from 0 to `top`; scale: how the colour grows, linear, sqrt or log.
 
     prior: [Q], drawn in amber as a column of its own, left of the tokens. cell: the row and column that are framed.
@@ -105,7 +104,7 @@ def difference(
     cell: Cell = None,
     top: float = 1.0,
     beside: bool = False,
-) -> go.Figure:
+) -> axes.Figure:
     """NV minus baseline [Q, K] in colours from -top to top: blue where NV attends more, red where less."""
     style = {"zmin": -top, "zmax": top, "colorscale": colours.diverging(theme, scale)}
     style["colorbar"] = _legend((-top, 0.0, top), "+g")
@@ -118,7 +117,7 @@ def difference(
     return _map([trace], queries, keys, False, beside, theme, cell, says)
 
 
-def log_alpha_by_layer(observation: Observation, theme: str) -> go.Figure:
+def log_alpha_by_layer(observation: Observation, theme: str) -> axes.Figure:
     """log alpha by layer and token, in nats: one heatmap, and the prior's own as a column beside it."""
     values, own = observation.log_alpha, observation.prior_log_alpha
     everything = np.concatenate((values.ravel(), own))
@@ -139,7 +138,7 @@ def log_alpha_by_layer(observation: Observation, theme: str) -> go.Figure:
     return _by_layer(traces, tokens, prior, says)
 
 
-def distance_to_prior(text: TextDistance, most: float, theme: str) -> go.Figure:
+def distance_to_prior(text: TextDistance, most: float, theme: str) -> axes.Figure:
     """Distance of every token to the prior by layer [L, N], in the prior's standard deviations, 0 to `most`."""
     names = _names([f"layer {n}" for n in range(len(text.distance))], text.tokens)
     style = {"zmin": 0.0, "zmax": most, "colorscale": colours.ramp("attention", theme), "colorbar": _bar("std. dev.")}
@@ -152,7 +151,7 @@ def distance_to_prior(text: TextDistance, most: float, theme: str) -> go.Figure:
     return _by_layer([trace], text.tokens, False, says)
 
 
-def lens(seen: Lens, at: int, theme: str, scale: str) -> go.Figure:
+def lens(seen: Lens, at: int, theme: str, scale: str) -> axes.Figure:
     """KL between what both sides would say, by layer and position; a dot where their likeliest tokens differ.
 
     at: the position that is framed.
@@ -162,7 +161,7 @@ def lens(seen: Lens, at: int, theme: str, scale: str) -> go.Figure:
     style["colorscale"] = colours.ramp("attention", theme, scale)
     heat = _heat(seen.kl, range(len(seen.tokens)), _said(seen), "KL(baseline ‖ NV), nats:", style)
     differ = np.argwhere(seen.baseline_ids != seen.regularised_ids)
-    dots = go.Scatter(
+    dots = axes.scatter(
         x=differ[:, 1], y=differ[:, 0], mode="markers", hoverinfo="skip",
         marker={"size": 6, "color": colours.PRIOR, "line": {"width": 0.5, "color": axes.FRAMES[theme]}},
     )  # fmt: skip
@@ -177,7 +176,7 @@ def lens(seen: Lens, at: int, theme: str, scale: str) -> go.Figure:
     return _tokens([heat, dots], rows, seen.tokens, False, x, y, [frame], says, False)
 
 
-def _said(seen: Lens) -> np.ndarray | None:
+def _said(seen: Lens) -> list[list[str]] | None:
     """What both sides would say in each place, where there are not too many."""
     if seen.kl.size > NAMED_CELLS:
         return None
@@ -190,10 +189,10 @@ def _said(seen: Lens) -> np.ndarray | None:
         for row in zip(places, seen.baseline_ids.tolist(), seen.regularised_ids.tolist(), seen.baseline.tolist(),
                        seen.regularised.tolist(), strict=True)
     ]  # fmt: skip
-    return np.array(said, dtype=object)
+    return said
 
 
-def similarities(output: Similarity, theme: str) -> tuple[go.Figure, go.Figure, go.Figure]:
+def similarities(output: Similarity, theme: str) -> tuple[axes.Figure, axes.Figure, axes.Figure]:
     """Cosine similarity of the sentences: baseline, NV, and their difference."""
     size = len(output.baseline)
     numbers = [str(i + 1) for i in range(size)]
@@ -210,7 +209,7 @@ def similarities(output: Similarity, theme: str) -> tuple[go.Figure, go.Figure, 
     ):
         reach = 1.0 if form == ".2f" else max(0.01, float(np.abs(values).max()))
         shown = values if form == ".2f" else np.where(np.abs(values) < 5e-4, 0.0, values)  # no "−0.000"
-        trace = go.Heatmap(
+        trace = axes.heatmap(
             z=shown, text=_names(numbers, numbers), showscale=False, xgap=1, ygap=1, zmin=-reach, zmax=reach,
             colorscale=colours.diverging(theme),
             hovertemplate=f"sentences %{{text}}<br>cosine %{{z:{form}}}<extra></extra>",
@@ -224,7 +223,7 @@ def similarities(output: Similarity, theme: str) -> tuple[go.Figure, go.Figure, 
 
 
 def _map(
-    traces: Sequence[go.Heatmap],
+    traces: Sequence[axes.Trace],
     queries: Sequence[str],
     keys: Sequence[str],
     prior: bool,
@@ -232,7 +231,7 @@ def _map(
     theme: str,
     cell: Cell,
     says: str,
-) -> go.Figure:
+) -> axes.Figure:
     """Heatmaps of queries and keys in square cells, one framed where they show it."""
     title = {"font": {"size": 12}}
     shapes = []
@@ -241,21 +240,22 @@ def _map(
         shapes = [axes.outline(cell[0], column, theme)]
     made = _tokens(traces, queries, keys, prior, {"text": "key (attended to)", **title},
                    {"text": "query (attends)", **title}, shapes, says, prior or beside)  # fmt: skip
-    start, end = made.layout.xaxis.range
-    made.layout.meta["square"] = {"columns": end - start, "rows": len(queries), "largest": axes.LARGEST}
-    made.layout.xaxis.constrain = "domain"
-    made.layout.yaxis.update(scaleanchor="x", constrain="domain", constraintoward="top")
+    layout = made["layout"]
+    start, end = layout["xaxis"]["range"]
+    layout["meta"]["square"] = {"columns": end - start, "rows": len(queries), "largest": axes.LARGEST}
+    layout["xaxis"]["constrain"] = "domain"
+    layout["yaxis"] |= {"scaleanchor": "x", "constrain": "domain", "constraintoward": "top"}
     return made
 
 
-def _by_layer(traces: Sequence[go.Heatmap], tokens: Sequence[str], prior: bool, says: str) -> go.Figure:
+def _by_layer(traces: Sequence[axes.Trace], tokens: Sequence[str], prior: bool, says: str) -> axes.Figure:
     """Heatmaps of layers and tokens."""
-    names = [str(n) for n in range(traces[0].z.shape[0])]
+    names = [str(n) for n in range(traces[0]["z"].shape[0])]
     return _tokens(traces, names, tokens, prior, {"text": "token"}, {"text": "layer"}, [], says, prior)
 
 
 def _tokens(
-    traces: Sequence[go.Heatmap],
+    traces: Sequence[axes.Trace],
     rows: Sequence[str],
     columns: Sequence[str],
     prior: bool,
@@ -264,7 +264,7 @@ def _tokens(
     shapes: list[Any],
     says: str,
     room: bool,
-) -> go.Figure:
+) -> axes.Figure:
     """Heatmaps whose rows and columns are named, columns on top; room: whether there is a place for the prior."""
     plain = {"showgrid": False, "zeroline": False, "automargin": False}
     x = axes.ticks(columns, prior, MAX_COLUMNS, len(rows))
@@ -286,23 +286,23 @@ def _tokens(
 
 
 def _heat(
-    z: np.ndarray, x: Sequence[float], text: np.ndarray | None, name: str, style: axes.Layout, place: str = ""
-) -> go.Heatmap:
+    z: np.ndarray, x: Sequence[float], text: list[list[str]] | None, name: str, style: axes.Layout, place: str = ""
+) -> axes.Trace:
     """One heatmap; text: a name for each cell, or None to name them by position, as `place` says."""
     ygap, xgap = (int(count <= GAPS) for count in z.shape)
     place = "%{text}" if text is not None else place or "query %{y} → key %{x}"
-    return go.Heatmap(
+    return axes.heatmap(
         z=z.astype(np.float32), x=list(x), text=text, xgap=xgap, ygap=ygap,
         hovertemplate=place + "<br>" + name + " %{z:.4f}<extra></extra>", **style,
     )  # fmt: skip
 
 
-def _names(rows: Sequence[str], columns: Sequence[str]) -> np.ndarray | None:
+def _names(rows: Sequence[str], columns: Sequence[str]) -> list[list[str]] | None:
     """Escaped "row → column" for each cell, or None where there are too many."""
     if len(rows) * len(columns) > NAMED_CELLS:
         return None
     r, c = ([axes.plain(isolated(label)) for label in labels] for labels in (rows, columns))
-    return np.array([[f"{a} → {b}" for b in c] for a in r], dtype=object)
+    return [[f"{a} → {b}" for b in c] for a in r]
 
 
 def _signed(value: float, form: str) -> str:

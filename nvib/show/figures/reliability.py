@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 
 from nvib.lab.calibration import Curve
 from nvib.show.figures import axes, colours
@@ -23,7 +22,7 @@ def looks(sides: Mapping[str, Any], theme: str) -> dict[str, tuple[str, str]]:
     return {side: (inks.get(side, colours.BASELINE), symbol) for side, symbol in zip(sides, SYMBOLS, strict=False)}
 
 
-def reliability(sides: Mapping[str, Curve], theme: str = "light") -> go.Figure:
+def reliability(sides: Mapping[str, Curve], theme: str = "light") -> axes.Figure:
     """Accuracy over confidence by bin, percent, with intervals; on the diagonal probabilities can be believed."""
     traces = []
     for side, (colour, symbol) in looks(sides, theme).items():
@@ -39,7 +38,7 @@ def reliability(sides: Mapping[str, Curve], theme: str = "light") -> go.Figure:
             "thickness": 1.5, "width": 3,
         }  # fmt: skip
         traces.append(
-            go.Scatter(
+            axes.scatter(
                 x=curve.confidence, y=curve.accuracy, error_y=error, mode="lines+markers", name=side, text=hover,
                 hovertemplate="%{text}<extra></extra>", line={"color": colour, "width": 1},
                 marker={"color": colour, "symbol": symbol, "size": size, "opacity": 0.85},
@@ -52,9 +51,9 @@ def reliability(sides: Mapping[str, Curve], theme: str = "light") -> go.Figure:
     return _framed(traces, x, {"range": RANGE}, says, shapes=[diagonal])
 
 
-def coverage(sides: Mapping[str, Curve], theme: str = "light") -> go.Figure:
+def coverage(sides: Mapping[str, Curve], theme: str = "light") -> axes.Figure:
     """Accuracy over the share of the answers that are given, the most confident alone on the left, percent."""
-    traces: list[go.Scatter] = []
+    traces: list[axes.Trace] = []
     for side, (colour, _) in looks(sides, theme).items():
         curve = sides[side]
         held = np.isfinite(curve.low)
@@ -66,11 +65,11 @@ def coverage(sides: Mapping[str, Curve], theme: str = "light") -> go.Figure:
             for x, y, low, high, _, share in _points(curve)
         ]
         traces += [
-            go.Scatter(
+            axes.scatter(
                 x=around, y=band, mode="lines", fill="toself", line={"width": 0}, fillcolor=_thin(colour),
                 hoverinfo="skip", showlegend=False,
             ),
-            go.Scatter(
+            axes.scatter(
                 x=curve.share, y=curve.accuracy, mode="lines+markers", name=side, text=hover,
                 hovertemplate="%{text}<extra></extra>", line={"color": colour, "width": 2},
                 marker={"color": colour, "size": 5},
@@ -104,7 +103,7 @@ def _thin(colour: str) -> str:
     return f"rgba({red},{green},{blue},0.15)"
 
 
-def _framed(traces: list[go.Scatter], x: dict[str, Any], y: dict[str, Any], says: str, **layout: Any) -> go.Figure:
+def _framed(traces: list[axes.Trace], x: dict[str, Any], y: dict[str, Any], says: str, **layout: Any) -> axes.Figure:
     legend = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "itemsizing": "constant"}
     margin = {"l": 56, "r": 12, "t": 40, "b": 56}
     y = {"title": {"text": "accuracy, %"}, "zeroline": False, **y}

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 
 from nvib.lab.bootstrap import Change, Metric
 from nvib.lab.fields import BETWEEN, written
@@ -71,7 +70,7 @@ def _minus(text: str) -> str:
 def curve(
     results: Results, axis: Varied, sets: Sequence[str], inside: Sequence[str], metric: Metric,
     picked: Scenario | None = None, theme: str = "light",
-) -> go.Figure:  # fmt: skip
+) -> axes.Figure:  # fmt: skip
     """The change on each set over one control, with intervals; 0 is the untouched model. picked: has a frame."""
     points = list(results)
     at = np.array([_place(axis, point) for point in points], float)
@@ -118,7 +117,7 @@ def map_of_two(
     theme: str,
     best: Scenario,
     picked: Scenario | None = None,
-) -> go.Figure:
+) -> axes.Figure:
     """The change on one set over two controls with its interval: blue is better than the untouched model, red worse.
 
     reach: the change at the ends of the colours; a bold number has an interval without 0; the point that was chosen
@@ -140,11 +139,11 @@ def map_of_two(
         at_y.append(row)
         which.append(n)
         hover.append(f"{point_name(point, varied)}<br>{change_tip(result, metric)}")
-    map_ = go.Heatmap(
+    map_ = axes.heatmap(
         z=z, zmin=-reach, zmax=reach, colorscale=colours.diverging(theme), showscale=False, hoverinfo="skip", xgap=2,
         ygap=2,
     )  # fmt: skip
-    clicks = go.Scatter(
+    clicks = axes.scatter(
         x=at_x, y=at_y, mode="markers", customdata=which, text=hover, hovertemplate="%{text}<extra></extra>",
         marker={"symbol": "square", "size": 34, "opacity": 0}, unselected={"marker": {"opacity": 0}},
         selected={"marker": {"opacity": 0}},
@@ -176,7 +175,7 @@ def map_of_two(
 def ranked(
     results: Results, varied: Sequence[Varied], sets: Sequence[str], inside: Sequence[str], metric: Metric,
     picked: Scenario | None = None, theme: str = "light", names: Mapping[Scenario, str] | None = None,
-) -> go.Figure:  # fmt: skip
+) -> axes.Figure:  # fmt: skip
     """The best points, the very best on top, each set's change with its interval; 0 is the untouched model.
 
     picked: has a frame, if it is among them. names: of points, instead of their controls. The words of peers are green.
@@ -235,13 +234,13 @@ def _styles(sets: Sequence[str], inside: Sequence[str]) -> dict[str, dict[str, A
 def _whiskered(
     at: np.ndarray, results: Sequence[Change], set_name: str, style: dict[str, Any], metric: Metric,
     which: list[int], labels: Sequence[str], line: bool,
-) -> go.Scatter:  # fmt: skip
+) -> axes.Trace:  # fmt: skip
     """A set's changes with whiskers: along y over a curve's x, or along x over ranked places."""
     middle, low, high = (np.array([getattr(r, part) for r in results]) for part in ("change", "low", "high"))
     error = {"type": "data", "array": high - middle, "arrayminus": middle - low, "thickness": 1.5, "width": 3}
     hover = [f"{set_name}: {label}<br>{change_tip(r, metric)}" for label, r in zip(labels, results, strict=True)]
     places = {"x": at, "y": middle, "error_y": error} if line else {"x": middle, "y": at, "error_x": error}
-    return go.Scatter(
+    return axes.scatter(
         **places, mode="lines+markers" if line else "markers", name=set_name, customdata=which, text=hover,
         hovertemplate="%{text}<extra></extra>", marker={**style, "size": 9}, line={"color": style["color"], "width": 2},
         unselected={"marker": {"opacity": 0.9}},
@@ -254,9 +253,9 @@ def _frame(place: dict[str, Any], theme: str) -> dict[str, Any]:
 
 
 def _framed(
-    traces: list[go.Scatter], height: int, x: dict[str, Any], y: dict[str, Any], says: str, horizontal: bool,
+    traces: list[axes.Trace], height: int, x: dict[str, Any], y: dict[str, Any], says: str, horizontal: bool,
     frames: Sequence[dict[str, Any]] = (), widest: int = 0,
-) -> go.Figure:  # fmt: skip
+) -> axes.Figure:  # fmt: skip
     """Changes with their legend, and a dashed line at 0, the untouched model; widest: characters on the left."""
     ends = {"xref": "paper", "x0": 0, "x1": 1, "y0": 0, "y1": 0} if horizontal else {"yref": "paper", "y0": 0, "y1": 1,
                                                                                        "x0": 0, "x1": 0}  # fmt: skip

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import plotly.graph_objects as go
 
 from nvib.show.figures import axes, colours
 
@@ -28,7 +27,7 @@ def tiles(
     theme: str,
     opened: int | None,
     says: str,
-) -> go.Figure:
+) -> axes.Figure:
     """n small maps [n, G, K], so many in a row; prior: [n, G], a column of its own in amber, left of each.
 
     names: above them; tips: on hover; style: of the colours, their scale and ends; amber_scale: that of the prior's;
@@ -48,18 +47,18 @@ def tiles(
         if prior is not None:
             of_prior[y : y + high, x : x + amber] = prior[n][:, None]
     fixed = {"hoverinfo": "skip", "showscale": False}
-    traces: list[go.Heatmap | go.Scatter] = [go.Heatmap(z=canvas, **fixed, **style)]
+    traces: list[axes.Trace] = [axes.heatmap(z=canvas, **fixed, **style)]
     if prior is not None:
-        traces.append(go.Heatmap(z=of_prior, **fixed, **style | {"colorscale": amber_scale}))
+        traces.append(axes.heatmap(z=of_prior, **fixed, **style | {"colorscale": amber_scale}))
     width = amber + wide
     traces += [
         _frames(corners, width, high),
-        go.Scatter(
+        axes.scatter(
             x=[x - 0.5 for x, _ in corners], y=[y - 0.5 for _, y in corners], text=list(names), mode="text",
             textposition="top right", textfont={"size": LETTERS, "color": axes.INKS[theme]}, hoverinfo="skip",
             unselected={"textfont": {"color": axes.INKS[theme]}}, cliponaxis=False,
         ),
-        go.Scatter(
+        axes.scatter(
             x=[x + (width - 1) / 2 for x, _ in corners], y=[y + (high - 1) / 2 for _, y in corners], text=list(tips),
             mode="markers", customdata=list(range(count)), hovertemplate="%{text}<extra></extra>",
             marker={"symbol": "square", "size": PRESSED, "opacity": 0}, unselected={"marker": {"opacity": 0}},
@@ -81,7 +80,7 @@ def tiles(
     return axes.figure(traces, height, x_axis, y_axis, says, {"square": square}, shapes=shapes, margin=margin)
 
 
-def _frames(corners: Sequence[tuple[int, int]], width: int, high: int) -> go.Scatter:
+def _frames(corners: Sequence[tuple[int, int]], width: int, high: int) -> axes.Trace:
     """A line around each map."""
     xs: list[float | None] = []
     ys: list[float | None] = []
@@ -89,4 +88,4 @@ def _frames(corners: Sequence[tuple[int, int]], width: int, high: int) -> go.Sca
         left, right, above, below = x - 0.5, x + width - 0.5, y - 0.5, y + high - 0.5
         xs += [left, right, right, left, left, None]
         ys += [above, above, below, below, above, None]
-    return go.Scatter(x=xs, y=ys, mode="lines", line={"color": colours.BASELINE, "width": 0.5}, hoverinfo="skip")
+    return axes.scatter(x=xs, y=ys, mode="lines", line={"color": colours.BASELINE, "width": 0.5}, hoverinfo="skip")
