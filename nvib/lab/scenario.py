@@ -30,6 +30,7 @@ from nvib.settings import KINDS, Regularisation, Temperature
 
 ANY = Pattern("text without lone surrogates", f"[^{HALF}]*")
 ALPHA, SIGMA, LAYERS = ByLayer(-100, 100, also=math.inf), ByLayer(0, 100), Layers()
+HEADS = Choice(("previous token", "first token", "self", "induction", "distance", "entropy", "change", "prior mass"))
 LONGEST_GRID = 1000  # characters
 UPLOAD = rf"(inside|outside|prior) \d{{1,5}} [0-9a-f]{{12}} [^\x00-\x1f\x7f-\x9f\u2028\u2029{HALF}]{{1,60}}"
 DIGITS = 12  # of a prior's identity, those of its numbers
@@ -172,6 +173,12 @@ class Scenario:
         "view", "", Pattern("the position of a token, counted from 0", r"\d{0,4}"),
         "The token at whose place the logit lens is read layer by layer; nothing for the last.",
     )  # fmt: skip
+    heads_x: str = declare("view", "first token", HEADS, "What the scatter of all heads has from left to right.")
+    heads_y: str = declare("view", "change", HEADS, "What the scatter of all heads has from below to above.")
+    heads_side: str = declare(
+        "view", "baseline", Choice(("baseline", "nv")),
+        "Whose patterns, distance and entropy the page Heads shows: the baseline's or NV's.",
+    )  # fmt: skip
     special: bool = declare("view", True, Flag(), "Off: their rows and columns are left out of the maps.")
     merge: bool = declare(
         "view", False, Flag(),
@@ -211,7 +218,7 @@ class Scenario:
         "sampling temperature, on both sides. 1 leaves none out.",
     )  # fmt: skip
     listing: str = declare(
-        "generation", "", ANY, "Texts that Compare goes through, one per line, a reference after a tab."
+        "generation", "", ANY, "Texts that Compare and Heads go through, one per line, a reference after a tab."
     )
 
     task: str = declare(

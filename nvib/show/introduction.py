@@ -21,6 +21,8 @@ FIRST = {
     "sets the tokens of your text beside the prior, layer by layer.",
     "Compare": "What the untouched model (baseline) and the regularised one (NV) make of the same text, and how likely "
     "each finds what the other says.",
+    "Heads": "What kind of head is each one, over many texts, and which ones does NV touch? Some look at the token "
+    "before, some at the first, some for what followed when a token stood there earlier.",
     "Sweep": "Which temperatures help on text unlike the prior's? A sweep measures a task in the prior's domain "
     "and outside of it at many settings, each against the untouched model on the same texts.",
     "Prior": "The prior says what a hidden state looks like before any text is read; here is what it is, where it came "

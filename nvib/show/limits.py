@@ -54,7 +54,7 @@ class Limits:
     upload_mb: str = _limit("5", "megabytes of a file that is uploaded", "2")
     tokens: str = _limit(str(MAX_TOKENS), "tokens of a text", "512")
     new_tokens: str = _limit(str(bounds("length")[1]), "tokens that are generated", "64")
-    listed: str = _limit(str(MOST_ROWS), "texts of a list on Compare", "50")
+    listed: str = _limit(str(MOST_ROWS), "texts of a list on Compare and Heads", "50")
     points: str = _limit(str(MOST_POINTS), "points of a sweep", "50")
     fit_steps: str = _limit("1000", "steps of a fit", "40")
     fit_texts: str = _limit("4000", "texts that are fitted, or looked at meanwhile", "200")

@@ -50,6 +50,7 @@ PAGES = {
     "pages/6_Gallery.py": "Gallery",
     "pages/2_Pseudo-counts.py": "Pseudo-counts",
     "pages/3_Compare.py": "Compare",
+    "pages/8_Heads.py": "Heads",
     "pages/4_Sweep.py": "Sweep",
     "pages/5_Prior.py": "Prior",
     "pages/7_Method.py": "Method",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
@@ -22,6 +22,7 @@ from nvib.lab.view.distance import TextDistance
 from nvib.lab.view.forwards import both_sides
 from nvib.lab.view.glance import Glance
 from nvib.lab.view.glance import glance as small_maps
+from nvib.lab.view.heads import Heads, over_texts
 from nvib.lab.view.lens import Lens
 from nvib.lab.view.lens import lens as read_layers
 from nvib.lab.view.observation import OBSERVED
@@ -34,7 +35,7 @@ from nvib.memory import Memory, Pool, looking, size_of
 from nvib.models import hub
 from nvib.models.catalogue import resolve
 from nvib.prior import Prior
-from nvib.show import journal, session, shared, waiting
+from nvib.show import boundary, journal, session, shared, waiting
 from nvib.show.gate import Gate, Place, tokens_of
 from nvib.show.leases import Leases, Room
 from nvib.show.limits import limits
@@ -272,6 +273,14 @@ def lens(model: Bench, scenario: Scenario, progress: Callable[[int, int], None])
     key = ("lens", scenario.row, model.run_of(scenario))
     found: Lens = model.results.get(key, lambda: read_layers(model, scenario, prior(model, scenario), progress, turn))
     return found
+
+
+def heads(
+    model: Bench, scenario: Scenario, texts: Sequence[str], progress: Callable[[int, int], None] | None = None
+) -> Heads:
+    """Every head over a list of texts; without progress of those that were measured here before."""
+    used = prior(model, scenario)
+    return over_texts(model, scenario, used, texts, progress, shared.heads(), boundary.sentence)
 
 
 def slopes(

@@ -1,4 +1,4 @@
-"""What every replica of a server has to find: views too long for a link, and priors that visitors uploaded."""
+"""What every replica of a server has to find: views too long for a link, uploaded priors, and numbers of heads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from nvib.models.packaged import cache_folder
 from nvib.shelf import Shelf
 from nvib.show.limits import limits
 
-VIEWS_KEPT, PRIORS_KEPT = 2_000, 500  # files
+VIEWS_KEPT, PRIORS_KEPT, HEADS_KEPT = 2_000, 500, 10_000  # files
 
 
 @lru_cache(1)
@@ -21,6 +21,12 @@ def views() -> Shelf | None:
 def priors() -> Shelf | None:
     """Where uploaded priors are, which are numbers by layer and their provenance."""
     return _shelf("priors", PRIORS_KEPT)
+
+
+@lru_cache(1)
+def heads() -> Shelf:
+    """Where the numbers of heads are, of a text each, by a digest: nobody can tell the text."""
+    return Shelf(cache_folder() / "heads", HEADS_KEPT)
 
 
 def _shelf(name: str, most: int) -> Shelf | None:

@@ -46,6 +46,7 @@ USED = {
     "Explore": {"chat", *SETTING, *PEER, "kind", "row", "layer", "head", "maps"},
     "Pseudo-counts": {"chat", *SETTING, "kind", "row", "layer", "head"},
     "Compare": {"chat", *SETTING, *PEER, "row of the output"},
+    "Heads": {"chat", *SETTING, *PEER, "kind", "layer", "head"},
     "Sweep": {"protected", "prior"},
     "Prior": {"chat", "prior", "scales", "device", "kind"},
     "Method": {"chat", *SETTING, "kind", "row", "layer", "head"},

@@ -30,7 +30,10 @@ from tests.support.scenes import Known, Pretended
 
 SECRET, EXAMPLE = "nobody else may read this", "a visitor's own example"
 KINDS = ("encoder", "cross", "decoder")
-FOLDED = {"glance": "all", "glance_side": "nv", "glance_order": "change", "lens_at": "2"}
+FOLDED = {
+    "glance": "all", "glance_side": "nv", "glance_order": "change", "lens_at": "2",
+    "heads_x": "self", "heads_y": "self", "heads_side": "nv",
+}  # fmt: skip
 IDLE = {
     "prior_text": SECRET, "prior_id": "0123456789ab", "seed": 7, "target": SECRET, "listing": SECRET, "length": 9,
     "sampled": True, "other_text": SECRET, "grid": "mu=1", "search": "random", "trials": 3, "examples": 8,

@@ -30,6 +30,7 @@ def test_every_field_survives_the_link():
         uploads="inside 120 0123456789ab my texts.txt\nprior 0 ba9876543210 é.safetensors", colour_range="fixed",
         chat=True, sampling_temperature=0.7, top_p=0.9, device="split", dtype="int8",
         glance="all", glance_side="nv", glance_order="prior mass", lens_at="3",
+        heads_x="induction", heads_y="entropy", heads_side="nv",
     )  # fmt: skip
     assert all(getattr(odd, f.name) != getattr(Scenario(), f.name) for f in fields(Scenario))
     assert link.decode(link.encode(odd)) == (odd, link.Made(), [])
@@ -104,6 +105,7 @@ LEGAL = st.builds(
     row=st.integers(0, 999), cell=st.just("") | st.tuples(NUMBER, NUMBER | st.just("prior")).map(",".join),
     metric=one_of("metric"), scale=one_of("scale"), colour_range=one_of("colour_range"),
     glance=one_of("glance"), glance_side=one_of("glance_side"), glance_order=one_of("glance_order"),
+    heads_x=one_of("heads_x"), heads_y=one_of("heads_y"), heads_side=one_of("heads_side"),
     lens_at=st.just("") | NUMBER, special=st.booleans(), merge=st.booleans(),
     with_prior=st.booleans(), level=st.floats(0, 1, exclude_min=True, exclude_max=True),
     seed=st.integers(0, 999_999), other_text=TEXT, path=st.booleans(), target=TEXT, length=st.integers(1, 200),

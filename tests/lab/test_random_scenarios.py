@@ -140,7 +140,7 @@ def test_random_scenarios_give_finite_numbers_or_one_sentence(family, tmp_path, 
                     finite(forced)
         except (NVError, ValueError) as error:
             says_one_sentence(error)
-    assert shown > share() / 5
+    assert shown > share() / 8
     bench.close()
 
 

@@ -23,7 +23,7 @@ from tests.support.pages import PATHS, charts, opened
 PAGES = [title for title in PATHS if title != "Sweep"]  # those of one text under one setting
 
 
-LEAST = {"Explore": 4, "Pseudo-counts": 3, "Compare": 3, "Sweep": 2, "Prior": 6, "Method": 0}  # charts
+LEAST = {"Explore": 4, "Pseudo-counts": 3, "Compare": 3, "Heads": 1, "Sweep": 2, "Prior": 6, "Method": 0}  # charts
 
 
 @pytest.mark.parametrize("model", ["smollm2", "minilm", "g2p"])

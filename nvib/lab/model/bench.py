@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from inspect import signature
 from itertools import compress
 from typing import Any, TypeVar
 
@@ -117,6 +118,11 @@ class Bench:
             logits: torch.Tensor = self.model(**batch, use_cache=False, **options).logits
             return logits
         return self.hidden_states(batch)[0]
+
+    def last_logits(self, batch: Batch) -> torch.Tensor:
+        """What a model that continues its text says behind a batch's last token, padding or not: logits [rows, V]."""
+        last = {"logits_to_keep": 1} if "logits_to_keep" in signature(self.model.forward).parameters else {}
+        return self.output(batch, **last)[:, -1]
 
     # Text
 

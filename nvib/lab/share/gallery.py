@@ -19,7 +19,9 @@ from nvib.lab.view.observation import Observation
 from nvib.memory import Memory
 from nvib.models.catalogue import CATALOGUE
 
-FOLDED = ("glance", "glance_side", "glance_order", "lens_at")  # what folds show, which no stored picture has
+FOLDED = (  # what folds and the page Heads show, which no stored picture has
+    "glance", "glance_side", "glance_order", "lens_at", "heads_x", "heads_y", "heads_side",
+)  # fmt: skip
 SEEN = [f.name for f in FIELDS.values() if f.group in ("input", "setting", "view")
         and f.name not in ("level", "other_text", "uploads", *FOLDED)]  # fmt: skip
 STORE = assets.shipped("assets", "gallery")

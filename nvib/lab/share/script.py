@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from typing import Any
 
 from nvib import __version__
@@ -118,6 +119,16 @@ findings = read_findings(plan, "sweep.db", bench.shape.revision)
 for row in findings.rows:
     print(row.part, row.name, row.point, row.result)
 print("best out of domain on validation:", findings.best)
+"""
+HEADS = """from nvib.lab import Bench, Scenario
+{imports}from nvib.lab.view.heads import over_texts
+
+bench = Bench({model!r}, device="auto")
+{keep}scenario = {start}
+texts = {texts}
+heads = over_texts(bench, scenario, bench.priors.of(scenario), texts, progress=print)
+print(heads.touched())
+print(heads.table().to_string())
 """
 OWN_IMPORTS = """from nvib.lab.sweep.tasks import own
 from nvib.lab.uploads import pairs
@@ -264,15 +275,15 @@ def _placed(scenario: Scenario, shape: Shape) -> str:
     return "".join(f", {name}={value!r}" for name, value in wanted.items() if value)
 
 
-def _list(texts: list[str]) -> str:
+def _list(texts: Sequence[str]) -> str:
     """A list of texts, one a line where there are several."""
-    return repr(texts) if len(texts) < 2 else "[\n    " + ",\n    ".join(map(repr, texts)) + ",\n]"
+    return repr(list(texts)) if len(texts) < 2 else "[\n    " + ",\n    ".join(map(repr, texts)) + ",\n]"
 
 
 def sweep_script(plan: Plan) -> str:
     """Python that runs a sweep and prints what the page Sweep shows of it."""
     task, base = plan.task, plan.space.base
-    keep = KEEP.format(id=base.prior_id[:DIGITS]) if base.prior_id else ""
+    keep = _keep(base)
     made = f"made = task({task.name!r}, {max(map(len, task.sets.values()))})\n"
     if task.name == "own":
         files = {domain: f"{name}.csv" for domain, name in OWN.items() if name in task.sets}
@@ -281,7 +292,30 @@ def sweep_script(plan: Plan) -> str:
         imports=OWN_IMPORTS if task.name == "own" else "from nvib.lab.sweep.tasks import task\n",
         model=task.model,
         made=keep + made,
-        start=f"Scenario({', '.join(f'{name}={value!r}' for name, value in base.changed().items())})",
+        start=_started(base),
         grid=plan.space.spec,
         plan=", ".join(map(repr, (plan.search, plan.trials, plan.seed))),
     )
+
+
+def heads_script(scenario: Scenario, shape: Shape, texts: Sequence[str], shipped: bool) -> str:
+    """Python that prints what the page Heads shows. shipped: whether the texts are those that ship."""
+    kind = scenario.kind or shape.kinds[-1]
+    ready = f"shipped_heads({shape.name!r}, {kind!r}).heads.texts"
+    return HEAD.format(name="heads.py") + HEADS.format(
+        imports="from nvib.lab.share.shipped_heads import shipped_heads\n" if shipped else "",
+        model=shape.name,
+        keep=_keep(scenario),
+        start=_started(replace(scenario.without_view(), text="", kind=kind)),
+        texts=ready if shipped else _list(texts),
+    )
+
+
+def _keep(scenario: Scenario) -> str:
+    """What takes in a prior of one's own."""
+    return KEEP.format(id=scenario.prior_id[:DIGITS]) if scenario.prior == "own" and scenario.prior_id else ""
+
+
+def _started(scenario: Scenario) -> str:
+    """A scenario as Python."""
+    return f"Scenario({', '.join(f'{name}={_number(value)}' for name, value in scenario.changed().items())})"

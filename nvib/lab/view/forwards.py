@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from inspect import signature
 
 import torch
 
@@ -47,19 +46,25 @@ def untouched_side(bench: Bench, text: str, chat: bool = False) -> Side:
 
 def first_side(bench: Bench, scenario: Scenario) -> Side:
     """The baseline of a scenario: the untouched model, or the peer that it is held against."""
-    text, chat = scenario.text, scenario.chat
-
-    def forward() -> Side:
-        batch = bench.encode(bench.rows(text), chat)
-        with bench.first(scenario):
-            if not bench.mode.answers:
-                return _forward(bench, dict(batch), None)
-            ids = bench.generate(batch)
-            forced = {"decoder_input_ids": ids[:, :-1], "decoder_attention_mask": bench.target_mask(ids)[:, 1:]}
-            return _forward(bench, batch | forced, ids)
-
-    side: Side = bench.sides.get(("baseline", scenario.against, text, chat), forward)
+    at = ("baseline", scenario.against, scenario.text, scenario.chat)
+    side: Side = bench.sides.get(at, partial(_first_side, bench, scenario, bench.rows(scenario.text)))
     return side
+
+
+def _first_side(bench: Bench, scenario: Scenario, rows: Sequence[str]) -> Side:
+    batch = bench.encode(rows, scenario.chat)
+    with bench.first(scenario):
+        if not bench.mode.answers:
+            return _forward(bench, dict(batch), None)
+        ids = bench.generate(batch)
+        forced = {"decoder_input_ids": ids[:, :-1], "decoder_attention_mask": bench.target_mask(ids)[:, 1:]}
+        return _forward(bench, batch | forced, ids)
+
+
+def fresh_sides(bench: Bench, scenario: Scenario, prior: Prior, rows: Sequence[str]) -> tuple[Side, Side]:
+    """Both sides of these rows in the place of the scenario's text; nothing is kept of them."""
+    before = _first_side(bench, scenario, rows)
+    return before, _nv_side(bench, scenario, prior, before, before.capture)
 
 
 def nv_side(bench: Bench, scenario: Scenario, prior: Prior) -> Side:
@@ -114,5 +119,4 @@ def _output(bench: Bench, inputs: Batch) -> tuple[torch.Tensor, torch.Tensor | N
         return bench.hidden_states(inputs)
     if bench.mode.answers:
         return bench.output(inputs), None
-    last = {"logits_to_keep": 1} if "logits_to_keep" in signature(bench.model.forward).parameters else {}
-    return bench.output(inputs, **last)[0, -1].clone(), None
+    return bench.last_logits(inputs)[0].clone(), None

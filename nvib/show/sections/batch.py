@@ -32,25 +32,8 @@ REDRAWN = 1.0  # seconds between two pictures of the table while it grows
 
 def list_panel(bench: Bench, scenario: Scenario, prior: Prior) -> None:
     """The box for the texts, the run, and the table of what is done."""
-    most = int(resources.LIMITS.listed)
     st.header("A list of texts")
-    control(
-        "listing", st.text_area, "Texts, one per line", height=110, placeholder="Paste texts, or take a file",
-        help=f"At most {most}. A reference may stand after a tab. What stands here is part of the page's link.",
-    )  # fmt: skip
-    st.file_uploader(
-        "Texts from a file", type=ENDINGS, key="listing_file", on_change=_take_file,
-        help=".txt with one text per line, or .csv, .jsonl and .xlsx with a column “text” and, if you like, “target”; "
-        "or a table that this page saved.",
-    )  # fmt: skip
-    problem = st.session_state.get("listing_problem")
-    if problem:
-        page.refuse(problem)
-    try:
-        listed = entries(scenario.listing, most)
-    except NVError as error:
-        page.refuse(str(error))
-        return
+    listed = texts_box(scenario)
     if not listed:
         return
     at = replace(scenario.without_view(), text=""), scenario.listing, scenario.length, scenario.dice
@@ -65,6 +48,28 @@ def list_panel(bench: Bench, scenario: Scenario, prior: Prior) -> None:
         st.button(label, on_click=_run, args=(True,), type="primary")
     if rows:
         _results(bench, scenario, listed, rows)
+
+
+def texts_box(scenario: Scenario) -> list[tuple[str, str]]:
+    """The box for the texts of the list, each with its reference; none where a sentence says what is wrong."""
+    most = int(resources.LIMITS.listed)
+    control(
+        "listing", st.text_area, "Texts, one per line", height=110, placeholder="Paste texts, or take a file",
+        help=f"At most {most}. A reference may stand after a tab. What stands here is part of the page's link.",
+    )  # fmt: skip
+    st.file_uploader(
+        "Texts from a file", type=ENDINGS, key="listing_file", on_change=_take_file,
+        help=".txt with one text per line, or .csv, .jsonl and .xlsx with a column “text” and, if you like, “target”; "
+        "or a table that this page saved.",
+    )  # fmt: skip
+    problem = st.session_state.get("listing_problem")
+    if problem:
+        page.refuse(problem)
+    try:
+        return entries(scenario.listing, most)
+    except NVError as error:
+        page.refuse(str(error))
+        return []
 
 
 def _results(bench: Bench, scenario: Scenario, listed: list[tuple[str, str]], rows: list[Row]) -> None:
