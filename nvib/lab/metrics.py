@@ -9,7 +9,6 @@ import numpy as np
 import regex
 from rapidfuzz.distance import Levenshtein
 from sacrebleu import BLEU
-from torchmetrics.functional.text import rouge_score
 
 from nvib.characters import ALONE, CLUSTER, UNSPACED
 
@@ -26,6 +25,8 @@ UNSMOOTHED = f"{WORDS_TOLD}; it is of a whole set, and not smoothed. The one cal
 
 def rouges(text: str, target: str) -> list[float]:
     """F-measures of ROUGE-1, -2 and -L, 1 where both have the same words, however few."""
+    from torchmetrics.functional.text import rouge_score  # a second to import: not before it is asked for
+
     if words(text) == words(target):
         return [1.0] * len(ROUGES)
     keys = tuple(f"rouge{key}" for key in ROUGES)
