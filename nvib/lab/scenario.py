@@ -31,6 +31,7 @@ from nvib.settings import KINDS, Regularisation, Temperature
 ANY = Pattern("text without lone surrogates", f"[^{HALF}]*")
 ALPHA, SIGMA, LAYERS = ByLayer(-100, 100, also=math.inf), ByLayer(0, 100), Layers()
 HEADS = Choice(("previous token", "first token", "self", "induction", "distance", "entropy", "change", "prior mass"))
+SETS = Pattern("names of sets, one per line", rf"[^\x00\t\r{HALF}]{{0,300}}")
 LONGEST_GRID = 1000  # characters
 UPLOAD = rf"(inside|outside|prior) \d{{1,5}} [0-9a-f]{{12}} [^\x00-\x1f\x7f-\x9f\u2028\u2029{HALF}]{{1,60}}"
 DIGITS = 12  # of a prior's identity, those of its numbers
@@ -241,6 +242,28 @@ class Scenario:
         "sweep", "", Pattern("the name of a metric", r"[A-Za-z0-9 -]{0,40}"),
         "The metric that is shown; nothing for the task's first.",
     )  # fmt: skip
+    calibration_set: str = declare("sweep", "", SETS, "The set whose calibration is shown; nothing for the first.")
+
+    fit_way: str = declare(
+        "sweep", "", Choice(("", "temperature:1.0")),
+        "What is fitted by gradient: nothing for NV's temperatures, or the peer that is fitted in their place.",
+    )  # fmt: skip
+    fit_by: str = declare(
+        "sweep", "layer", Choice(("layer", "group", "all")),
+        "What has a value of its own in a fit: each layer, each third of a kind's layers, or a kind as a whole.",
+    )  # fmt: skip
+    fit_steps: int = declare("sweep", 40, Whole(1, 100_000), "Steps of a fit, at most.")
+    fit_seed: int = declare("sweep", 0, Whole(0, 999_999), "Of a fit: it draws the order of the texts.")
+    fit_penalty: float = declare(
+        "sweep", 0.0, Number(0, 1000), "Added to a fit's loss, times the mean distance from identity."
+    )
+    fit_protected: str = declare(
+        "sweep", "", Choice(("", *map(str, range(9)))),
+        "Leading positions that do not see the prior in a fit; nothing for as many as the page proposes.",
+    )  # fmt: skip
+    fit_sets: str = declare(
+        "sweep", "", SETS, "The sets that are fitted on, one per line; nothing for those outside of the domain."
+    )
 
     def __post_init__(self) -> None:
         for name, declared in FIELDS.items():

@@ -39,6 +39,8 @@ IDLE = {
     "sampled": True, "other_text": SECRET, "grid": "mu=1", "search": "random", "trials": 3, "examples": 8,
     "measured": "x", "task": "own", "layer": 1, "head": "2", "cell": "0,1", "metric": "entropy", "level": 0.5,
     "text": SECRET, "effect": "local", "chat": True, "sampling_temperature": 0.5, "top_p": 0.5,
+    "calibration_set": "words", "fit_way": "temperature:1.0", "fit_by": "all", "fit_steps": 3, "fit_seed": 4,
+    "fit_penalty": 0.5, "fit_protected": "0", "fit_sets": "words",
 }  # fmt: skip
 
 

@@ -31,6 +31,8 @@ def test_every_field_survives_the_link():
         chat=True, sampling_temperature=0.7, top_p=0.9, device="split", dtype="int8",
         glance="all", glance_side="nv", glance_order="prior mass", lens_at="3",
         heads_x="induction", heads_y="entropy", heads_side="nv",
+        calibration_set="words", fit_way="temperature:1.0", fit_by="all", fit_steps=3, fit_seed=4, fit_penalty=0.5,
+        fit_protected="0", fit_sets="words\nproper names",
     )  # fmt: skip
     assert all(getattr(odd, f.name) != getattr(Scenario(), f.name) for f in fields(Scenario))
     assert link.decode(link.encode(odd)) == (odd, link.Made(), [])
@@ -86,6 +88,9 @@ NUMBER = st.integers(0, 9999).map(str)
 LAYERS = st.just("") | st.tuples(st.integers(0, 99), st.integers(0, 99)).map(lambda p: f"{min(p)}-{max(p)}")
 
 
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\t"), max_size=300)
+
+
 UPLOADS = st.sampled_from(
     ["", "inside 120 0123456789ab my texts.txt", "outside 1 0123456789ab é\nprior 0 ba9876543210 b"]
 )
@@ -106,6 +111,9 @@ LEGAL = st.builds(
     metric=one_of("metric"), scale=one_of("scale"), colour_range=one_of("colour_range"),
     glance=one_of("glance"), glance_side=one_of("glance_side"), glance_order=one_of("glance_order"),
     heads_x=one_of("heads_x"), heads_y=one_of("heads_y"), heads_side=one_of("heads_side"),
+    fit_way=one_of("fit_way"), fit_by=one_of("fit_by"),
+    fit_protected=one_of("fit_protected"), fit_steps=st.integers(1, 100_000), fit_seed=st.integers(0, 999_999),
+    fit_penalty=st.floats(0, 1000), fit_sets=NAMES, calibration_set=NAMES,
     lens_at=st.just("") | NUMBER, special=st.booleans(), merge=st.booleans(),
     with_prior=st.booleans(), level=st.floats(0, 1, exclude_min=True, exclude_max=True),
     seed=st.integers(0, 999_999), other_text=TEXT, path=st.booleans(), target=TEXT, length=st.integers(1, 200),

@@ -69,6 +69,8 @@ def value(draw, field):
             "prior_id": lambda: draw.choice(["", "0123456789ab"]),
             "uploads": lambda: draw.choice(["", "inside 120 0123456789ab corpus.txt"]),
             "grid": lambda: draw.choice(["", "mu=1,0.9", "x"]),
+            "calibration_set": lambda: draw.choice(["", "words"]),
+            "fit_sets": lambda: draw.choice(["", "words", "words\nproper names", "-"]),
             "measured": lambda: draw.choice(["", "bits per byte"])}.get(field.name, lambda: text(draw))()  # fmt: skip
 
 

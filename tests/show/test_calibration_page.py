@@ -70,7 +70,7 @@ def test_sweep_draws_what_the_library_measures(tmp_path):
     for sentence in calibration.verdict(sides["proper names"]):
         assert sentence in told(app)
     assert lab.CONVENTIONS in told(app)
-    app.selectbox(key="calibration_set").set_value("words").run()
+    app.selectbox(key="scenario_calibration_set").set_value("words").run()
     assert_drawn(drawn(app), sides["words"])
 
 

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import threading
+from dataclasses import replace
 from urllib.parse import parse_qsl
 
 import numpy as np
@@ -50,8 +51,19 @@ def page(steps=STEPS, **query):
     app.run()
     assert not app.exception
     if steps:
-        app.number_input(key="fit_steps").set_value(steps).run()
+        app.number_input(key="scenario_fit_steps").set_value(steps).run()
     return app
+
+
+def pills(app):
+    """The box of the sets."""
+    (box,) = [box for box in app.get("button_group") if box.label == "Fitted on the validation texts of"]
+    return box
+
+
+def protected(app):
+    (box,) = [box for box in app.number_input if box.label == "Protected first tokens of the fit"]
+    return box
 
 
 def press(app, label):
@@ -140,9 +152,9 @@ def test_what_it_costs_is_told_before(monkeypatch):
     seconds = 0.01 * (40 * about.tokens + 10 * about.looked / 3)
     assert f"{sweep_fit.gate.in_words(seconds)} on this machine, and 250 MB of memory" in told
     assert "the likelihood of the targets, for phoneme error rate itself has no gradient" in told
-    app.segmented_control(key="fit_by").set_value("all").run()
+    app.segmented_control(key="scenario_fit_by").set_value("all").run()
     assert "It tunes 9 numbers (3 for each of 3 layers) on 12 texts" in said(app)
-    app.segmented_control(key="fit_way").set_value("temperature:1.0").run()
+    app.segmented_control(key="scenario_fit_way").set_value("temperature:1.0").run()
     assert "It tunes 3 numbers (1 for each of 3 layers) on 12 texts" in said(app)
 
 
@@ -152,7 +164,7 @@ def test_fitted_nv_and_the_fitted_peer_stand_beside_the_sweeps_best(tmp_path):
     next(each for each in app.button if "the sweep" in each.label).click().run(timeout=300)
     run(app)
     assert "Run the fit of attention temperature with these controls" in said(app)
-    app.segmented_control(key="fit_way").set_value("temperature:1.0").run()
+    app.segmented_control(key="scenario_fit_way").set_value("temperature:1.0").run()
     run(app)
     assert "Would the other do the same?" not in said(app)
     bench, made = Bench("g2p"), task("phonemes", COUNT)
@@ -354,10 +366,10 @@ def test_a_fit_that_cannot_be_kept_is_one_sentence(own_folder):
 def test_a_public_server_gives_fewer_steps_and_texts(public):
     public(NVIB_FIT_STEPS="5", NVIB_FIT_TEXTS="16")
     app = page(steps=0)
-    assert app.number_input(key="fit_steps").max == app.number_input(key="fit_steps").value == 5
+    assert app.number_input(key="scenario_fit_steps").max == app.number_input(key="scenario_fit_steps").value == 5
     assert not app.error
     assert "5 steps in a fit and 16 texts" in app.sidebar.caption[-1].value
-    app.pills(key="fit_sets_phonemes").set_value(["words", "proper names"]).run()
+    pills(app).set_value(["words", "proper names"]).run()
     (told,) = [alert.value.replace("\\", "") for alert in app.error]
     assert told == "The fit is of 32 texts; this server takes 16 at most: choose fewer sets or texts."
     assert not [each for each in app.button if "the fit" in each.label]
@@ -365,14 +377,14 @@ def test_a_public_server_gives_fewer_steps_and_texts(public):
 
 def test_no_set_is_no_fit():
     app = page()
-    app.pills(key="fit_sets_phonemes").set_value([]).run()
+    pills(app).set_value([]).run()
     assert "Choose a set to fit on." in said(app)
     assert not [each for each in app.button if "the fit" in each.label]
 
 
 def test_every_set_is_warned_of():
     app = page(steps=1)
-    app.pills(key="fit_sets_phonemes").set_value(["words", "proper names"]).run()
+    pills(app).set_value(["words", "proper names"]).run()
     assert "Every set was fitted on: leave one out" in said(run(app))
 
 
@@ -390,16 +402,16 @@ def own_texts(app, rows):
 def test_a_decoder_is_proposed_a_protected_token(decoder):
     app = page(steps=0, model=decoder, prior="normal", grid="mu=1,0.9")
     own_texts(app, [{"text": f"the cat sat on the mat and the cat {word}"} for word in WORDS[3:]])
-    box = app.number_input(key="fit_protected")
+    box = protected(app)
     assert box.value == 1
     assert "the likelihood of the texts" in said(app)
-    app.number_input(key="fit_steps").set_value(1).run()
+    app.number_input(key="scenario_fit_steps").set_value(1).run()
     run(app)
     assert sweep_fit._fits
     bench = resources.bench(decoder)
     (found,) = [entry.value for entry in sweep_fit._fits._pool.values.values()]
     assert (found.point.protected, found.fit.regularisation.protected) == (1, 1)
-    app.number_input(key="fit_protected").set_value(0).run()
+    protected(app).set_value(0).run()
     run(app)
     assert {entry.value.point.protected for entry in sweep_fit._fits._pool.values.values()} == {0, 1}
     assert bench.layers["decoder"] == 2
@@ -409,7 +421,7 @@ def test_a_prior_of_a_text_is_estimated_when_it_is_fitted(decoder):
     text = "the cat sat on the mat " * 3
     app = page(steps=0, model=decoder, prior="text", prior_text=text, grid="mu=1,0.9")
     own_texts(app, [{"text": f"the cat sat on the mat {word}"} for word in WORDS[3:]])
-    app.number_input(key="fit_steps").set_value(1).run()
+    app.number_input(key="scenario_fit_steps").set_value(1).run()
     if "The prior is estimated from your text first." in said(app):
         run(app)
     assert len(losses(app)) == 1
@@ -422,3 +434,37 @@ def test_a_task_without_a_gradient_is_one_sentence(monkeypatch):
     told = [alert.value.replace("\\", "") for alert in app.error]
     assert len([each for each in told if "has no gradient, so that nothing is fitted to it" in each]) == 1
     assert not [each for each in app.button if "the fit" in each.label]
+
+
+LINKED = {"fit_by": "group", "fit_seed": "7", "fit_penalty": "0.25", "fit_sets": "words", "calibration_set": "words"}
+
+
+def test_a_link_has_every_control_of_a_fit_and_opens_it():
+    app = opened("Sweep", **SMALL | LINKED, fit_steps="2")
+    assert app.session_state[sweep_fit.FOLD]
+    assert app.segmented_control(key="scenario_fit_by").value == "group"
+    assert app.number_input(key="scenario_fit_steps").value == 2
+    assert app.number_input(key="scenario_fit_seed").value == 7
+    assert app.number_input(key="scenario_fit_penalty").value == 0.25
+    assert pills(app).value == ["words"]
+    run(app)
+    (found,) = [entry.value for entry in sweep_fit._fits._pool.values.values()]
+    bench = Bench("g2p")
+    asked = replace(plan_of(steps=2), by="group", seed=7, penalty=0.25, sets=("words",))
+    assert fit_task(bench, asked).point == found.point
+
+
+def test_what_is_chosen_in_a_fit_is_in_the_address():
+    app = page(steps=5)
+    app.segmented_control(key="scenario_fit_way").set_value("temperature:1.0").run()
+    pills(app).set_value(["words"]).run()
+    query = session.address(app.session_state["scenario"])
+    assert {"fit_steps": "5", "fit_way": "temperature:1.0", "fit_sets": "words"}.items() <= query.items()
+    pills(app).set_value([]).run()
+    again = opened("Sweep", **session.address(app.session_state["scenario"]))
+    assert pills(again).value == []
+
+
+def test_sets_of_another_task_in_a_link_leave_those_that_are_proposed():
+    app = opened("Sweep", **SMALL, fit_sets="technical prose\nSpanish")
+    assert pills(app).value == ["proper names"]

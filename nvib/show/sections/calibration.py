@@ -29,10 +29,11 @@ from nvib.lab.view.batch import Row
 from nvib.lab.view.comparison import SIDES
 from nvib.lab.view.outputs import ONE_OF, label_measure
 from nvib.lab.view.truths import HIDDEN
-from nvib.show import draw, page
+from nvib.show import draw, page, session
 from nvib.show.figures import reliability as figures
 from nvib.show.figures.sweeps import interval
 from nvib.show.sections import sweep_run
+from nvib.show.session import control
 
 Sides = Mapping[str, np.ndarray]  # sums [texts, SUMS] by side, the untouched model first
 CALLED = {"untouched": "the untouched model", "peer": "the peer", "baseline": "the baseline"}
@@ -57,7 +58,12 @@ def of_sweep(bench: Bench, plan: Plan, path: Path, kept: Findings) -> None:
         st.caption("Not measured on the test texts yet: that comes at the end of the sweep.")
         return
     names = sorted(found, key=lambda name: name in task.inside)
-    name = st.selectbox("Test texts of", names, key="calibration_set") if len(names) > 1 else names[0]
+    name = names[0]
+    if len(names) > 1:
+        session.fit("calibration_set", ["", *names].__contains__, "")
+        control("calibration_set", st.selectbox, "Test texts of", ["", *names[1:]],
+                format_func=lambda name: name or names[0])  # fmt: skip
+        name = st.session_state[session.key("calibration_set")] or names[0]
     _shown("sweep", found[name], f"Truth: {task.measure.truth}; the test texts of {name}.")
     draw.table_behind("calibration-sets", "Calibration of every set as a table", lambda: _every_set(found))
 

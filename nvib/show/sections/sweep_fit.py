@@ -25,20 +25,21 @@ from nvib.lab.sweep.timing import Cost, cost_of_fit
 from nvib.machine import in_bytes
 from nvib.memory import Memory
 from nvib.models.packaged import cache_folder
-from nvib.show import gate, page, resources
+from nvib.show import gate, page, resources, session
 from nvib.show.boundary import choice
 from nvib.show.figures import colours, fits
 from nvib.show.sections import sweep_fitted
 from nvib.show.sections.sweep_results import to_explore, varied
 from nvib.show.sections.sweep_run import kept_in, timed
+from nvib.show.session import control, key, place
 
 FOLD, RUNNING = "gradient-fit", "fit_running"
 TITLE = "Fit temperatures by gradient"
 WAYS = {"": "NV", "temperature:1.0": "attention temperature"}  # by the peer that it begins with
 FITTED = ("fitted NV", "fitted temperature")  # short, for they stand beside a figure on a phone too
 SHARING = dict(zip(BY, ("by layer", "by thirds", "one for all"), strict=True))
-STEPS = 40
 MOST_PENALTY = 1000.0
+NO_SET = "-"  # what the field says where a visitor took all sets away
 APART = 1.0  # seconds between two pictures of a fit that goes on
 OUTLINES_KEPT, COSTS_KEPT, FITS_KEPT = 64, 64, 64
 _outlines: Memory[Outline] = Memory(OUTLINES_KEPT)
@@ -62,6 +63,8 @@ class Begun:
 
 def fold(bench: Bench, plan: Plan, path: Path, kept: Findings, metric: Metric, view: Scenario) -> None:
     """The fold; path: of the sweep's results, which hold those of a fit too; view: the text that Explore opens with."""
+    if FOLD not in st.session_state:  # a link to a fit opens it
+        st.session_state[FOLD] = any(name.startswith("fit_") for name in view.changed())
     with st.expander(TITLE, key=FOLD, on_change="rerun", icon=":material/tune:") as opened:
         if not opened.open:
             return
@@ -78,47 +81,66 @@ def fold(bench: Bench, plan: Plan, path: Path, kept: Findings, metric: Metric, v
 
 def _ask(bench: Bench, plan: Plan) -> FitPlan | None:
     """The controls, and the fit that they ask for; None while no set is chosen."""
-    task, base = plan.task, plan.space.base
-    kept: dict[str, Any] = {"persist_state": "session"}
+    task, base, state = plan.task, plan.space.base, st.session_state
     left, right = st.columns(2)
-    way = left.segmented_control(
-        "Fit", WAYS, default="", format_func=WAYS.__getitem__, required=True, key="fit_way", **kept,
+    control(
+        "fit_way", left.segmented_control, "Fit", WAYS, format_func=WAYS.__getitem__, required=True,
         help="NV’s three temperatures, or a plain temperature of the softmax, the peer that is fitted alike.",
     )  # fmt: skip
-    by = right.segmented_control(
-        "Values", SHARING, default=BY[0], format_func=SHARING.__getitem__, required=True, key="fit_by", **kept,
+    control(
+        "fit_by", right.segmented_control, "Values", SHARING, format_func=SHARING.__getitem__, required=True,
         help="For each layer, for each third of a kind’s layers, or one for all of a kind.",
     )  # fmt: skip
     most = int(resources.LIMITS.fit_steps)
+    session.fit("fit_steps", lambda steps: steps <= most, most)
     columns = st.columns(4, vertical_alignment="bottom")
-    steps = columns[0].number_input("Steps", 1, most, min(STEPS, most), key="fit_steps", **kept,
-                                    help="Steps of Adam, of eight texts each. The fit ends early where texts that are "
-                                    "held out gain no more.")  # fmt: skip
-    low, high = bounds("seed")
-    seed = columns[1].number_input("Seed of the fit", int(low), int(high), 0, key="fit_seed", **kept,
-                                   help="It draws the order of the texts.")  # fmt: skip
-    penalty = columns[2].number_input("Penalty", 0.0, MOST_PENALTY, 0.0, step=0.1, format="%g", key="fit_penalty",
-                                      help="Added to the loss, times the mean distance from identity: the larger, "
-                                      "the less the temperatures move.", **kept)  # fmt: skip
-    safe = protecting(base, bench.shape)
-    if not way and safe.protected:
+    control("fit_steps", columns[0].number_input, "Steps", 1, most,
+            help="Steps of Adam, of eight texts each. The fit ends early where texts that are held out gain no "
+            "more.")  # fmt: skip
+    control("fit_seed", columns[1].number_input, "Seed of the fit", *bounds("fit_seed"),
+            help="It draws the order of the texts.")  # fmt: skip
+    control("fit_penalty", columns[2].number_input, "Penalty", 0.0, MOST_PENALTY, step=0.1, format="%g",
+            help="Added to the loss, times the mean distance from identity: the larger, the less the temperatures "
+            "move.")  # fmt: skip
+    way = state[key("fit_way")]
+    if not way and protecting(base, bench.shape).protected:
+        base = _protected(bench, base)
         low, high = bounds("protected")
-        protected = columns[3].number_input(
-            "Protected first tokens of the fit", int(low), int(high), safe.protected, key="fit_protected", **kept,
+        (box,) = session.boxes("fit_protected", _protect, base.protected)
+        columns[3].number_input(
+            "Protected first tokens of the fit", int(low), int(high), base.protected, **box,
             help="One is proposed for a model that only decodes: without it the prior takes the attention sink’s "
             "place, and the fit begins with a broken model.",
         )  # fmt: skip
-        base = replace(base, protected=protected)
-    sets = st.pills(
-        "Fitted on the validation texts of", list(task.sets), selection_mode="multi", default=list(task.outside),
-        key=f"fit_sets_{task.name}", **kept,
-    )  # fmt: skip
+    named = state[key("fit_sets")].splitlines()
+    proposed = [name for name in task.sets if name in named] or list(task.outside)
+    chosen = proposed if named != [NO_SET] else []
+    (box,) = session.boxes(f"fit_sets_{task.name}", _choose_sets, chosen)
+    sets = st.pills("Fitted on the validation texts of", list(task.sets), selection_mode="multi", default=chosen, **box)
     if not sets:
         st.caption("Choose a set to fit on.")
         return None
     base = baseline_point(task) if way else base
-    made, chosen = min(int(steps), most), tuple(name for name in task.sets if name in sets)  # whatever a browser sends
-    return FitPlan(task, replace(base, peer=way or ""), by or BY[0], made, int(seed), chosen, float(penalty))
+    return FitPlan(
+        task, replace(base, peer=way), state[key("fit_by")], state[key("fit_steps")], state[key("fit_seed")],
+        tuple(name for name in task.sets if name in sets), state[key("fit_penalty")],  # whatever a browser sends
+    )  # fmt: skip
+
+
+def _protected(bench: Bench, base: Scenario) -> Scenario:
+    """A base with as many first tokens protected as are asked for, or proposed."""
+    safe, asked = protecting(base, bench.shape), st.session_state[key("fit_protected")]
+    return replace(safe, protected=int(asked)) if asked else safe
+
+
+@choice
+def _protect(protected: int) -> None:
+    place("fit_protected", str(protected))
+
+
+@choice
+def _choose_sets(sets: list[str]) -> None:
+    place("fit_sets", "\n".join(sets) or NO_SET)
 
 
 def _shown(
@@ -173,8 +195,7 @@ def _other(bench: Bench, asked: FitPlan, plan: Plan, way: str) -> FitPlan:
         return asked
     if way:
         return replace(asked, base=replace(baseline_point(plan.task), peer=way))
-    base = protecting(plan.space.base, bench.shape)
-    return replace(asked, base=replace(base, protected=st.session_state.get("fit_protected", base.protected)))
+    return replace(asked, base=_protected(bench, plan.space.base))
 
 
 def _offer(bench: Bench, asked: FitPlan, begun: Begun | None, found: Fitted | None) -> None:
@@ -254,11 +275,11 @@ def _teller(bar: Any, curves: Any, begun: Begun) -> Callable[[int, int, float], 
         drawn[0] = now
         history = history_of(begun.file.read_bytes())
         found = {"held out": sweep_fitted.colour(begun.plan.base), "own texts": colours.BASELINE}
-        for place, name, step_of in zip(places, found, ("held_out", "loss"), strict=True):
+        for spot, name, step_of in zip(places, found, ("held_out", "loss"), strict=True):
             values = {n: getattr(step, step_of) for n, step in enumerate(history, 1)}
             rows = [{"step": n, f"{name}, nats": value} for n, value in values.items() if value is not None]
             if rows:
-                place.vega_lite_chart(pd.DataFrame(rows), _curve(f"{name}, nats", steps, found[name]))
+                spot.vega_lite_chart(pd.DataFrame(rows), _curve(f"{name}, nats", steps, found[name]))
 
     return tell
 
@@ -279,9 +300,9 @@ def _begun(bench: Bench, asked: FitPlan) -> Begun | None:
     base = asked.base
     if not base.peer and base.prior == "text" and not bench.priors.has(base):
         return None
-    key = (bench.shape.name, bench.shape.revision, bench.state, asked.task.name, asked.task.digest, base, asked.by,
-           asked.steps, asked.seed, asked.sets, asked.penalty)  # fmt: skip
-    about = _outlines.get(key, lambda: outline(bench, asked))
+    of = (bench.shape.name, bench.shape.revision, bench.state, asked.task.name, asked.task.digest, base, asked.by,
+          asked.steps, asked.seed, asked.sets, asked.penalty)  # fmt: skip
+    about = _outlines.get(of, lambda: outline(bench, asked))
     file = cache_folder() / "fits" / f"{about.name}.fit"
     try:
         kept_in(file)
