@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from nvib.capturing import capture
+from nvib.lab.model import decoding
 from nvib.lab.model.bench import ANSWER, Batch, Bench
 from nvib.precision import exact
 from nvib.settings import Regularisation
@@ -19,8 +20,9 @@ CONTINUED = 12  # tokens
 class IdentityProof:
     """max_delta: max |logit difference| (hidden states for encoders); relative: over the logits' range;
 
-    top1: share of positions whose most likely token agrees; same_text: equal greedy text, None where the
-    model generates none; prior_mass: the most attention that any query gives the prior.
+    top1: share of positions whose most likely token agrees; same_text: whether it picks the untouched model's token at
+    every place of that one's greedy text, so that both write the same, None where the model generates none;
+    prior_mass: the most attention that any query gives the prior.
     """
 
     max_delta: float
@@ -41,27 +43,41 @@ def prove_identity(bench: Bench, text: str, chat: bool = False) -> IdentityProof
 
     chat: on the text as a chat turn.
     """
-    batch = bench.encode(bench.rows(text), chat)
-    before = _generate(bench, batch)
-    inputs = dict(batch)
-    if bench.mode.answers and before is not None:
-        inputs["decoder_input_ids"] = before[:, :-1]
+    inputs: Batch = dict(bench.encode(bench.rows(text), chat))
+    written = _generate(bench, inputs)
+    places = None
+    if written is not None:
+        inputs, places = _through(bench, inputs, written)
     baseline = exact(bench.output(inputs))
-    with bench.nv.regularised(Regularisation()):
-        with capture() as seen:
-            identity = exact(bench.output(inputs))
-        after = _generate(bench, batch)
-    real = batch["attention_mask"].bool().cpu() if "decoder_input_ids" not in inputs else slice(None)
-    baseline, identity = baseline[real], identity[real]
-    delta = float((baseline - identity).abs().max())
-    same_top = (baseline.argmax(-1) == identity.argmax(-1)).double().mean()
+    with bench.nv.regularised(Regularisation()), capture() as seen:
+        identity = exact(bench.output(inputs))
+    real = inputs["attention_mask"].bool().cpu() if "decoder_input_ids" not in inputs else slice(None)
+    same = _picked(bench, baseline) == _picked(bench, identity) if bench.mode.writes else None
+    delta = float((baseline - identity)[real].abs().max())
     return IdentityProof(
         max_delta=delta,
-        relative=delta / float(baseline.max() - baseline.min()),
-        top1=float(same_top) if bench.mode.writes else None,
-        same_text=None if before is None or after is None else torch.equal(before, after),
+        relative=delta / float(baseline[real].max() - baseline[real].min()),
+        top1=None if same is None else float(same[real].double().mean()),
+        same_text=None if same is None or places is None else bool(same[places].all()),
         prior_mass=max(float(mass.max()) for mass in seen.prior_mass.values()),
     )
+
+
+def _through(bench: Bench, batch: Batch, written: torch.Tensor) -> tuple[Batch, torch.Tensor]:
+    """The inputs of one forward through a greedy text, and where it picks the tokens of that text: [rows, tokens]."""
+    if bench.mode.answers:
+        return batch | {"decoder_input_ids": written[:, :-1]}, bench.target_mask(written)[:, 1:].bool().cpu()
+    whole = batch | {"input_ids": written, "attention_mask": torch.ones_like(written)}  # a text is one row
+    places = torch.zeros_like(written, dtype=torch.bool)
+    places[:, batch["input_ids"].shape[1] - 1 : -1] = True
+    return whole, places.cpu()
+
+
+def _picked(bench: Bench, logits: torch.Tensor) -> torch.Tensor:
+    """The likeliest token everywhere, of those that the model may write."""
+    never = [token for tokens in decoding.neutral(bench.model).get("bad_words_ids") or [] for token in tokens]
+    picked: torch.Tensor = logits.index_fill(-1, torch.tensor(never, dtype=torch.long), -torch.inf).argmax(-1)
+    return picked
 
 
 def _generate(bench: Bench, batch: Batch) -> torch.Tensor | None:
