@@ -260,6 +260,13 @@ def test_a_text_in_a_batch_has_the_numbers_that_it_has_alone(benches, name, monk
     assert sorted(counted.texts) == sorted(TEXTS * 2)
 
 
+def test_a_text_that_the_maps_join_is_measured_token_by_token(benches, monkeypatch):
+    bench, scenario = benches("minilm"), replace(EXAMPLES["minilm"], text="")
+    whole = measured(bench, scenario, TEXTS)
+    monkeypatch.setattr("nvib.lab.view.axes.MOST_SHOWN", 4)
+    np.testing.assert_array_equal(measured(bench, scenario, TEXTS).values, whole.values)
+
+
 def test_batches_are_small_of_like_length_and_alone_under_a_peer():
     texts = ["x" * n for n in (1, 5000, 2, 1500, 3, 1400, *range(10, 20))]
 

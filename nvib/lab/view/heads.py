@@ -15,7 +15,7 @@ import torch
 from nvib.capturing import Capture, capture
 from nvib.lab.model.bench import Batch, Bench
 from nvib.lab.scenario import RUN, Scenario
-from nvib.lab.view.axes import axes, maps_of_heads
+from nvib.lab.view.axes import axes, whole_map
 from nvib.lab.view.forwards import fresh_sides
 from nvib.models.tokens import special_ids
 from nvib.prior import Prior
@@ -185,7 +185,7 @@ def _batches(scenario: Scenario, texts: Sequence[str], left: Sequence[int]) -> I
 
 
 def of_texts(bench: Bench, scenario: Scenario, prior: Prior, texts: Sequence[str], kind: str) -> np.ndarray:
-    """The measures of texts under both sides, in one batch: [T, 2, M, L, H]."""
+    """The measures of texts under both sides, in one batch: [T, 2, M, L, H]; of every token, however long they are."""
     rows = [(bench.rows(text) or [text])[0] for text in texts]
     sides = fresh_sides(bench, scenario, prior, rows)
     shown, inputs = replace(scenario, special=True, merge=False), sides[0].inputs
@@ -199,7 +199,7 @@ def of_texts(bench: Bench, scenario: Scenario, prior: Prior, texts: Sequence[str
             again = None if repeat is None else repeat.layers[place].scores.weights().float().cpu().numpy()
             for row, (queries, keys) in enumerate(at):
                 of_row = found[row, s, :, n]
-                pattern = patterns(maps_of_heads(seen.layers[place], row, queries, keys), kind == "cross")
+                pattern = patterns(whole_map(seen.layers[place], row, queries, keys, "all"), kind == "cross")
                 of_row[:INDUCTION], of_row[INDUCTION + 1] = pattern[:3], pattern[3]
                 end, period = ends[row]
                 if again is not None and period > 1:

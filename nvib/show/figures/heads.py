@@ -8,12 +8,11 @@ from nvib.lab.view.heads import MIXED, PATTERNS, Heads, in_words
 from nvib.show.figures import axes, colours
 
 HEIGHT = 460
-LOOKS = dict(zip(
-    (*PATTERNS, MIXED),
-    (("#56B4E9", "circle"), ("#D55E00", "square"), ("#CC79A7", "diamond"), ("#009E73", "triangle-up"),
-     (colours.BASELINE, "x-thin-open")),
-    strict=True,
-))  # fmt: skip
+LOOKS = {  # those of a pattern lie above the others
+    MIXED: (colours.BASELINE, "x-thin-open"),
+    **dict(zip(PATTERNS, (("#56B4E9", "circle"), ("#D55E00", "square"), ("#CC79A7", "diamond"),
+                          ("#009E73", "triangle-up")), strict=True)),
+}  # fmt: skip
 SIZE, OPENED = 9, 16  # pixels of a point, and of the frame of the one that is open
 
 
@@ -28,7 +27,7 @@ def scatter(heads: Heads, across: str, up: str, side: str, opened: tuple[int, in
     for kind, (colour, symbol) in LOOKS.items():
         those = np.flatnonzero((kinds == kind) & np.isfinite(x) & np.isfinite(y))
         if len(those):
-            marker = {"color": colour, "symbol": symbol, "size": SIZE, "line": {"width": 0.5, "color": colour}}
+            marker = {"color": colour, "symbol": symbol, "size": SIZE, "line": {"width": 1, "color": colour}}
             traces.append(
                 axes.scatter(
                     x=x[those], y=y[those], mode="markers", name=kind, customdata=those.tolist(), marker=marker,
