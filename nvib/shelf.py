@@ -45,6 +45,11 @@ class Shelf:
         except OSError:
             return None
 
+    def drop(self, name: str) -> None:
+        """Take away what has this name, as a file that a disk damaged: what is put there next is written."""
+        with suppress(OSError):
+            self._path(name).unlink()
+
     def beginning(self, digits: str) -> Iterator[bytes]:
         """All whose names begin with these digits, in the order of their names."""
         if NAME.fullmatch(digits):

@@ -278,15 +278,18 @@ def test_batches_are_small_of_like_length_and_alone_under_a_peer():
         assert batches(**changes) == [[len(text)] for text in sorted(texts, key=len)]
 
 
-@pytest.mark.parametrize("damage", [b"", b"\x93NUMPY", b"no numbers at all"])
+@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:-3], lambda data: b"no numbers at all",
+                                    lambda data: data[:-1] + bytes([data[-1] ^ 1])])  # fmt: skip
 def test_a_damaged_file_is_measured_anew(benches, tmp_path, monkeypatch, damage):
     bench, scenario, counted = benches("g2p"), replace(EXAMPLES["g2p"], text=""), Counted(monkeypatch)
     shelf = Shelf(tmp_path, 9)
     whole = measured(bench, scenario, ["knight"], shelf=shelf)
     (path,) = tmp_path.iterdir()
-    path.write_bytes(damage)
+    path.write_bytes(damage(path.read_bytes()))
     np.testing.assert_array_equal(measured(bench, scenario, ["knight"], shelf=shelf).values, whole.values)
     assert counted.texts == ["knight"] * 2
+    measured(bench, scenario, ["knight"], shelf=shelf)
+    assert counted.texts == ["knight"] * 2  # it is whole again
 
 
 def test_a_text_that_cannot_be_run_is_skipped_and_the_rest_goes_on(benches):

@@ -278,16 +278,18 @@ def _keep(shelf: Shelf | None, name: str, values: np.ndarray) -> None:
     if shelf is not None:
         file = io.BytesIO()
         np.save(file, values, allow_pickle=False)
-        shelf.put(name, file.getvalue())
+        data = file.getvalue()
+        shelf.put(name, hashlib.sha256(data).digest() + data)
 
 
 def _read(shelf: Shelf | None, name: str, shape: tuple[int, ...]) -> np.ndarray | None:
-    """The numbers of this name, where they are there and whole."""
-    data = shelf.get(name) if shelf is not None else None
-    if data is None:
+    """The numbers of this name, where they are there and every byte is what was written; else the file goes."""
+    kept = shelf.get(name) if shelf is not None else None
+    if shelf is None or kept is None:
         return None
-    try:
-        found = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, OSError, EOFError):
+    size = hashlib.sha256().digest_size
+    if hashlib.sha256(kept[size:]).digest() != kept[:size]:
+        shelf.drop(name)
         return None
-    return found if found.shape == shape and found.dtype == np.float32 else None
+    found: np.ndarray = np.load(io.BytesIO(kept[size:]), allow_pickle=False)
+    return found if found.shape == shape else None
