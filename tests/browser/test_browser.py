@@ -187,6 +187,7 @@ def test_labels_of_unusual_tokens(shared, browser):
         "Prior?model=minilm",
         "Method",
         "Compare?model=g2p",
+        "Heads?model=minilm",
         "Gallery",
     ],
 )
