@@ -147,3 +147,11 @@ def test_under_a_peer_it_is_of_the_peer():
     assert isinstance(table, pd.DataFrame)
     assert table["change, 0 to 1"][0] > 0.01
     assert table["prior mass, 0 to 1"][0] == 0
+
+
+def test_at_identity_no_head_is_changed():
+    app = page(Scenario(model="g2p", listing="knight", kind="encoder"))
+    buttons(app)["Measure 1 text"].click().run()
+    assert any(text.value.startswith("This setting changes no head") for text in app.markdown)
+    assert not any(text.value.startswith("NV changes") for text in app.markdown)
+    assert app.dataframe[0].value["change, 0 to 1"][0] == pytest.approx(0, abs=1e-6)

@@ -25,6 +25,7 @@ CALLED = {
     "induction": "induction heads", "mixed": "heads of no single pattern",
 }  # fmt: skip
 SIDES = {"baseline": "Baseline", "nv": "NV"}
+NONE = 5e-4  # a change that has no digit in three decimals
 UNITS = {"change": "change, 0 to 1", "prior mass": "prior mass, 0 to 1"}
 
 
@@ -101,10 +102,13 @@ def verdict(found: Heads) -> None:
     touched = found.touched()
     first = touched.iloc[0]
     many = int(first["heads"])
-    draw.say(
-        f"NV changes {CALLED[first['kind']]} most: "
-        f"{first['change']:.3f} on average over {many} head{'s' * (many != 1)}, {first['most changed']} before all."
-    )
+    if first["change"] < NONE:
+        draw.say("This setting changes no head: it is the untouched model's, or as good as that.")
+    else:
+        draw.say(
+            f"NV changes {CALLED[first['kind']]} most: {first['change']:.3f} on average over {many} "
+            f"head{'s' * (many != 1)}, {first['most changed']} before all."
+        )
     st.caption(
         f"The kind is the pattern that gets most of a head's attention in the untouched model, {KIND_FROM:.0%} at "
         "least on average, induction before others; mixed is one of none. Change is the Jensen–Shannon distance to "
