@@ -7,6 +7,7 @@ from urllib.parse import quote, urlparse
 import pytest
 from playwright.sync_api import expect
 
+from nvib.show.page import PAGES
 from tests.browser.conftest import WAIT, Visit
 from tests.support import tiny
 from tests.support.folders import save
@@ -32,7 +33,7 @@ def test_a_visit_to_explore(server, browser):
     assert icon.startswith("data:image/png;")  # no file that may be gone when it is asked for
 
     rows = [link.bounding_box() for link in page.locator(".st-key-menu a").all()]
-    assert len(rows) == 7
+    assert len(rows) == len(PAGES)
     assert all(above["y"] + above["height"] <= below["y"] for above, below in pairwise(rows))
 
     slider = page.get_by_role("slider").nth(1)
