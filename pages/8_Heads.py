@@ -8,10 +8,12 @@ from nvib import __version__
 from nvib.lab.share import link
 from nvib.lab.share.script import heads_script
 from nvib.show import page, report, share
-from nvib.show.sections import heads
+from nvib.show.sections import heads, without_prior
 
 with page.guarded():
     bench, scenario = page.begin("Heads", text=False)
+    if without_prior.asked_for(bench, scenario):
+        st.stop()
     texts, ready = heads.texts_of(bench, scenario)
     words = report.about("Heads", bench.shape, replace(scenario, text="", row=0), link.Made(app=__version__))
     words["text"] = f"{len(texts)} texts, {'those that ship' if ready else 'of a list'}"

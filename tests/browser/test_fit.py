@@ -11,19 +11,19 @@ from tools.serve import serving
 
 def test_a_fit_runs_is_stopped_goes_on_and_leads_to_explore(tmp_path, browser):
     with serving(NVIB_CACHE=str(tmp_path)) as address:
-        visit = Visit(browser, address, "Sweep?v=2&model=g2p&examples=200&grid=encoder_sigma%3D0.4")
+        fit = "fit_sets=words&fit_steps=200"  # it goes on for 128 steps, long enough to be stopped
+        visit = Visit(browser, address, f"Sweep?v=2&model=g2p&examples=200&grid=encoder_sigma%3D0.4&{fit}")
         page = visit.page
         page.get_by_role("button", name="Run the sweep, 1 point", exact=True).click(timeout=WAIT)
         visit.drawn(3)
-        page.get_by_text("Fit temperatures by gradient").click(timeout=WAIT)
         begin = page.get_by_role("button", name="Run the fit")
         expect(begin).to_be_visible(timeout=WAIT)
         visit.settled()
         expect(page.get_by_text(re.compile("It tunes 9 numbers .* on 75 texts"))).to_be_visible(timeout=WAIT)
         begin.click()
-        expect(page.get_by_text(re.compile(r"Step [1-9]\d* of 40"))).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text(re.compile(r"Step [1-9]\d* of 200"))).to_be_visible(timeout=WAIT)
         page.get_by_role("button", name="Stop the fit").click()
-        goes_on = page.get_by_role("button", name=re.compile(r"Go on with the fit, \d+ of 40 steps"))
+        goes_on = page.get_by_role("button", name=re.compile(r"Go on with the fit, \d+ of 200 steps"))
         expect(goes_on).to_be_visible(timeout=WAIT)
         visit.settled()
         goes_on.click()

@@ -14,7 +14,7 @@ PEER = "temperature:1.5"
 SHOWN = ("Explore", "Compare")
 
 
-@pytest.mark.parametrize("page", SHOWN)
+@pytest.mark.parametrize("page", [*SHOWN, "Heads"])
 def test_a_page_that_shows_a_peer_says_so(page):
     app = opened(page, **QUERY, peer=PEER)
     assert not app.error
@@ -65,7 +65,7 @@ def test_what_explore_shows_is_the_peers(benches):
     assert abs(cosine - seen.output.baseline[0, 1]) > 1e-3
 
 
-@pytest.mark.parametrize("page", [page for page in PATHS if page not in SHOWN])
+@pytest.mark.parametrize("page", [page for page in PATHS if page not in (*SHOWN, "Heads")])
 def test_the_other_pages_are_of_nv(page):
     """Under dropout, which would be drawn, or refused."""
     plain, app = opened(page, **QUERY), opened(page, **QUERY, peer="dropout:0.1")
