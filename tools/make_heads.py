@@ -16,6 +16,7 @@ from nvib.lab.share.shipped_heads import FOLDER, Shipped, packed
 from nvib.lab.sweep.tasks import task
 from nvib.lab.view.heads import over_texts
 from nvib.shelf import Shelf
+from tools.make_sweeps import tell
 
 TEXTS = 64
 LONGEST = 64  # tokens
@@ -50,10 +51,6 @@ def main(models: list[str]) -> None:
             (FOLDER / f"{model}-{kind}.npz").write_bytes(data)
             print(f"\n{model} {kind}: {len(texts)} texts, {len(data) / 1e3:.0f} kB", file=sys.stderr)
         bench.close()
-
-
-def tell(name: str, done: int, count: int) -> None:
-    print(f"\r{name}: {done} of {count}", end="", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -14,18 +14,16 @@ import torch
 
 from nvib.capturing import Capture, capture
 from nvib.lab.model.bench import Batch, Bench
-from nvib.lab.scenario import RUN, Scenario
+from nvib.lab.scenario import RUN, Scenario, options
 from nvib.lab.view.axes import axes, whole_map
 from nvib.lab.view.forwards import fresh_sides
 from nvib.models.tokens import special_ids
 from nvib.prior import Prior
 from nvib.shelf import Shelf
 
-PATTERNS = ("previous token", "first token", "self", "induction")
+MEASURES, SIDES = options("heads_x"), options("heads_side")
+PATTERNS, OF_NV = MEASURES[:4], MEASURES[-2:]  # shares of the attention; what the baseline has none of
 INDUCTION = PATTERNS.index("induction")
-OF_NV = ("change", "prior mass")
-MEASURES = (*PATTERNS, "distance", "entropy", *OF_NV)
-SIDES = ("baseline", "nv")
 KIND_FROM = 0.4  # of its attention that a head gives to a pattern on average, to be called by it
 MIXED = "mixed"  # a head of no pattern
 BATCH, CHARACTERS = 8, 4096  # texts, and characters with what pads them, that run at once

@@ -76,8 +76,8 @@ def _through(bench: Bench, batch: Batch, written: torch.Tensor) -> tuple[Batch, 
 def _picked(bench: Bench, logits: torch.Tensor) -> torch.Tensor:
     """The likeliest token everywhere, of those that the model may write."""
     never = [token for tokens in decoding.neutral(bench.model).get("bad_words_ids") or [] for token in tokens]
-    picked: torch.Tensor = logits.index_fill(-1, torch.tensor(never, dtype=torch.long), -torch.inf).argmax(-1)
-    return picked
+    allowed = logits.index_fill(-1, torch.tensor(never), -torch.inf) if never else logits  # a copy of all of them
+    return allowed.argmax(-1)
 
 
 def _generate(bench: Bench, batch: Batch) -> torch.Tensor | None:

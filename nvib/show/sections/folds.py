@@ -1,4 +1,4 @@
-"""Folds whose work is made only while they are open: how far it is, and a button that closes them and so ends it."""
+"""Work that goes on while a key of the session says so, as an open fold's: how far it is, and a button that ends it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from nvib.show.boundary import choice
 
 
 @contextmanager
-def at_work(doing: str, cancel: str, fold: str) -> Iterator[Callable[[int, int], None]]:
-    """What a fold's work tells, while it lasts, how much is done and of how much; fold: the key of its expander."""
+def at_work(doing: str, cancel: str, key: str) -> Iterator[Callable[[int, int], None]]:
+    """What work tells, while it lasts, how much is done and of how much; key: of what says in the session's state
+    that it goes on, as that of an expander.
+    """
     bar, place = st.progress(0.0, doing), st.empty()
-    place.button(cancel, key=f"cancel-{fold}", on_click=_close, args=(fold,))
+    place.button(cancel, key=f"cancel-{key}", on_click=_end, args=(key,))
 
     def tell(done: int, count: int) -> None:
         bar.progress(done / count, f"{doing}, {done} of {count}")
@@ -25,5 +27,5 @@ def at_work(doing: str, cancel: str, fold: str) -> Iterator[Callable[[int, int],
 
 
 @choice
-def _close(fold: str) -> None:
-    st.session_state[fold] = False
+def _end(key: str) -> None:
+    st.session_state[key] = False

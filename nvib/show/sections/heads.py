@@ -16,6 +16,7 @@ from nvib.show import draw, page, pick, resources, session
 from nvib.show.boundary import choice
 from nvib.show.figures.heads import scatter
 from nvib.show.sections import batch
+from nvib.show.sections.folds import at_work
 from nvib.show.session import control
 
 CHART = "all-heads"
@@ -74,25 +75,17 @@ def _count(texts: list[str]) -> str:
 
 def _measure(bench: Bench, scenario: Scenario, texts: list[str], at: object) -> None:
     """Measure what is left, with progress and a way to stop; what is done stays on the server."""
-    spot, state = st.empty(), st.session_state
-    with spot.container():
-        bar = st.progress(0.0, "Measuring the heads")
-        st.button("Stop", key="stop-heads", on_click=_run, args=(None,), help="What is measured stays.")
+    state = st.session_state
     try:
-        tell = partial(_tell, bar)
-        state[DONE] = at, resources.heads(bench, scenario, texts, tell)
+        with at_work("Measuring the heads over the texts", "Stop", RUNNING) as tell:
+            state[DONE] = at, resources.heads(bench, scenario, texts, tell)
     finally:
         state[RUNNING] = None
-    spot.empty()
-
-
-def _tell(bar: object, done: int, count: int) -> None:
-    bar.progress(done / count, f"Measuring the heads, {done} of {count} texts")  # type: ignore[attr-defined]
 
 
 @choice
 def _run(at: object) -> None:
-    """Have the page's next run measure, or stop; what was read of the shelf before is read anew."""
+    """Have the page's next run measure; what was read of the shelf before is read anew."""
     st.session_state[RUNNING] = at
     st.session_state.pop(DONE, None)
 
