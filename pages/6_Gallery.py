@@ -10,7 +10,7 @@ from nvib.lab.view.outputs import Generated, NextToken, Similarity
 from nvib.models.catalogue import CATALOGUE
 from nvib.show import draw, page, pick, session
 from nvib.show.figures import bars, maps
-from nvib.show.sections import attention
+from nvib.show.sections import attention, lesson
 from nvib.show.sections.output import outputs_frame
 
 
@@ -51,10 +51,12 @@ def shown_as(entry: Entry, kept: Stored) -> str:
 
 with page.guarded():
     page.bare("Gallery")
+    lesson.shelf()
+    st.header("Scenarios")
     for n in range(0, len(gallery.ENTRIES), 2):
         for column, entry in zip(st.columns(2), gallery.ENTRIES[n : n + 2], strict=False):
             with column.container(border=True, height="stretch"):
-                st.header(entry.title)
+                st.subheader(entry.title)
                 st.markdown(entry.sentence)
                 kept: Stored | None = None
                 try:

@@ -10,7 +10,7 @@ from nvib import assets
 from nvib.lab import Observation
 from nvib.lab.calibration import CONVENTIONS
 from nvib.lab.share.citation import PAPERS
-from nvib.show import introduction, page, resources, session, share, terms
+from nvib.show import introduction, menu, page, resources, session, share, terms
 from nvib.show.sections import without_prior
 
 # Equations break into lines where they do not fit: a box that scrolls could not be reached from the keyboard.
@@ -154,7 +154,7 @@ page.link("Explore", "Open this cell on Explore")
 
 st.header("Symbols, and where the app shows them")
 for title, table in symbols():
-    if title in page.PAGES.values():
+    if title in menu.PAGES.values():
         page.link(title)
     else:
         st.markdown(title)

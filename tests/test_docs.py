@@ -11,7 +11,7 @@ from nvib.lab import cli
 from nvib.lab.scenario import FIELDS
 from nvib.lab.sweep.paper import PAPER
 from nvib.lab.sweep.tasks import TASKS
-from nvib.show.page import PAGES
+from nvib.show.menu import PAGES
 from tests.support import docs
 from tests.support.folders import ROOT
 

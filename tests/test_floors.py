@@ -26,9 +26,9 @@ LAB = (
     "share",
     "cli",
 )
-SHOW = ("limits", "shared", "boundary", "figures", "components", "session", "steps", "switching", "gate", "leases",
-        "journal", "waiting", "resources", "poster", "pick", "report", "reading", "qr", "draw", "sidebar", "terms",
-        "introduction", "view_line", "story", "page", "share", "sections", "counters",
+SHOW = ("limits", "shared", "boundary", "figures", "components", "long", "lessons", "session", "steps", "switching",
+        "gate", "leases", "journal", "waiting", "resources", "poster", "pick", "report", "reading", "qr", "draw",
+        "sidebar", "terms", "menu", "introduction", "view_line", "story", "page", "share", "sections", "counters",
         "server", "__main__")  # fmt: skip
 FACADES = ("nvib", "nvib.lab")  # they name what others hold, and import it when it is asked for
 MODULES = {

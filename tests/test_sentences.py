@@ -10,7 +10,7 @@ LONG = 14  # characters of a sentence that a test must have in one piece, where 
 ERRORS = ("NVError", "ValueError")
 CALLS = ("refuse", "stop")  # of a page
 INTERNAL = {  # raised to be caught where they are raised, or for who calls a function of ours wrongly
-    "not parameters", "no such attribute", "layers is empty; give at least one.",
+    "not parameters", "nothing that was packed", "no such attribute", "layers is empty; give at least one.",
 }  # fmt: skip
 
 

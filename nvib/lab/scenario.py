@@ -31,6 +31,8 @@ from nvib.settings import KINDS, Regularisation, Temperature
 ANY = Pattern("text without lone surrogates", f"[^{HALF}]*")
 ALPHA, SIGMA, LAYERS = ByLayer(-100, 100, also=math.inf), ByLayer(0, 100), Layers()
 HEADS = Choice(("previous token", "first token", "self", "induction", "distance", "entropy", "change", "prior mass"))
+LONGEST_NOTE = 400  # characters
+NOTE = Pattern(f"at most {LONGEST_NOTE} characters", rf"[^\x00{HALF}]{{0,{LONGEST_NOTE}}}")
 SETS = Pattern("names of sets, one per line", rf"[^\x00\t\r{HALF}]{{0,300}}")
 LONGEST_GRID = 1000  # characters
 UPLOAD = rf"(inside|outside|prior) \d{{1,5}} [0-9a-f]{{12}} [^\x00-\x1f\x7f-\x9f\u2028\u2029{HALF}]{{1,60}}"
@@ -193,6 +195,7 @@ class Scenario:
     seed: int = declare("generation", 0, Whole(0, 999_999), "Of draws, of sampled text and of a search.")
     other_text: str = declare("view", "", ANY, "Another text, whose distance to the prior the page Prior shows beside.")
     path: bool = declare("view", False, Flag(), "Whether Explore walks from identity to the setting.")
+    note: str = declare("view", "", NOTE, "What the link says to whoever opens it; in a lesson, the view's sentence.")
 
     uploads: str = declare(
         "view", "",

@@ -31,7 +31,7 @@ class OnPage:
     sentences: what it concluded from its numbers, in words.
     bar, line, lead, notes: the places beside and below the page's title, what it waits for before its first words, and
     those before its notes; waits: what is said there; menu: the sidebar's, None once it is filled; chooses: whether the
-    sidebar's choice of a model is drawn, of a page with one.
+    sidebar's choice of a model is drawn, of a page with one; led: whether the view is told below the title.
     """
 
     figures: dict[str, str] = field(default_factory=dict)
@@ -45,6 +45,7 @@ class OnPage:
     notes: Any = None
     menu: Any = None
     chooses: bool = False
+    led: bool = False
 
 
 def fresh(title: str) -> None:

@@ -15,8 +15,9 @@ FIRST = {
     "reads and more to a prior, the average of a corpus; sliders, called temperatures, set how much, and nothing is "
     f"trained. It was published to help on text unlike the corpus ({PAPER}). Below is one text twice, untouched in "
     "grey and under NV in blue: first what changes in the output, then where.",
-    "Gallery": "Scenarios worth a look. Each opens Explore on exactly this view; its numbers were stored beforehand, "
-    "and are checked against your server's own as soon as the model is loaded.",
+    "Gallery": "Lessons lead through a few views, a sentence each. Scenarios are single views worth a look: each opens "
+    "Explore on exactly this view; its numbers were stored beforehand, and are checked against your server's own as "
+    "soon as the model is loaded.",
     "Pseudo-counts": "A token's pseudo-count says how much it weighs in a layer before any query is asked; this page "
     "sets the tokens of your text beside the prior, layer by layer.",
     "Compare": "What the untouched model (baseline) and the regularised one (NV) make of the same text, and how likely "

@@ -22,6 +22,8 @@ from nvib.show import (
     boundary,
     draw,
     introduction,
+    lessons,
+    menu,
     poster,
     resources,
     session,
@@ -29,32 +31,20 @@ from nvib.show import (
     steps,
     story,
     switching,
-    terms,
     view_line,
 )
 from nvib.show.components.browsing import browsing
 from nvib.show.components.enter import enter_runs
 from nvib.show.components.fit import keep_fitted
-from nvib.show.components.terms import explain_terms
 from nvib.show.session import key
 
-theme, verbatim = draw.theme, draw.verbatim
+theme, verbatim, link = draw.theme, draw.verbatim, menu.link
 ASSETS = assets.ROOT / "assets"
 # Not a file's name: Streamlit drops a run's files with it, at times before a browser has asked for the icon.
 ICON = f"data:image/png;base64,{b64encode((ASSETS / 'favicon.png').read_bytes()).decode()}"
 EMBEDDED = (  # what a page inside of another leaves out
     '<style>[data-testid="stSidebar"], [data-testid="stHeader"], .st-key-head { display: none; }</style>'
 )
-PAGES = {
-    "app.py": "Explore",
-    "pages/6_Gallery.py": "Gallery",
-    "pages/2_Pseudo-counts.py": "Pseudo-counts",
-    "pages/3_Compare.py": "Compare",
-    "pages/8_Heads.py": "Heads",
-    "pages/4_Sweep.py": "Sweep",
-    "pages/5_Prior.py": "Prior",
-    "pages/7_Method.py": "Method",
-}
 
 
 @dataclass(frozen=True)
@@ -76,7 +66,7 @@ def bare(title: str) -> None:
     """Frame a page that has the menu, and no control of a scenario."""
     ignored = _framed(title)
     draw.drawn().chooses = True  # it has nothing to choose a model for
-    _links()
+    menu.fill()
     _note(ignored)
 
 
@@ -122,6 +112,7 @@ def view(title: str, early: bool = True, text: bool = True) -> View:
     scenario = session.current(before)
     if opened:  # what the model made of the link, as with the kind that a short one does not name
         st.session_state["made"] = (scenario, st.session_state["made"][1])
+        lessons.arrive(before, scenario)
     session.remember(scenario)
     steps.note(scenario)
     with st.sidebar:
@@ -129,7 +120,7 @@ def view(title: str, early: bool = True, text: bool = True) -> View:
         st.caption(resources.LIMITS.words)
     if told := switching.told(scenario):
         draw.drawn().notes.info(verbatim(told))
-    _links()
+    menu.fill()
     scenario = sidebar.shown(scenario, title)
     _lead(title, scenario, shape)
     for sentence in (shape.experimental, shape.unshown):
@@ -165,12 +156,18 @@ def _framed(title: str) -> list[str]:
 
 
 def _lead(title: str, scenario: Scenario, shape: Shape) -> None:
-    """Under the title: the view in one line, and on Explore what the gallery says of it."""
+    """Under the title: the view in one line, and what a lesson, its link or, on Explore, the gallery says of it."""
+    draw.drawn().led = True
     with draw.drawn().lead:
         if title in view_line.LINED:
             view_line.draw(scenario, shape.kinds, "temperatures" in sidebar.USED[title])
-        if title == "Explore":
-            story.draw(scenario)
+        if at := lessons.place():
+            chosen = st.session_state["scenario"]
+            story.of_lesson(at, chosen in (at.step.scenario, at.shown) and title == at.step.page)
+        elif scenario.note:
+            st.markdown(f"**Note.** {verbatim(scenario.note)}")
+        elif title == "Explore":
+            story.of_gallery(scenario)
         if scenario.against:
             st.info(
                 f"What is called baseline, or the untouched model, is here the model under "
@@ -218,7 +215,11 @@ def _leave_open() -> None:
             with st.sidebar:
                 sidebar.model_and_text(st.session_state["scenario"], text=False)
     with suppress(Exception):
-        _links()
+        if (at := lessons.place()) and not draw.drawn().led:
+            with draw.drawn().lead:
+                story.of_lesson(at, untouched=False)
+    with suppress(Exception):
+        menu.fill()
 
 
 def _stored(scenario: Scenario) -> gallery.Stored | None:
@@ -297,21 +298,3 @@ def stop(sentence: str) -> NoReturn:
     """Say what is wrong in one sentence, and leave the controls for the visitor to mend it."""
     refuse(sentence)
     st.stop()
-
-
-def link(page: str, label: str = "") -> None:
-    """A link to another page that keeps the view."""
-    path = next(path for path, name in PAGES.items() if name == page)
-    st.page_link(path, label=label or page, query_params=session.address(st.session_state["scenario"]))
-
-
-def _links() -> None:
-    """Fill the menu with the pages, each with the view, unless it is filled."""
-    menu, query = draw.drawn().menu, session.address(st.session_state["scenario"])
-    if menu is None:
-        return
-    draw.drawn().menu = None
-    for path, label in PAGES.items():
-        menu.page_link(path, label=label, query_params=query, width="stretch")
-    with st.sidebar:
-        explain_terms(terms.forms())

@@ -71,6 +71,7 @@ def about(page: str, shape: Shape, scenario: Scenario, made: link.Made) -> dict[
         "seed": str(scenario.seed),
         **({"chat": "the text is a chat turn"} if scenario.chat else {}),
         "text": " ".join(scenario.text.split()),
+        **({"note": " ".join(scenario.note.split())} if scenario.note else {}),
     }
     return in_export(shape, words, made)
 

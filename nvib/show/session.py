@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import fields, replace
 from functools import partial
 from typing import Any
@@ -13,23 +11,23 @@ from typing import Any
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from nvib.errors import NVError
 from nvib.lab.examples import EXAMPLES
 from nvib.lab.scenario import Scenario
 from nvib.lab.share import link
 from nvib.lab.uploads import Upload, naming, needed, uploaded
-from nvib.memory import Memory
-from nvib.show import shared
+from nvib.show import lessons
 from nvib.show.boundary import choice
+from nvib.show.long import Long
 
 LINKS_KEPT = 50
-LONG_KEPT = 200
 FORGOTTEN = "The view of this link is too long for a link and this server no longer has it; open its .json scenario."
 PREFIX = "scenario_"
 OPENS = "open"  # the parameter of a link that opens a scenario: what it names is one offer of it, taken once
 GIVEN_UP = "prior_given_up"  # the text whose estimate was cancelled
 UNDRAWN, WISHED = "undrawn", "wished"  # of controls, by field: see `place` and `fit`
-_long: Memory[Scenario] = Memory(LONG_KEPT)  # views too long for a link, so that reloading a page keeps them
+_long: Long[Scenario] = Long(  # views, so that reloading a page keeps them
+    lambda scenario: link.to_json(scenario, link.Made()), lambda data: link.from_json("view.json", data)[0]
+)
 
 
 def key(field: str) -> str:
@@ -147,7 +145,7 @@ def seed(page: str) -> list[str]:
     if "scenario" in state and known:
         put(st.session_state["scenario"], missing_only=not moved)
         return []
-    if kept := _long_view(query.get("view", "")):
+    if kept := _long.find(query.get("view", "")):
         scenario, made, ignored = kept, link.Made(), list[str]()
     else:
         scenario, made, ignored = link.decode(query)
@@ -155,6 +153,10 @@ def seed(page: str) -> list[str]:
             ignored = [FORGOTTEN]
     if not query:
         scenario = EXAMPLES["smollm2"]
+    step, wrong = lessons.take(query)
+    ignored += wrong
+    if step and "v" not in query:
+        scenario = step.scenario
     if navigated() and "scenario" in state:
         restore(scenario)
     else:
@@ -186,35 +188,12 @@ def navigated() -> bool:
 
 
 def address(scenario: Scenario) -> dict[str, str]:
-    """The parameters of the address bar: the link, or where it cannot hold the view, the name this server gives it."""
-    query = link.encode(needed(scenario))
-    if query is None:
-        name = _name_of(scenario)
-        if name not in _long and (shelf := shared.views()):
-            shelf.put(name, link.to_json(scenario, link.Made()).encode())
-        _long.get(name, lambda: scenario)
-        query = {"v": link.VERSION, "view": name}
-    return query
+    """The parameters of the address bar: the link, or where it cannot hold the view, the name this server gives it.
 
-
-def _name_of(scenario: Scenario) -> str:
-    """What a view that is too long for a link is called."""
-    return hashlib.sha256(repr(scenario).encode()).hexdigest()[:16]
-
-
-def _long_view(name: str) -> Scenario | None:
-    """The long view of this name: this server's own, or another replica's where they share; None for none.
-
-    What lies under a name that is not its own, as after a fault of the disk, is none.
+    Behind it the lesson that the visitor is in.
     """
-    if name in _long:
-        return _long.get(name, Scenario)
-    shelf = shared.views()
-    data = shelf.get(name) if shelf else None
-    with suppress(NVError):
-        if data and _name_of(kept := link.from_json("view.json", data)[0]) == name:
-            return _long.get(name, lambda: kept)
-    return None
+    query = link.encode(needed(scenario)) or {"v": link.VERSION, "view": _long.name(scenario)}
+    return query | lessons.parameters()
 
 
 def opening(query: dict[str, str] | None) -> dict[str, str] | None:

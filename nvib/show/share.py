@@ -11,19 +11,23 @@ import streamlit as st
 from nvib import NVError, __version__
 from nvib.lab import Observation, Scenario
 from nvib.lab.model.shape import Shape
+from nvib.lab.scenario import LONGEST_NOTE
 from nvib.lab.share import link
 from nvib.lab.share.citation import citation
 from nvib.lab.share.fingerprint import differences, fingerprint
+from nvib.lab.share.lesson import MOST, Step
 from nvib.lab.share.notebook import notebook
 from nvib.lab.share.record import record
 from nvib.lab.share.script import script
 from nvib.lab.uploads import needed
-from nvib.show import draw, qr, session
+from nvib.show import draw, lessons, menu, qr, session
 from nvib.show.boundary import choice
 from nvib.show.components.copy_link import copy_link
 from nvib.show.components.save import save_figures
 from nvib.show.page import refuse, verbatim
 from nvib.show.report import about, as_csv, as_json, caption, document, dumped, file_part, found, in_export
+
+OPENED = ("temperatures", "view")  # the controls that a new view of a lesson leaves open
 
 
 def toolbar(
@@ -52,6 +56,7 @@ def toolbar(
     with draw.drawn().bar:
         copy_link(query, urlencode(session.address(scenario)))
         qr.popover(query)
+        _note(page)
         with st.popover("Export", key="export", on_change="rerun") as opened:
             if opened.open:
                 _export(page, source(), scenario, made, seen)
@@ -66,6 +71,29 @@ def toolbar(
             if opened.open:
                 program = script(scenario, shape, page) if code is None else code
                 _code(page, program, source(), citation(page, shape.called, made, _whole(query)))
+
+
+def _note(title: str) -> None:
+    """The note that the view's link carries, and the way into a lesson; title: of the page that shows it."""
+    with st.popover("Note", key="note", on_change="rerun") as opened:
+        if not opened.open:
+            return
+        session.control("note", st.text_area, "Note", max_chars=LONGEST_NOTE, height=110,
+                help="The link carries it, and whoever opens it reads it below the title.")  # fmt: skip
+        draft = lessons.draft()
+        st.button("Add this view to my lesson", on_click=_add, args=(title,), disabled=lessons.full(),
+                  help="A lesson is a path of up to twelve views, for a class or a talk; the note is what it says of "
+                  "this one.")  # fmt: skip
+        if draft.steps:
+            st.caption(f"It has {len(draft.steps)} of {MOST} views, and is finished on the page Gallery.")
+            menu.link("Gallery", "To my lesson")
+
+
+@choice
+def _add(title: str) -> None:
+    """Make the view, with its note, the last of the visitor's lesson."""
+    if not lessons.full():
+        lessons.draft().add(Step(title, session.current(st.session_state["scenario"]), OPENED))
 
 
 def _code(page: str, program: str, source: Mapping[str, str], cited: str) -> None:

@@ -17,7 +17,7 @@ from nvib.lab.model.shape import Shape
 from nvib.lab.presets import Preset, presets
 from nvib.lab.scenario import FIELDS, bounds, options
 from nvib.models.catalogue import CATALOGUE, resolve
-from nvib.show import pick, resources, session, switching
+from nvib.show import lessons, pick, resources, session, switching
 from nvib.show.boundary import choice
 from nvib.show.components.layer_strip import layer_strip
 from nvib.show.pick import forget_cell, head_name
@@ -56,8 +56,18 @@ USED = {
 def model_and_text(before: Scenario, text: bool) -> None:
     """The model and, on a page that is of one, the text; before: what the last run showed."""
     offered = resources.LIMITS.offered
-    names = list(offered or CATALOGUE)
     current = st.session_state[key("model")] = resolve(st.session_state[key("model")] or before.model)
+    if lessons.opens("model"):
+        _model(current, offered)
+    if text and lessons.opens("model") and offered is None:
+        _placing()
+    if text and lessons.opens("text"):
+        _text(current)
+
+
+def _model(current: str, offered: Collection[str] | None) -> None:
+    """The choice of a model; offered: those of a server for strangers, None where it takes any."""
+    names = list(offered or CATALOGUE)
     control(
         "model", st.selectbox, "Model", names if current in names else [*names, current],
         accept_new_options=offered is None,
@@ -65,10 +75,10 @@ def model_and_text(before: Scenario, text: bool) -> None:
         help="One of the embedded models, or type a Hugging Face hub id or a local folder (safetensors only)."
         if offered is None else "One of the models of this server.",
     )  # fmt: skip
-    if not text:
-        return
-    if offered is None:
-        _placing()
+
+
+def _text(current: str) -> None:
+    """The text, and the examples that a model has."""
     help_text = CATALOGUE[current].text_help if current in CATALOGUE else TEXT_HELP
     control("text", st.text_area, "Text", height=110, help=help_text, on_change=forget_cell)
     if current in EXAMPLE_TEXTS:
@@ -134,24 +144,26 @@ def controls(shape: Shape, title: str) -> None:
     peer = st.session_state[key("peer")] if "peer" in used else ""
     if "chat" in used:
         _chat(shape)
-    if "temperatures" in used:
+    if "temperatures" in used and lessons.opens("temperatures"):
         _temperatures(shape, peer)
         if not peer:
             _by_layer(shape)
             _where(shape)
-        if "peer" in used:
-            _instead()
-    elif "protected" in used and "decoder" in shape.kinds:
+    elif "protected" in used and "decoder" in shape.kinds and lessons.opens("temperatures"):
         _protected()
+    if "peer" in used and lessons.opens("peers"):
+        _instead()
     _prior(shape, "scales" in used, peer)
     if "chat" in used:
-        _view(shape, used)
+        _view(shape, used if lessons.opens("view") else ())
+    if (at := lessons.place()) and (words := lessons.closed(at.step)):
+        st.caption(f"This lesson has closed: {words}. To have all controls, leave it.")
 
 
 def _chat(shape: Shape) -> None:
     """Whether the text is a chat turn, where the model has a template for it."""
     fit("chat", lambda chat: shape.chat or not chat, False)
-    if shape.chat:
+    if shape.chat and lessons.opens("text"):
         control("chat", st.toggle, "As a chat turn", help=FIELDS["chat"].help, on_change=forget_cell)
 
 
@@ -271,7 +283,7 @@ def _prior(shape: Shape, scales: bool, peer: str) -> None:
     absent = {"shipped": not shape.shipped, "broad": not shape.broad, "own": not st.session_state[key("prior_id")]}
     sources = [source for source in SOURCES if not absent.get(source, False)]
     fit("prior", sources.__contains__, sources[0])
-    if peer:
+    if peer or not lessons.opens("prior"):
         return
     st.header("Prior", divider="gray")
     control("prior", st.selectbox, "Source", sources, format_func=SOURCES.__getitem__)

@@ -1,4 +1,4 @@
-"""What the gallery says of a view, on Explore: its title and sentence, and the way to those before and after it."""
+"""What a lesson or the gallery says of a view, and the ways to those before and after it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,33 @@ import streamlit as st
 from nvib.lab import Scenario
 from nvib.lab.share import gallery, link
 from nvib.lab.share.gallery import ENTRIES, Entry
-from nvib.show import session
+from nvib.show import lessons, menu, session
+from nvib.show.draw import verbatim
+from nvib.show.lessons import Place
 
 OPENED = "story"  # the name of the entry that was last on the page
 CHANGED = "You have changed the setting since: the sentence is of the gallery's own."
 
 
-def draw(scenario: Scenario) -> None:
-    """Draw it where the view is one of the gallery's, or was and has its model and text still."""
+def of_lesson(at: Place, untouched: bool) -> None:
+    """Where in a lesson one is; untouched: whether the page shows the view as the lesson has it."""
+    steps, title, sentence = at.lesson.steps, verbatim(at.lesson.title), verbatim(at.step.scenario.note)
+    with st.container(border=True, key="lesson", gap="xsmall"):
+        st.markdown(f"**{title}**, {at.at + 1} of {len(steps)}. {sentence}")
+        if not untouched:
+            st.caption("You have changed the view since.")
+        with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
+            if at.at:
+                menu.lead_to(Place(at.lesson, at.at - 1), "Previous", ":material/arrow_back:")
+            if not untouched:
+                menu.lead_to(at, "Back to the lesson's view", ":material/undo:")
+            if at.at + 1 < len(steps):
+                menu.lead_to(Place(at.lesson, at.at + 1), "Next", ":material/arrow_forward:")
+            st.button("Leave the lesson", on_click=lessons.leave, type="tertiary", key="leave-lesson")
+
+
+def of_gallery(scenario: Scenario) -> None:
+    """The gallery's words where the view is one of its, or was and has its model and text still."""
     entry = gallery.find(scenario) or _last(scenario)
     st.session_state[OPENED] = entry.name if entry else ""
     if entry is None:

@@ -7,7 +7,7 @@ from urllib.parse import quote, urlparse
 import pytest
 from playwright.sync_api import expect
 
-from nvib.show.page import PAGES
+from nvib.show.menu import PAGES
 from tests.browser.conftest import WAIT, Visit
 from tests.support import tiny
 from tests.support.folders import save

@@ -5,7 +5,7 @@ from urllib.parse import urlparse
 
 from playwright.sync_api import expect
 
-from nvib.show.page import PAGES
+from nvib.show.menu import PAGES
 from nvib.show.steps import PAUSE
 from tests.browser.conftest import WAIT, Visit
 

@@ -310,3 +310,33 @@ def test_a_list_of_texts_from_a_file_with_bad_rows(shared, browser):
     assert [row["text"][:8] for row in found] == ["The cat ", "A dog ra", "word wor"]
     assert "tokens long" in found[2]["skipped"]
     visit.check(shared)
+
+
+def test_a_lesson_leads_from_view_to_view_and_back_to_its_own(browser, shared):
+    visit = Visit(browser, shared, "?lesson=sinks")
+    page = visit.page
+    where = page.locator(".st-key-lesson")
+    expect(where).to_contain_text("Sinks, 1 of 5.", timeout=WAIT)
+    visit.settled()
+    expect(page.get_by_role("slider", name="Variance")).to_have_count(0)
+    for at in (2, 3, 4, 5):
+        where.get_by_role("link", name="Next").click()
+        expect(where).to_contain_text(f"Sinks, {at} of 5.", timeout=WAIT)
+        visit.settled()
+    slider = page.get_by_role("slider", name=re.compile("Pseudo-counts"))
+    slider.press("ArrowRight")
+    visit.settled()
+    expect(where).to_contain_text("You have changed the view since.")
+    where.get_by_role("link", name="Back to the lesson's view").click()
+    expect(where).not_to_contain_text("You have changed", timeout=WAIT)
+    visit.settled()
+    for said in ("You have changed", "Sinks, 5 of 5.", "Sinks, 4 of 5."):
+        page.go_back()
+        expect(where).to_contain_text(said, timeout=WAIT)
+        visit.settled()
+    visit.settled()
+    where.get_by_role("button", name="Leave the lesson").click()
+    expect(where).to_have_count(0, timeout=WAIT)
+    visit.settled()
+    expect(slider).to_be_visible()
+    visit.check(shared)

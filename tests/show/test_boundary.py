@@ -11,7 +11,7 @@ from nvib import NVError
 from nvib.lab import Bench
 from nvib.lab.share import gallery
 from nvib.show import boundary, pick, resources, session, share, sidebar
-from nvib.show import page as frame
+from nvib.show.menu import PAGES
 from tests.support import tiny
 from tests.support.folders import ROOT, save
 from tests.support.pages import PATHS, charts, opened
@@ -108,7 +108,7 @@ def test_an_error_is_a_sentence_with_a_number_and_another_model_can_be_chosen(
         (record,) = [record for record in caplog.records if number in record.getMessage()]
         assert PLANTED in str(record.exc_info[1])
         assert any(frame.name == "planted" for frame in _frames(record)) or plant is tokenise
-    assert len(app.sidebar.get("page_link")) == len(frame.PAGES)
+    assert len(app.sidebar.get("page_link")) == len(PAGES)
     app.sidebar.selectbox(key="scenario_model").set_value("minilm").run()
     assert not app.exception
     assert not app.error
@@ -140,7 +140,7 @@ def test_the_gallery_keeps_its_menu(monkeypatch, caplog):
     app.switch_page("pages/6_Gallery.py").run()
     assert not app.exception
     assert len(numbers(app)) == 1
-    assert len(app.sidebar.get("page_link")) == len(frame.PAGES)
+    assert len(app.sidebar.get("page_link")) == len(PAGES)
 
 
 def raised(make):

@@ -5,7 +5,7 @@ import pytest
 from nvib.lab.share import gallery, link
 from nvib.lab.share.gallery import ENTRIES
 from nvib.show import introduction, resources
-from nvib.show.page import PAGES
+from nvib.show.menu import PAGES
 from tests.support.pages import opened
 
 STARTS = {

@@ -7,9 +7,10 @@ import pytest
 from nvib import NVError, Prior
 from nvib.lab import EXAMPLES, Bench
 from nvib.lab.model.priors import Priors
+from nvib.lab.share.lesson import Lesson, Step
 from nvib.memory import Memory
 from nvib.shelf import Shelf
-from nvib.show import limits, session, shared
+from nvib.show import lessons, limits, session, shared
 from tests.support.pages import opened
 from tests.support.scenes import CORPUS, SHORT
 
@@ -26,7 +27,8 @@ def sharing(monkeypatch, tmp_path):
         shelf.cache_clear()
 
     def another():
-        monkeypatch.setattr(session, "_long", Memory(session.LONG_KEPT))
+        for module in (session, lessons):
+            monkeypatch.setattr(module._long, "_kept", Memory(9))
 
     another()
     yield tmp_path / "shared", another
@@ -51,7 +53,7 @@ def test_what_is_not_what_its_name_says_is_not_there(sharing, data):
     query = session.address(LONG)
     another()
     (folder / "views" / query["view"]).write_bytes(data)
-    assert session._long_view(query["view"]) is None
+    assert session._long.find(query["view"]) is None
     app = opened("Explore", **query)
     assert [warning.value.replace("\\", "") for warning in app.warning] == [session.FORGOTTEN]
 
@@ -59,7 +61,20 @@ def test_what_is_not_what_its_name_says_is_not_there(sharing, data):
 @pytest.mark.parametrize("name", ["../views/x", "/etc/passwd", "..", "0123"])
 def test_a_name_of_a_view_leads_nowhere_else(sharing, name):
     (sharing[0] / "views").mkdir(parents=True)
-    assert session._long_view(name) is None
+    assert session._long.find(name) is None
+
+
+def test_a_long_lesson_opens_on_another_replica(sharing):
+    folder, another = sharing
+    found = Lesson("Long", (Step("Explore", LONG), Step("Compare", replace(LONG, layer=1))))
+    query = lessons.parameters(lessons.Place(found, 1))
+    assert [path.name for path in (folder / "views").iterdir()] == [query["lesson"]]
+    another()
+    assert lessons._of_word(query["lesson"]) == found
+    another()
+    (folder / "views" / query["lesson"]).write_bytes(b"{}")
+    app = opened("Explore", **query)
+    assert [warning.value.replace("\\", "") for warning in app.warning] == [lessons.FORGOTTEN]
 
 
 def test_nothing_is_written_unless_replicas_share(monkeypatch, tmp_path):

@@ -8,10 +8,10 @@ import numpy as np
 from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
-from nvib.show import page as frame
+from nvib.show.menu import PAGES, path_of
 from tests.support.folders import ROOT
 
-PATHS = {title: path for path, title in frame.PAGES.items() if title != "Gallery"}  # it has no controls
+PATHS = {title: path for path, title in PAGES.items() if title != "Gallery"}  # it has no controls
 # Every AppTest looks for components in all that is installed, which a server does once.
 manifest_scanner.scan_component_manifests = cache(manifest_scanner.scan_component_manifests)
 
@@ -19,7 +19,7 @@ manifest_scanner.scan_component_manifests = cache(manifest_scanner.scan_componen
 def opened(page, **query):
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
     if page != "Explore":
-        app.switch_page(PATHS[page])
+        app.switch_page(path_of(page))
     for name, value in query.items():
         app.query_params[name] = value
     return app.run()

@@ -14,6 +14,9 @@ _copy = st.components.v2.component(
 )
 
 
-def copy_link(query: str, address: str) -> None:
-    """Draw the button. query: the link's parameters, "" where no link holds the view; address: the address bar's."""
-    _copy(key="copy-link", data={"query": query, "address": address})
+def copy_link(query: str, address: str | None, name: str = "copy-link") -> None:
+    """Draw the button. query: the link's parameters, "" where no link holds it; address: the address bar's.
+
+    address: None for a link that is not the view's, whatever the address bar says.
+    """
+    _copy(key=name, data={"query": query, "address": address})

@@ -12,9 +12,11 @@ export default function ({ data, parentElement }) {
   button.onclick = async () => {
     // While the page is at work the address bar is ahead of this button: then it is the link, without a fingerprint.
     const here = new URLSearchParams(location.search);
-    const same = here.toString() === new URLSearchParams(data.address).toString();
-    if (here.has('view') || (same && !data.query)) {
-      say('Too long for a link: Export saves it as a .json scenario.');
+    const own = data.address === null;
+    const same = own || here.toString() === new URLSearchParams(data.address).toString();
+    if ((here.has('view') && !own) || (same && !data.query)) {
+      say(own ? 'Too long for a link: save it as a .json file.'
+        : 'Too long for a link: Export saves it as a .json scenario.');
       return;
     }
     const link = `${location.origin}${location.pathname}?${same ? data.query : here}`;
