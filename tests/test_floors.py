@@ -27,7 +27,7 @@ LAB = (
     "cli",
 )
 SHOW = ("limits", "shared", "boundary", "figures", "components", "long", "lessons", "session", "steps", "switching",
-        "gate", "leases", "journal", "waiting", "resources", "poster", "pick", "report", "reading", "qr", "draw",
+        "gate", "leases", "journal", "waiting", "resources", "api", "poster", "pick", "report", "reading", "qr", "draw",
         "sidebar", "terms", "menu", "introduction", "view_line", "story", "page", "share", "sections", "counters",
         "server", "__main__")  # fmt: skip
 FACADES = ("nvib", "nvib.lab")  # they name what others hold, and import it when it is asked for

@@ -26,13 +26,11 @@ from nvib.models.catalogue import CATALOGUE, resolve
 if TYPE_CHECKING:
     from nvib.lab.bootstrap import Change
     from nvib.lab.model.bench import Bench
+    from nvib.lab.share.answer import Answer
     from nvib.lab.share.link import Made
     from nvib.lab.sweep.on_ray import OnRay
     from nvib.lab.sweep.paper import Published
     from nvib.lab.sweep.tasks import Task
-    from nvib.lab.view.comparison import Comparison
-    from nvib.lab.view.observation import Observation
-    from nvib.lab.view.outputs import HeadOutput
 
 T = TypeVar("T", bound="Bench | OnRay")
 TASKS = "language, language-start, phonemes, phonemes-unseen, retrieval; with a network xsum, cnn, en-de, en-fr"
@@ -192,22 +190,17 @@ def _plan(chosen: argparse.Namespace) -> int:
 def _observe(chosen: argparse.Namespace) -> None:
     scenario, made = _scenario(chosen)
     from nvib.lab.model.bench import Bench
+    from nvib.lab.share.answer import answer
     from nvib.lab.share.fingerprint import differences
-    from nvib.lab.view.comparison import compare
-    from nvib.lab.view.forwards import both_sides
-    from nvib.lab.view.observation import observe
-    from nvib.lab.view.outputs import head_outputs
 
-    bench = Bench(scenario.model, scenario.device or "auto", scenario.dtype or "float32")
-    seen = observe(bench, scenario)
-    heads = head_outputs(bench, *both_sides(bench, scenario), seen.row) if bench.head else []
-    compared = compare(bench, scenario, bench.priors.of(scenario)) if bench.mode.writes else None
+    found = answer(Bench(scenario.model, scenario.device or "auto", scenario.dtype or "float32"), scenario)
     if chosen.json:
-        _print_json(bench, scenario, seen, compared, heads)
+        json.dump(found.jsonable(), sys.stdout, ensure_ascii=False, allow_nan=False)
+        print()
     else:
-        _print_summary(bench, seen, compared, heads)
+        _print_summary(found)
     if made.fingerprint:
-        for line in differences(seen, made.fingerprint):
+        for line in differences(found.seen, made.fingerprint):
             print(f"Differs from the link: {line}", file=sys.stderr)
 
 
@@ -253,37 +246,19 @@ def _value(field: Field, text: str) -> Any:
         raise NVError(f"{option(field.name)}: {error}") from error
 
 
-def _print_json(
-    bench: Bench, scenario: Scenario, seen: Observation, compared: Comparison | None, heads: list[HeadOutput]
-) -> None:
-    from nvib.lab.share import link
-    from nvib.lab.share.fingerprint import fingerprint
-    from nvib.lab.share.record import jsonable, record
-
-    whole: dict[str, Any] = {
-        "app": __version__, "model": bench.shape.name, "revision": bench.shape.revision,
-        "fingerprint": fingerprint(seen), "scenario": jsonable(link.values(scenario)), "observation": record(seen),
-    }  # fmt: skip
-    if compared is not None:
-        whole["comparison"] = jsonable(compared)
-    if heads:
-        whole["head"] = jsonable(heads)
-    json.dump(whole, sys.stdout, ensure_ascii=False, allow_nan=False)
-    print()
-
-
-def _print_summary(bench: Bench, seen: Observation, compared: Comparison | None, heads: list[HeadOutput]) -> None:
+def _print_summary(found: Answer) -> None:
     from nvib.lab.share.fingerprint import numbers
 
-    print(f"{bench.shape.name}, {bench.shape.revision}, {bench.shape.device}, {bench.shape.dtype}")
-    for name, value in numbers(seen).items():
+    shape = found.shape
+    print(f"{shape.name}, {shape.revision}, {shape.device}, {shape.dtype}")
+    for name, value in numbers(found.seen).items():
         print(f"{name:32} {value:.6g}")
-    for head in heads:
+    for head in found.heads:
         for name, *sides in zip(head.answers, head.baseline, head.regularised, strict=True):
             print(f"{name}: {head.measure}", "{:.6g} baseline, {:.6g} NV".format(*sides))
-    if compared is not None:
-        for n, row in enumerate(seen.rows):
-            print(f"\n{row}", *(f"  {side:9} {texts[n]!r}" for side, texts in compared.outputs.items()), sep="\n")
+    if found.compared is not None:
+        for n, row in enumerate(found.seen.rows):
+            print(f"\n{row}", *(f"  {side:9} {texts[n]!r}" for side, texts in found.compared.outputs.items()), sep="\n")
 
 
 def _prior(chosen: argparse.Namespace) -> None:

@@ -31,6 +31,10 @@ REMEMBERED = 60.0  # seconds for which the place of a visitor is kept whose requ
 Tell = Callable[["Place | None"], None]
 
 
+class BusyError(NVError):
+    """There is no turn now; the sentence says when to come back."""
+
+
 @dataclass(frozen=True)
 class Place:
     """A place in the line. number: 1 is next; seconds: until it is its turn, as far as the last runs tell."""
@@ -151,7 +155,7 @@ class Gate:
         return run
 
     def enter(self, tokens: int = 0) -> None:
-        """Wait for a turn. Raises NVError where that is too long, and what `tell` raises."""
+        """Wait for a turn. Raises BusyError where that is too long, and what `tell` raises."""
         run = self._current()
         if run is None:  # no page's: it comes, waits and goes by itself
             run = self._mine.run = Run("", lambda place: None)
@@ -167,7 +171,7 @@ class Gate:
                 return
             if not run.used and len(self._line) >= self.longest:
                 self.counts["refused"] += 1
-                raise NVError(self._full())
+                raise BusyError(self._full())
             self.counts["waits"] += 1
             self._line.append(run)
         try:
@@ -193,7 +197,7 @@ class Gate:
                 place = self._place(run)
             if monotonic() - run.asked > self.patience:
                 self.counts["refused"] += 1
-                raise NVError(
+                raise BusyError(
                     f"The server is too busy, this waited {self.patience:.0f} seconds for the model; try again in "
                     f"{in_words(place.seconds)}."
                 )
@@ -236,13 +240,13 @@ class Gate:
             self._changed.notify_all()
 
     def _require_work(self, run: Run) -> None:
-        """Raise NVError where a visitor has had as much of the model as there is within an hour."""
+        """Raise BusyError where a visitor has had as much of the model as there is within an hour."""
         since, had = monotonic() - HOUR, self._had.get(run.visitor, deque())
         while had and had[0][0] < since:
             had.popleft()
         if sum(took for _, took in had) >= self.work:
             self.counts["refused"] += 1
-            raise NVError(
+            raise BusyError(
                 f"You have had the {self.work:.0f} seconds of the models that this server gives a visitor within an "
                 f"hour; go on in {in_words(had[0][0] - since)}, or run it on a machine of your own."
             )

@@ -44,8 +44,10 @@ def open_at(place: str) -> None:
 
 
 @contextmanager
-def line(visitor: str, runs: Sequence[Run]) -> Iterator[None]:
+def line(visitor: str, runs: Sequence[Run], address: str = "") -> Iterator[None]:
     """Write, when what is inside ends, what a run of a page took and how it ended; runs: its own in every line.
+
+    address: what was asked for in the place of a page.
 
     Outcomes: done; stopped, by the page or because its visitor left; replaced, by a newer run of the visitor's;
     refused, in one sentence; error, whose number and traceback are in the server's log.
@@ -64,14 +66,14 @@ def line(visitor: str, runs: Sequence[Run]) -> Iterator[None]:
         raise
     finally:
         if LOG.handlers:
-            LOG.info(json.dumps(_told(visitor, runs, monotonic() - began, outcome)))
+            LOG.info(json.dumps(_told(visitor, runs, monotonic() - began, outcome, address)))
 
 
-def _told(visitor: str, runs: Sequence[Run], seconds: float, outcome: str) -> dict[str, Any]:
+def _told(visitor: str, runs: Sequence[Run], seconds: float, outcome: str, address: str) -> dict[str, Any]:
     return {
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "visitor": hashlib.sha256(_SALT + visitor.encode()).hexdigest()[:12],
-        "page": st.session_state.get("page", ""),
+        "page": address or st.session_state.get("page", ""),
         "model": next((run.model for run in runs if run.model), ""),
         "tokens": sum(run.tokens for run in runs),
         "forwards": sum(run.turns for run in runs if run.tokens),

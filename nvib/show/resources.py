@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
 
@@ -47,6 +48,7 @@ PAGES = Gate(int(LIMITS.pages), int(LIMITS.line), float(LIMITS.patience))  # in 
 GATE = Gate(int(LIMITS.forwards), int(LIMITS.line), float(LIMITS.patience), LIMITS.work_seconds)  # of the models
 BENCHES: Leases[Bench] = Leases(LIMITS.models_bytes, Bench.close, float(LIMITS.patience))
 KEPT = Pool(LIMITS.results_bytes)
+_SAY: ContextVar[Callable[[str], None]] = ContextVar("say")  # to the visitor of a run
 _observations: Memory[Observation] = Memory(KEPT, size_of)
 _distances: Memory[TextDistance] = Memory(KEPT, size_of)
 _draws: Memory[Draws] = Memory(KEPT, size_of)
@@ -77,39 +79,50 @@ def bench(name: str, device: str = "", dtype: str = "") -> Bench:
         GATE.guard(bench.model)
         return bench
 
-    with nullcontext() if loaded(called, device, dtype) else st.spinner("Loading the model …"):
+    seen = get_script_run_ctx(suppress_warning=True) and not loaded(called, device, dtype)
+    with st.spinner("Loading the model …") if seen else nullcontext():
         found = BENCHES.get((*_files(name), *how), made, _stand_aside)
     GATE.note(called)
     return found
 
 
 @contextmanager
-def visit() -> Iterator[None]:
-    """A run of a page: it has its visitor's place in the lines, and what it uses stays until it ends."""
+def visit(visitor: str = "", say: Callable[[str], None] | None = None, address: str = "") -> Iterator[None]:
+    """A run of a page: it has its visitor's place in the lines, and what it uses stays until it ends.
+
+    visitor, say, address: of a run that is no page's. say: told what the run waits for, and "" as it goes on; what it
+    raises ends the run.
+    """
+    say = say or waiting.say
     context = get_script_run_ctx(suppress_warning=True)
-    visitor = context.session_id if context else f"thread {threading.get_ident()}"
+    visitor = visitor or (context.session_id if context else f"thread {threading.get_ident()}")
+
+    def tell(place: Place | None) -> None:
+        say(place.words if place else "")
 
     def at_gate(place: Place | None) -> None:
         """Who waits for a model, and each step of long work, leaves room for other pages."""
         if place or GATE.is_long:
             PAGES.leave()
-        waiting.tell(place)
+        tell(place)
 
+    saying = _SAY.set(say)
     aside = partial(_stand_aside, "Another visitor's page is making these numbers …")
     with (
-        PAGES.run(visitor, waiting.tell) as page, GATE.run(visitor, at_gate) as run, BENCHES.run(), looking(aside),
-        journal.line(visitor, (page, run)),
+        PAGES.run(visitor, tell) as page, GATE.run(visitor, at_gate) as run, BENCHES.run(), looking(aside),
+        journal.line(visitor, (page, run), address),
     ):  # fmt: skip
         try:
             yield
         finally:
-            waiting.tell(None)
+            _SAY.reset(saying)
+            tell(None)
 
 
 def _stand_aside(sentence: str) -> None:
     """While a run waits for what another has, or is making, there is room for other pages."""
     PAGES.leave()
-    waiting.say(sentence)
+    _SAY.get(waiting.say)(sentence)
 
 
 def meant(name: str) -> str:

@@ -18,8 +18,7 @@ from starlette.responses import PlainTextResponse
 from streamlit.runtime import Runtime
 
 from nvib import assets
-from nvib.show import draw, journal, resources, sections
-from nvib.show.counters import ROUTES
+from nvib.show import api, counters, draw, journal, resources, sections
 from nvib.show.figures import axes
 from nvib.show.limits import MB
 
@@ -100,4 +99,7 @@ def held(session: str) -> int:
 
 warm()
 journal.open_at(resources.LIMITS.log)
-app = streamlit.App(assets.shipped("app.py"), routes=ROUTES, middleware=[Middleware(Hurried), Middleware(Bounded)])
+app = streamlit.App(
+    assets.shipped("app.py"), routes=[*counters.ROUTES, *api.routes()],
+    middleware=[Middleware(Hurried), Middleware(Bounded)],
+)  # fmt: skip

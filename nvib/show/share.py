@@ -20,7 +20,7 @@ from nvib.lab.share.notebook import notebook
 from nvib.lab.share.record import record
 from nvib.lab.share.script import script
 from nvib.lab.uploads import needed
-from nvib.show import draw, lessons, menu, qr, session
+from nvib.show import api, draw, lessons, menu, qr, session
 from nvib.show.boundary import choice
 from nvib.show.components.copy_link import copy_link
 from nvib.show.components.save import save_figures
@@ -65,6 +65,8 @@ def toolbar(
                 if query:
                     with st.expander("Embed in a page"):
                         st.code(_frame(page, _whole(query)), language="html")
+                    with st.expander("The numbers by HTTP"):
+                        st.code(f'curl "{api.address(st.context.url or "")}?{query}"', language="bash")
         if code == "":
             return
         with st.popover("Code", key="code", on_change="rerun") as opened:

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from nvib.show.gate import Place
-
-
-def tell(place: Place | None) -> None:
-    """Say the place in the line, or nothing any more; see `say`."""
-    say(place.words if place else "")
-
 
 def say(sentence: str) -> None:
-    """Say a sentence below the page's title until it is another, or "".
+    """Say a sentence below the page's title until it is another, or "" for nothing any more.
 
     Here a run ends whose visitor left, or asked for something else: to look into the session is enough for Streamlit.
     """

@@ -241,12 +241,12 @@ def test_a_visitor_who_leaves_ends_the_work_at_the_next_forward(benches, monkeyp
     forwards, left = [], []
     bench.model.register_forward_hook(lambda *_: forwards.append(len(left)))
 
-    def tell(_place):
+    def say(_sentence):
         if len(forwards) >= 2:
             left.append(1)
             raise RerunException(RerunData())
 
-    monkeypatch.setattr(waiting, "tell", tell)
+    monkeypatch.setattr(waiting, "say", say)
     shipped = Scenario(model="g2p", text="treaty nightingale", encoder_alpha=1.0)
     own = replace(shipped, prior="text", prior_text="winter\nwonder")
     does = {

@@ -12,7 +12,7 @@ import transformers
 from streamlit.testing.v1 import AppTest
 
 from nvib.lab import EXAMPLES, observe
-from nvib.lab.share import gallery, link
+from nvib.lab.share import gallery, lesson, link
 from nvib.lab.share.fingerprint import fingerprint
 from nvib.lab.view.walk import follow
 from nvib.show import report
@@ -320,7 +320,8 @@ def test_the_gallery_draws_without_a_model(monkeypatch):
     app.switch_page("pages/6_Gallery.py").run()
     assert not app.exception
     assert len(charts(app)) == len(gallery.ENTRIES)
-    assert [header.value for header in app.header] == [entry.title for entry in gallery.ENTRIES]
+    lessons = [lesson.shipped(name).title for name in lesson.SHIPPED]
+    assert [part.value for part in app.subheader] == lessons + [entry.title for entry in gallery.ENTRIES]
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
     app.query_params["nonsense"] = "1"
     app.switch_page("pages/6_Gallery.py").run()
