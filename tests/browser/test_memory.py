@@ -63,6 +63,6 @@ def test_quick_stops_of_a_slider_choose_no_weight(shared, browser):
         slide(layer, *["ArrowRight"] * 4)
     expect(page).to_have_url(re.compile("layer=5"), timeout=WAIT)
     visit.settled()
-    assert query.input_value() != explained
+    expect(query).not_to_have_value(explained)
     assert "cell" not in visit.query()
     visit.check(shared)
