@@ -195,6 +195,9 @@ class Scenario:
     seed: int = declare("generation", 0, Whole(0, 999_999), "Of draws, of sampled text and of a search.")
     other_text: str = declare("view", "", ANY, "Another text, whose distance to the prior the page Prior shows beside.")
     path: bool = declare("view", False, Flag(), "Whether Explore walks from identity to the setting.")
+    variants: str = declare(
+        "view", "", ANY, "Variants of the text that Explore sets side by side, one a line; ⏎ stands for a line's end."
+    )
     note: str = declare("view", "", NOTE, "What the link says to whoever opens it; in a lesson, the view's sentence.")
 
     uploads: str = declare(

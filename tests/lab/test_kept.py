@@ -32,7 +32,7 @@ SECRET, EXAMPLE = "nobody else may read this", "a visitor's own example"
 KINDS = ("encoder", "cross", "decoder")
 FOLDED = {
     "glance": "all", "glance_side": "nv", "glance_order": "change", "lens_at": "2",
-    "heads_x": "self", "heads_y": "self", "heads_side": "nv", "note": SECRET,
+    "heads_x": "self", "heads_y": "self", "heads_side": "nv", "note": SECRET, "variants": SECRET,
 }  # fmt: skip
 IDLE = {
     "prior_text": SECRET, "prior_id": "0123456789ab", "seed": 7, "target": SECRET, "listing": SECRET, "length": 9,
@@ -40,7 +40,7 @@ IDLE = {
     "measured": "x", "task": "own", "layer": 1, "head": "2", "cell": "0,1", "metric": "entropy", "level": 0.5,
     "text": SECRET, "effect": "local", "chat": True, "sampling_temperature": 0.5, "top_p": 0.5,
     "calibration_set": "words", "fit_way": "temperature:1.0", "fit_by": "all", "fit_steps": 3, "fit_seed": 4,
-    "fit_penalty": 0.5, "fit_protected": "0", "fit_sets": "words", "note": SECRET,
+    "fit_penalty": 0.5, "fit_protected": "0", "fit_sets": "words", "note": SECRET, "variants": SECRET,
 }  # fmt: skip
 
 

@@ -32,7 +32,7 @@ def test_every_field_survives_the_link():
         glance="all", glance_side="nv", glance_order="prior mass", lens_at="3",
         heads_x="induction", heads_y="entropy", heads_side="nv",
         calibration_set="words", fit_way="temperature:1.0", fit_by="all", fit_steps=3, fit_seed=4, fit_penalty=0.5,
-        fit_protected="0", fit_sets="words\nproper names", note="Look\nhere",
+        fit_protected="0", fit_sets="words\nproper names", note="Look\nhere", variants="a\nb",
     )  # fmt: skip
     assert all(getattr(odd, f.name) != getattr(Scenario(), f.name) for f in fields(Scenario))
     assert link.decode(link.encode(odd)) == (odd, link.Made(), [])
@@ -123,7 +123,7 @@ LEGAL = st.builds(
     measured=st.sampled_from(["", "bits per byte", "ROUGE-L"]), chat=st.booleans(),
     device=one_of("device"), dtype=one_of("dtype"),
     sampling_temperature=st.floats(0.01, 100), top_p=st.floats(0, 1, exclude_min=True),
-    uploads=UPLOADS, note=st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=400),
+    uploads=UPLOADS, variants=TEXT, note=st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=400),
 )  # fmt: skip
 
 
