@@ -9,6 +9,7 @@ from nvib.lab import observe
 from nvib.lab.share import link
 from nvib.lab.view import words
 from nvib.show import session
+from nvib.show.draw import verbatim
 from tests.support.pages import arrays, keyed, opened
 from tests.support.scenes import SHORT
 
@@ -16,7 +17,7 @@ LINES = ["cat", "nightingale", "a thought"]
 
 
 def unfolded(app):
-    app.session_state["variants"] = True
+    app.session_state["variants"] = app.session_state["numbers-variants"] = True
     return app.run()
 
 
@@ -38,6 +39,8 @@ def test_each_variant_has_the_numbers_of_its_own_view(name, benches):
     frame = table(app)
     assert list(frame["variant"]) == LINES
     assert list(frame["both models"]) == [words.answer(each.output) for each in seen]
+    said = [f"Variant {n}: {words.answer(each.output)}" for n, each in enumerate(seen, 1)]
+    assert [each.value for each in app.markdown if each.value.startswith("Variant")] == list(map(verbatim, said))
     layer = seen[0].layer
     np.testing.assert_allclose(frame.iloc[:, 2], [each.output.change for each in seen], atol=1e-5)
     np.testing.assert_allclose(frame.iloc[:, 3], [each.change[layer].mean() for each in seen], atol=1e-5)

@@ -46,7 +46,9 @@ def _draw(bench: Bench, scenario: Scenario) -> None:
     if not views:
         return
     seen = _seen(bench, views)
-    draw.show_table(_table(bench, views, seen), "Variants")
+    for n, each in enumerate(seen, 1):
+        draw.say(f"Variant {n}: {words.answer(each.output)}")
+    draw.table_behind("variants", "Variants as a table", lambda: _table(bench, views, seen))
     with st.container(horizontal=True, gap="small"):
         for n, view in enumerate(views, 1):
             label = page.verbatim(shortened(variants.line_of(view.text), SAID))
