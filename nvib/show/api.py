@@ -6,12 +6,13 @@ GET takes a link's parameters, POST a scenario's .json file; the description is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+import signal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import fields
 from ipaddress import ip_address
-from threading import Event
+from threading import Event, Thread
+from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,8 +34,8 @@ OBSERVE, DESCRIPTION = "/api/observe", "/api/openapi.json"
 LOOK = 0.5  # seconds between two looks whether who asked is still there
 NO_PAGE = {"cache-control": "no-store"}
 MOST = int(resources.LIMITS.line) + int(resources.LIMITS.forwards)  # that wait or have a turn
-_THREADS = ThreadPoolExecutor(MOST, "observe")  # their own: files are served by others
 _going_on: set[Event] = set()
+_ended = Event()
 
 
 class GoneError(Exception):
@@ -56,12 +57,13 @@ async def observe(request: Request) -> Response:
     try:
         scenario = await _asked(request)
         visitor = f"address {request.client.host if request.client else ''}"
-        work = asyncio.get_running_loop().run_in_executor(_THREADS, _answered, scenario, visitor, gone)
+        work = _begun(scenario, visitor, gone)
         while not (await asyncio.wait([work], timeout=LOOK))[0]:
+            if _ended.is_set():
+                return _refused("The server ends; ask again when it is back.", 503)
             if await request.is_disconnected():
                 gone.set()
-        answered: Response = work.result()
-        return answered
+        return work.result()
     except NVError as error:
         return _refused(str(error), 422)
     finally:
@@ -69,9 +71,25 @@ async def observe(request: Request) -> Response:
         _going_on.discard(gone)
 
 
+@asynccontextmanager
+async def lifespan(_app: Any) -> AsyncIterator[None]:
+    """While the server runs, an order to end ends what is asked for here too: uvicorn waits for every answer."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def end(number: int, frame: FrameType | None) -> None:
+        _ended.set()
+        act = before[signal.Signals(number)]
+        if callable(act):
+            act(number, frame)
+
+    for number in before:
+        signal.signal(number, end)
+    yield
+
+
 async def _asked(request: Request) -> Scenario:
     """The scenario of a request. Raises NVError with one sentence."""
-    if request.method == "GET":
+    if request.method != "POST":
         query = request.query_params
         if twice := next((name for name in query if len(query.getlist(name)) > 1), None):
             raise NVError(f"{twice[:40]!r} was given more than once; give it once.")
@@ -111,8 +129,26 @@ def _is_number(host: str) -> bool:
     return False
 
 
+def _begun(scenario: Scenario, visitor: str, gone: Event) -> asyncio.Future[Response]:
+    """The response to a scenario, made in a thread of its own, which no end of the server waits for."""
+    loop = asyncio.get_running_loop()
+    made: asyncio.Future[Response] = loop.create_future()
+
+    def tell(response: Response) -> None:
+        if not made.done():
+            made.set_result(response)
+
+    def work() -> None:
+        response = _answered(scenario, visitor, gone)
+        with suppress(RuntimeError):  # the server has ended
+            loop.call_soon_threadsafe(tell, response)
+
+    Thread(target=work, name="observe", daemon=True).start()
+    return made
+
+
 def _answered(scenario: Scenario, visitor: str, gone: Event) -> Response:
-    """The response to a scenario, in a thread of its own."""
+    """The response to a scenario; gone: who asked has left."""
 
     def say(_sentence: str) -> None:
         if gone.is_set():

@@ -33,16 +33,17 @@ class Long(Generic[T]):
 
     def find(self, name: str) -> T | None:
         """What has this name; None for nothing, and for what a fault of the disk has changed."""
-        if name in self._kept:
-            return self._kept.get(name, lambda: None)  # type: ignore[arg-type, return-value]
+        with suppress(NVError, LookupError):
+            return self._kept.get(name, lambda: self._shared(name))
+        return None
+
+    def _shared(self, name: str) -> T:
+        """What another replica kept under a name. Raises LookupError for nothing, and NVError for none."""
         shelf = shared.views()
         data = shelf.get(name) if shelf else None
         if data is None or _digest(data) != name:
-            return None
-        with suppress(NVError):
-            found = self._read(data)
-            return self._kept.get(name, lambda: found)
-        return None
+            raise LookupError(name)
+        return self._read(data)
 
 
 def _digest(data: bytes) -> str:

@@ -101,5 +101,5 @@ warm()
 journal.open_at(resources.LIMITS.log)
 app = streamlit.App(
     assets.shipped("app.py"), routes=[*counters.ROUTES, *api.routes()],
-    middleware=[Middleware(Hurried), Middleware(Bounded)],
+    middleware=[Middleware(Hurried), Middleware(Bounded)], lifespan=api.lifespan,
 )  # fmt: skip

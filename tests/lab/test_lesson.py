@@ -41,6 +41,11 @@ def test_a_lesson_comes_back_from_its_link_and_its_file(found):
         assert lesson.from_word(word) == found
 
 
+def test_a_control_that_is_named_twice_is_open_once():
+    data = file([{**GOOD, "open": ["text", "view", "text"] * 1000}])
+    assert lesson.from_json("x.json", data).steps[0].opens == ("text", "view")
+
+
 def test_a_lesson_that_is_too_long_has_no_word():
     noise = "".join(map(chr, range(0x4E00, 0x4E00 + 4000)))
     assert lesson.to_word(made(Step("Explore", replace(VIEW, text=noise)))) == ""

@@ -3,7 +3,10 @@
 import asyncio
 import json
 from dataclasses import fields, replace
-from threading import Event
+from threading import Event, Thread
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from urllib.request import urlopen
 
 import pytest
 from openapi_spec_validator import validate
@@ -21,6 +24,8 @@ from nvib.lab.view.comparison import compare
 from nvib.show import api, journal, resources
 from nvib.show.gate import BusyError, Gate
 from tests.support.scenes import SHORT
+from tests.support.waiting import until
+from tools.serve import serving
 
 ASKED = replace(SHORT["g2p"], encoder_sigma=0.5)
 
@@ -51,6 +56,11 @@ def test_the_numbers_are_those_of_the_library(client, benches, name):
     if bench.mode.writes:
         outputs = compare(bench, scenario, bench.priors.of(scenario)).outputs
         assert found["comparison"]["outputs"] == {side: list(texts) for side, texts in outputs.items()}
+
+
+def test_the_head_of_an_answer_is_its_own(client):
+    assert client.head(api.OBSERVE, params=link.encode(ASKED)).status_code == 200
+    assert client.head(f"{api.OBSERVE}?hologram=1").status_code == 422
 
 
 def test_a_scenarios_file_is_answered_like_its_link(client):
@@ -173,6 +183,24 @@ def test_that_who_asked_has_left_is_seen(monkeypatch):
     assert asyncio.run(api.observe(Request(scope, receive))).status_code == 499
     assert left.is_set()
     assert not api._going_on
+
+
+def test_a_server_that_is_to_end_does_not_wait_for_an_answer():
+    asked = urlencode(link.encode(replace(ASKED, model="smollm2", text="the cat sat on the mat " * 140, length=200)))
+    answers = []
+
+    def ask(address):
+        try:
+            urlopen(f"{address}{api.OBSERVE}?{asked}")
+        except HTTPError as error:
+            answers.append((error.code, json.loads(error.read())))
+
+    with serving() as address:  # which waits for its end, and not for long
+        thread = Thread(target=ask, args=(address,))
+        thread.start()
+        until(lambda: b'nvib_turns_total{gate="models"} 0.0' not in urlopen(f"{address}/metrics").read())
+    thread.join(20)
+    assert answers == [(503, {"error": "The server ends; ask again when it is back."})]
 
 
 @pytest.mark.parametrize(

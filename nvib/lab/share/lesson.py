@@ -121,7 +121,7 @@ def _step(holder: str, view: Any) -> Step:
     page, opens, values = parts.get("page"), parts.get("open"), parts.get("scenario")
     if not (isinstance(page, str) and isinstance(opens, list) and isinstance(values, dict)):
         raise NVError(f"{holder} a view without page, open and scenario; give a lesson that this app saved.")
-    return Step(page, link.from_values(holder, values), tuple(map(str, opens)))
+    return Step(page, link.from_values(holder, values), tuple(dict.fromkeys(map(str, opens))))
 
 
 @cache
