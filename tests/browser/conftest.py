@@ -72,7 +72,7 @@ window.WebSocket = class extends WebSocket {
     super(...given);
     this.addEventListener("message", event => {
       Object.assign(still, {frames: 0, asked: false});
-      if (!still.kept) return;
+      if (!still.kept || !event.isTrusted) return;
       event.stopImmediatePropagation();
       still.kept.push([this, event.data]);
     });
@@ -84,10 +84,15 @@ window.WebSocket = class extends WebSocket {
 };
 """
 HAS_COME = "said => still.kept.some(([_, data]) => new TextDecoder().decode(data).includes(said))"
-DELIVER = """() => {
-  const kept = still.kept;
+# One after the other, as they would have come: Streamlit's page takes what comes at one moment for one change, and is
+# then at work for ever where a run both began and ended in it.
+DELIVER = """async () => {
+  while (still.kept.length) {
+    const [socket, data] = still.kept.shift();
+    socket.dispatchEvent(new MessageEvent("message", {data}));
+    await new Promise(requestAnimationFrame);
+  }
   still.kept = null;
-  for (const [socket, data] of kept) socket.dispatchEvent(new MessageEvent("message", {data}));
 }"""
 IDLE = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 STILL, APART = 4, 100  # frames in which nothing happens, and milliseconds between them: at every frame costs a core
