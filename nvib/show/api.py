@@ -247,10 +247,6 @@ FILE = {
         "scenario": {"type": "object", "description": "The fields that are off their defaults, by name."},
     },
 }  # fmt: skip
-SAYS = {
-    "comparison": "Of a model that writes: what both sides say, and how likely each finds it.",
-    "head": "Of an encoder with a head: what it says of the row in view, on both sides.",
-}
 ANSWER = {
     "type": "object",
     "required": ["app", "model", "revision", "fingerprint", "scenario", "observation"],
@@ -263,8 +259,14 @@ ANSWER = {
             "description": "By name as nvib.lab.Observation documents them: lists for arrays, null for a number that "
             "is none, \"inf\" for infinity.",
         },
-        "comparison": {"type": "object", "description": SAYS["comparison"]},
-        "head": {"type": "array", "description": SAYS["head"]},
+        "comparison": {
+            "type": "object",
+            "description": "Of a model that writes: what both sides say, and how likely each finds it.",
+        },
+        "head": {
+            "type": "array",
+            "description": "Of an encoder with a head: what it says of the row in view, on both sides.",
+        },
     },
 }  # fmt: skip
 
@@ -282,4 +284,4 @@ def address(url: str) -> str:
 
 def _base() -> str:
     """The server's base path, "" where it has none."""
-    return "/".join(("", *filter(None, config.get_option("server.baseUrlPath").split("/")))).rstrip("/")
+    return "/".join(("", *filter(None, config.get_option("server.baseUrlPath").split("/"))))

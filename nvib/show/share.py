@@ -80,8 +80,10 @@ def _note(title: str) -> None:
     with st.popover("Note", key="note", on_change="rerun") as opened:
         if not opened.open:
             return
-        session.control("note", st.text_area, "Note", max_chars=LONGEST_NOTE, height=110,
-                help="The link carries it, and whoever opens it reads it below the title.")  # fmt: skip
+        session.control(
+            "note", st.text_area, "Note", max_chars=LONGEST_NOTE, height=110,
+            help="The link carries it, and whoever opens it reads it below the title.",
+        )  # fmt: skip
         draft = lessons.draft()
         st.button("Add this view to my lesson", on_click=_add, args=(title,), disabled=lessons.full(),
                   help="A lesson is a path of up to twelve views, for a class or a talk; the note is what it says of "

@@ -15,7 +15,6 @@ from typing import Any
 from nvib import assets
 from nvib.characters import HALF, quoted
 from nvib.errors import NVError
-from nvib.lab.fields import written
 from nvib.lab.scenario import Scenario
 from nvib.lab.share import link
 
@@ -74,13 +73,9 @@ def to_word(lesson: Lesson) -> str:
     name = next((name for name in SHIPPED if shipped(name) == lesson), "")
     if name:
         return name
-    steps = [[step.page, list(step.opens), _written(step.scenario)] for step in lesson.steps]
+    steps = [[step.page, list(step.opens), link.texts(step.scenario)] for step in lesson.steps]
     word = link.packed([lesson.title, steps])
     return word if len(word) <= LONGEST else ""
-
-
-def _written(scenario: Scenario) -> dict[str, str]:
-    return {name: written(value) for name, value in link.values(scenario).items()}
 
 
 def from_word(word: str) -> Lesson:

@@ -44,9 +44,14 @@ def values(scenario: Scenario) -> dict[str, Value]:
     return {"model": scenario.model, "text": scenario.text} | scenario.changed()
 
 
+def texts(scenario: Scenario) -> dict[str, str]:
+    """The same, each value as a link writes it."""
+    return {name: written(value) for name, value in values(scenario).items()}
+
+
 def encode(scenario: Scenario, made: Made | None = None) -> dict[str, str] | None:
     """The parameters of a link: as they are while they are short, then packed; None where no link can hold them."""
-    fields = {name: written(value) for name, value in values(scenario).items()}
+    fields = texts(scenario)
     extra = {short: getattr(made, long) for short, long in MADE.items() if getattr(made, long, "")}
     plain = {"v": VERSION, **fields}
     if len(urlencode(plain)) > PLAIN:
