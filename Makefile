@@ -4,7 +4,8 @@ PYTHON ?= python3
 PORT ?= 8501
 ARGS ?=
 PY := .venv/bin/python
-PIP := $(PY) -m pip --disable-pip-version-check install
+# What is imported is compiled then: to compile all that is installed takes longer than the download.
+PIP := $(PY) -m pip --disable-pip-version-check install --no-compile
 
 # Two tests at a time, of one thread each, where there are two cores; the browser's files, which take
 # longest, come first by their name; ARGS="-n 0" for one, of all threads.

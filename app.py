@@ -11,7 +11,7 @@ from nvib.lab.model.shape import Shape
 from nvib.show import draw, page, poster, resources, share, sidebar
 from nvib.show.components.painted import painted
 from nvib.show.figures import bars
-from nvib.show.sections import ablation, attention, flips, glance, lens, output, slopes, variants, without_prior
+from nvib.show.sections import ablation, attention, beside, flips, glance, lens, output, slopes, variants, without_prior
 from nvib.show.sections.verified import badge, numbers, whole_check
 from nvib.show.session import control
 
@@ -111,6 +111,7 @@ with page.guarded():
     wants = slopes.fold(view.shape, scenario)
     says = lens.fold(view.shape, scenario)
     edits = variants.fold()
+    two = beside.fold(scenario)
     provenance(view.shape, scenario, seen)
     if view.stored:
         share.toolbar("Explore", view.shape, scenario, seen)
@@ -131,4 +132,5 @@ with page.guarded():
     slopes.fill(wants, view.bench, scenario)
     lens.fill(says, view.bench, scenario)
     variants.fill(edits, view.bench, scenario)
+    beside.fill(two, view.bench, scenario, seen)
     share.toolbar("Explore", view.shape, scenario, seen)

@@ -14,7 +14,7 @@ Rows = tuple[torch.Tensor, torch.Tensor]
 Fold = Callable[[str, int, torch.Tensor, torch.Tensor], Rows]
 
 
-class NVCache(DynamicCache):
+class NVCache(DynamicCache):  # type: ignore[misc]  # transformers is Any to mypy
     """transformers' dynamic cache whose keys carry c_n, and whose values carry the key's rotation.
 
     fold: (kind, layer, key, value [B, G, N, d]) -> the rows [B, G, N, width] to keep.
@@ -29,7 +29,8 @@ class NVCache(DynamicCache):
     ) -> Rows:
         """Append new tokens, folded for the kernel."""
         rows = self._fold(self._kind, layer_idx, key_states, value_states)
-        return super().update(*rows, layer_idx, *args, **kwargs)
+        kept: Rows = super().update(*rows, layer_idx, *args, **kwargs)
+        return kept
 
 
 def cache_for(model: nn.Module, layers: int, fold: Fold | None) -> DynamicCache | EncoderDecoderCache:

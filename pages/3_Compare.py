@@ -6,7 +6,7 @@ import streamlit as st
 from nvib.lab.view.comparison import compare
 from nvib.lab.view.outputs import NextToken, Similarity
 from nvib.show import draw, page, resources, share
-from nvib.show.sections import batch, comparison, flips, output, without_prior
+from nvib.show.sections import batch, beside, comparison, flips, output, without_prior
 
 with page.guarded():
     bench, scenario = page.begin("Compare")
@@ -48,5 +48,7 @@ with page.guarded():
                 comparison.forced_texts(both)
     with flip:
         flips.search(bench, scenario)
+    if bench.mode.writes:
+        beside.fill(beside.fold(scenario), bench, scenario, seen, writes=True)
     batch.list_panel(bench, scenario, prior)
     share.toolbar("Compare", bench.shape, scenario, seen)

@@ -36,6 +36,7 @@ NOTE = Pattern(f"at most {LONGEST_NOTE} characters", rf"[^\x00{HALF}]{{0,{LONGES
 SETS = Pattern("names of sets, one per line", rf"[^\x00\t\r{HALF}]{{0,300}}")
 LONGEST_GRID = 1000  # characters
 UPLOAD = rf"(inside|outside|prior) \d{{1,5}} [0-9a-f]{{12}} [^\x00-\x1f\x7f-\x9f\u2028\u2029{HALF}]{{1,60}}"
+PARAMETER = r"[a-z_]{1,40}=[A-Za-z0-9_.~%+-]*"
 DIGITS = 12  # of a prior's identity, those of its numbers
 ALPHA_HELP = (
     "How many standard deviations above the prior a token's pseudo-count starts. Smaller gives the prior more "
@@ -198,6 +199,10 @@ class Scenario:
     variants: str = declare(
         "view", "", ANY, "Variants of the text that Explore sets side by side, one a line; ⏎ stands for a line's end."
     )
+    pinned: str = declare(
+        "view", "", Pattern("a model and a setting, written as in a link", rf"({PARAMETER}(&{PARAMETER})*)?"),
+        "The model and the setting that are pinned as A beside those of the controls, B; nothing for none.",
+    )  # fmt: skip
     note: str = declare("view", "", NOTE, "What the link says to whoever opens it; in a lesson, the view's sentence.")
 
     uploads: str = declare(

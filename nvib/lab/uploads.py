@@ -73,7 +73,8 @@ def naming(files: Mapping[str, Upload]) -> str:
 
 def needed(scenario: Scenario) -> Scenario:
     """The same without the names of files that it does not use: they are nobody else's business."""
-    uses = {"prior": scenario.prior == "own", **dict.fromkeys(("inside", "outside"), scenario.task == "own")}
+    own = scenario.prior == "own" or "prior=own" in scenario.pinned.split("&")
+    uses = {"prior": own, **dict.fromkeys(("inside", "outside"), scenario.task == "own")}
     return replace(scenario, uploads=naming({use: file for use, file in uploaded(scenario).items() if uses[use]}))
 
 

@@ -79,9 +79,9 @@ class Outline:
         64 weights in four bits with a scale of 4 bytes, each row in eight bits with one.
         """
         numbers, kept = self.stored
-        fixed = sum(part.numel() * part.element_size() for part in self.model.buffers())
+        fixed: int = sum(part.numel() * part.element_size() for part in self.model.buffers())
         if dtype not in PACKED:
-            wide = DTYPES[dtype].itemsize
+            wide: int = DTYPES[dtype].itemsize
             return max(numbers * wide + kept, self.parameters * wide + fixed)
         head = self.model.get_output_embeddings()
         linear: list[Any] = [m.weight for m in self.model.modules() if type(m) in (nn.Linear, Conv1D) and m is not head]

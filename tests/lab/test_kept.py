@@ -33,6 +33,7 @@ KINDS = ("encoder", "cross", "decoder")
 FOLDED = {
     "glance": "all", "glance_side": "nv", "glance_order": "change", "lens_at": "2",
     "heads_x": "self", "heads_y": "self", "heads_side": "nv", "note": SECRET, "variants": SECRET,
+    "pinned": "model=g2p&prior_text=a+visitor%27s+own+example",
 }  # fmt: skip
 IDLE = {
     "prior_text": SECRET, "prior_id": "0123456789ab", "seed": 7, "target": SECRET, "listing": SECRET, "length": 9,
@@ -41,6 +42,7 @@ IDLE = {
     "text": SECRET, "effect": "local", "chat": True, "sampling_temperature": 0.5, "top_p": 0.5,
     "calibration_set": "words", "fit_way": "temperature:1.0", "fit_by": "all", "fit_steps": 3, "fit_seed": 4,
     "fit_penalty": 0.5, "fit_protected": "0", "fit_sets": "words", "note": SECRET, "variants": SECRET,
+    "pinned": "model=g2p&prior_text=a+visitor%27s+own+example",
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from nvib import NVError
 from nvib.lab import EXAMPLES, Scenario
 from nvib.lab.scenario import bounds, options
 from nvib.lab.share import link
+from nvib.lab.share.pinned import pin
 
 
 def test_every_field_survives_the_link():
@@ -33,6 +34,7 @@ def test_every_field_survives_the_link():
         heads_x="induction", heads_y="entropy", heads_side="nv",
         calibration_set="words", fit_way="temperature:1.0", fit_by="all", fit_steps=3, fit_seed=4, fit_penalty=0.5,
         fit_protected="0", fit_sets="words\nproper names", note="Look\nhere", variants="a\nb",
+        pinned="model=g2p&decoder_sigma=0.3",
     )  # fmt: skip
     assert all(getattr(odd, f.name) != getattr(Scenario(), f.name) for f in fields(Scenario))
     assert link.decode(link.encode(odd)) == (odd, link.Made(), [])
@@ -123,6 +125,7 @@ LEGAL = st.builds(
     measured=st.sampled_from(["", "bits per byte", "ROUGE-L"]), chat=st.booleans(),
     device=one_of("device"), dtype=one_of("dtype"),
     sampling_temperature=st.floats(0.01, 100), top_p=st.floats(0, 1, exclude_min=True),
+    pinned=st.builds(Scenario, mu=by_layer(st.floats(0, 1)), decoder_sigma=SIGMA, prior_text=TEXT).map(pin),
     uploads=UPLOADS, variants=TEXT, note=st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=400),
 )  # fmt: skip
 

@@ -64,6 +64,7 @@ def value(draw, field):
     if isinstance(takes, Layers):
         return draw.choice(["", "0-0", "0-1", "1-1", "1-2", "1-9"])
     return {"head": lambda: draw.choice(["mean", "max", "0", "3", "7"]),
+            "pinned": lambda: draw.choice(["", "model=g2p&decoder_sigma=0.3", "model=nothing", "x=1"]),
             "note": lambda: draw.choice(["", "Look here.", "é\n“x”"]),
             "cell": lambda: draw.choice(["", "0,0", "1,prior", "3,5", "99,1"]),
             "lens_at": lambda: draw.choice(["", "0", "2", "99"]),

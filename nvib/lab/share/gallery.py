@@ -20,7 +20,8 @@ from nvib.memory import Memory
 from nvib.models.catalogue import CATALOGUE
 
 FOLDED = (  # what folds, the page Heads and a note show, which no stored picture has
-    "glance", "glance_side", "glance_order", "lens_at", "heads_x", "heads_y", "heads_side", "variants", "note",
+    "glance", "glance_side", "glance_order", "lens_at", "heads_x", "heads_y", "heads_side", "variants", "pinned",
+    "note",
 )  # fmt: skip
 SEEN = [f.name for f in FIELDS.values() if f.group in ("input", "setting", "view")
         and f.name not in ("level", "other_text", "uploads", *FOLDED)]  # fmt: skip

@@ -15,7 +15,7 @@ from nvib.lab.scenario import INPUT, Scenario
 from nvib.prior import Prior
 
 
-class SharedNoise(LogitsProcessor):
+class SharedNoise(LogitsProcessor):  # type: ignore[misc]
     """Gumbel noise on the logits of each step: the largest sum is a draw from the model's own distribution.
 
     The noise depends on the seed and the step alone. Two models that agree draw the same token, so that where the
@@ -43,7 +43,7 @@ def drawing(seed: int, temperature: float = 1.0, top_p: float = 1.0) -> LogitsPr
     return LogitsProcessorList([*warpers, SharedNoise(seed)])
 
 
-class _Told(BaseStreamer):
+class _Told(BaseStreamer):  # type: ignore[misc]
     """Tells of every new token; the prompt, which comes first, is no news."""
 
     def __init__(self, tell: Callable[[torch.Tensor], None]) -> None:

@@ -134,7 +134,7 @@ def change_of(bench: Bench, before: Side, output: torch.Tensor) -> float:
 def next_token_of(bench: Bench, baseline: torch.Tensor, regularised: torch.Tensor) -> NextToken:
     """Two logit vectors [V] as probabilities of the most likely tokens, and their divergences."""
     p, q = (exact(logits).log_softmax(-1) for logits in (baseline, regularised))
-    top = _likeliest(p, q)
+    top = likeliest(p, q)
     kl, js = divergences(p, q)
     return NextToken(
         tokens=labels(bench.loaded.tokenizer, top),
@@ -151,11 +151,11 @@ def _ranks(scores: torch.Tensor, ids: list[int]) -> np.ndarray:
     return np.array([1 + int((scores > scores[n]).sum()) for n in ids])
 
 
-def _likeliest(p: torch.Tensor, q: torch.Tensor) -> list[int]:
-    """The ids that one of two models, probabilities or their logarithms [V] each, holds for most probable."""
-    count = min(LIKELIEST, len(p))
-    top = dict.fromkeys(torch.cat((p.topk(count).indices, q.topk(count).indices)).tolist())
-    return sorted(top, key=lambda n: -max(float(p[n]), float(q[n])))[:LIKELIEST]
+def likeliest(*models: torch.Tensor) -> list[int]:
+    """The ids that one of some models, probabilities or their logarithms [V] each, holds for most probable."""
+    count = min(LIKELIEST, len(models[0]))
+    top = dict.fromkeys(torch.cat([model.topk(count).indices for model in models]).tolist())
+    return sorted(top, key=lambda n: -max(float(model[n]) for model in models))[:LIKELIEST]
 
 
 def kl(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
@@ -247,7 +247,7 @@ def head_outputs(bench: Bench, before: Side, after: Side, row: int) -> list[Head
     masked = [n for n, number in enumerate(before.inputs["input_ids"][row].tolist()) if number == mask]
     answered = []
     for at in masked:
-        top = _likeliest(p[at], q[at])
+        top = likeliest(p[at], q[at])
         answers = labels(bench.loaded.tokenizer, top)
         answered.append(HeadOutput(at, answers, p[at][top].numpy(), q[at][top].numpy(), ONE_OF))
     return answered

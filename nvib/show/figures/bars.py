@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,9 @@ from nvib.show.figures import axes, colours
 from nvib.show.figures.axes import MONO
 
 PRIOR_PARTS = {"Mean": "mean", "Standard deviation": "deviation", "Pseudo-count": "log_alpha"}
+FORMS = {True: (100, ".1f"), False: (1, ".4g")}  # of percent, or of numbers: factor and form
+NEXT = "probability of the next token, %"
+SETTINGS = {"A": colours.OTHER, "B": colours.NV}  # of two settings side by side
 WRITTEN = 0.025  # of the width of a figure on a phone, that a character of 11 pixels takes
 DASHED = {"dash": "dash", "width": 1.5}
 
@@ -28,23 +31,48 @@ DASHED = {"dash": "dash", "width": 1.5}
 def next_token_shares(output: NextToken, alone: bool = False) -> axes.Figure:
     """Probabilities of the likeliest next tokens, percent: baseline grey, NV blue; alone: the baseline's only."""
     after = None if alone else output.regularised
-    return _pairs(output.tokens, output.baseline, after, "probability of the next token, %")
+    return _pairs(output.tokens, output.baseline, after, NEXT)
+
+
+def next_token_sides(tokens: Sequence[str], shares: np.ndarray, names: Sequence[str]) -> axes.Figure:
+    """Probabilities [sides, tokens] of next tokens, percent: untouched grey, A green, B blue; names: of the sides."""
+    sides = [(name, of, SETTINGS.get(name, colours.BASELINE)) for name, of in zip(names, shares, strict=True)]
+    first = [f"{name}'s first is {tokens[int(of.argmax())]}, {100 * of.max():.1f}" for name, of in
+             zip(names, shares, strict=True)]  # fmt: skip
+    says = f"{len(names)} bars for each of {len(tokens)} answers: {NEXT}. {'; '.join(first)}."
+    return _bars_of(tokens, sides, NEXT, says)
 
 
 def _pairs(
     names: Sequence[str], before: np.ndarray, after: np.ndarray | None, title: str, percent: bool = True
 ) -> axes.Figure:
-    """Two horizontal bars for each name, or one: shares as percent, or numbers of any sign."""
-    scale, form = (100, ".1f") if percent else (1, ".4g")
-    at = np.arange(len(names))
-    shown = [before] if after is None else [before, after]
-    looks = (("baseline", colours.BASELINE, -0.2 * (len(shown) - 1)), ("NV", colours.NV, 0.2))
-    sides = [(name, values, colour, shift) for values, (name, colour, shift) in zip(shown, looks, strict=False)]
+    """Bars of the baseline, and of NV where there is one, for each name, and what they show."""
+    scale, form = FORMS[percent]
+    sides = [("baseline", before, colours.BASELINE)]
+    sides += [] if after is None else [("NV", after, colours.NV)]
+    top = int(np.argmax(sides[-1][1]))
+    first = f"first is {names[top]}, {before[top] * scale:{form}}"
+    says = (
+        f"A bar for each of {len(names)} answers of the untouched model: {title}. Its {first}."
+        if after is None
+        else f"Two bars for each of {len(names)} answers, baseline grey and NV blue: {title}. NV's {first} under the "
+        f"baseline and {after[top] * scale:{form}} under NV."
+    )
+    return _bars_of(names, sides, title, says, percent)
+
+
+def _bars_of(
+    names: Sequence[str], sides: Sequence[tuple[str, np.ndarray, str]], title: str, says: str, percent: bool = True
+) -> axes.Figure:
+    """Horizontal bars for each name, of each side its own, with its colour: percent, or numbers of any sign."""
+    scale, form = FORMS[percent]
+    at, count, shown = np.arange(len(names)), len(sides), [values for _, values, _ in sides]
+    step = 0.8 / max(2, count)
     bars = [
         axes.bar(
-            y=at + shift,
+            y=at + step * (n - (count - 1) / 2),
             x=values * scale,
-            width=0.36,
+            width=0.9 * step,
             orientation="h",
             marker={"color": colour},
             text=[f"{value:{form}}" for value in values * scale],
@@ -53,7 +81,7 @@ def _pairs(
             customdata=[axes.plain(token) for token in names],
             hovertemplate="%{customdata}<br>" + name + (" %{x:.3f} %" if percent else " %{x:.5g}") + "<extra></extra>",
         )
-        for name, values, colour, shift in sides
+        for n, (name, values, colour) in enumerate(sides)
     ]
     text = [axes.plain(axes.short(token, 18)) for token in names]
     y = {"tickvals": at.tolist(), "ticktext": text, "autorange": "reversed", "tickfont": {"family": MONO, "size": 13}}
@@ -63,15 +91,8 @@ def _pairs(
     x = {"title": {"text": title}, "range": reach, "zeroline": not percent}
     left = 12 + 8 * max(len(axes.short(token, 18)) for token in names)
     margin = {"l": left, "r": 8, "t": 12, "b": 48}
-    top = int(np.argmax(shown[-1]))
-    first = f"first is {names[top]}, {before[top] * scale:{form}}"
-    says = (
-        f"A bar for each of {len(at)} answers of the untouched model: {title}. Its {first}."
-        if after is None
-        else f"Two bars for each of {len(at)} answers, baseline grey and NV blue: {title}. NV's {first} under the "
-        f"baseline and {after[top] * scale:{form}} under NV."
-    )
-    return axes.figure(bars, 60 + 38 * len(at), x, {**y, "zeroline": False}, says, margin=margin)
+    height = 60 + 19 * max(2, count) * len(at)
+    return axes.figure(bars, height, x, {**y, "zeroline": False}, says, margin=margin)
 
 
 def forced_text(text: Forced) -> tuple[axes.Figure, axes.Figure]:
@@ -122,29 +143,43 @@ def answers(output: HeadOutput, alone: bool = False) -> axes.Figure:
     return _pairs(output.answers, output.baseline, after, f"{output.measure}, %")
 
 
-def path_curves(walked: Path) -> list[axes.Figure]:
-    """Output change, prior mass and kept tokens along the way to a setting; the first flip is marked in each."""
-    curves = (
-        (walked.change, "change of the output" + (", nats" if "nats" in walked.measure else ""), colours.NV),
-        (walked.prior_mass * 100, "attention on the prior, %", colours.PRIOR),
-        (walked.kept * 100, "kept tokens, %", colours.BASELINE),
+def path_curves(walked: Path, pinned: Path | None = None) -> list[axes.Figure]:
+    """Output change, prior mass and kept tokens along the way to a setting; the first flip is marked in each.
+
+    pinned: the way to another, A, drawn in green beside this one, B, in blue; then no flip is marked.
+    """
+    measure = "change of the output" + (", nats" if "nats" in walked.measure else "")
+    curves: tuple[tuple[Callable[[Path], np.ndarray], str, str], ...] = (
+        (lambda way: way.change, measure, colours.NV),
+        (lambda way: way.prior_mass * 100, "attention on the prior, %", colours.PRIOR),
+        (lambda way: way.kept * 100, "kept tokens, %", colours.BASELINE),
     )
+    ways = {"": walked} if pinned is None else {"A": pinned, "B": walked}
     layout: axes.Layout = {"margin": {"l": 8, "r": 8, "t": 30, "b": 8}}
     flip = walked.first_flip
-    if flip is not None:
+    if flip is not None and pinned is None:
         line = {"type": "line", "x0": flip, "x1": flip, "yref": "y domain", "y0": 0, "y1": 1}
         layout["shapes"] = [{**line, "line": {**DASHED, "color": colours.BASELINE}}]
         note = {"text": f"first flip at {flip:.2f}", "x": flip, "y": 1, "yref": "y domain", "showarrow": False}
         layout["annotations"] = [{**note, "yanchor": "bottom", "xanchor": "left" if flip < 0.3 else "center"}]
     x = {"title": {"text": "share of the setting"}, "range": [-0.03, 1.03]}
     drawn = []
-    for values, name, colour in curves:
-        trace = axes.scatter(
-            x=walked.share, y=values, mode="lines+markers", line={"color": colour, "width": 2},
-            hovertemplate="share %{x:.2f}<br>" + name + " %{y:.4g}<extra></extra>",
-        )  # fmt: skip
-        says = f"A curve of {name} from identity, 0, to the setting, 1; it ends at {values[-1]:.4g}."
-        drawn.append(axes.figure([trace], 280, x, {"title": {"text": name}, "rangemode": "tozero"}, says, **layout))
+    for of, name, colour in curves:
+        traces = [
+            axes.scatter(
+                x=way.share, y=of(way), mode="lines+markers",
+                line={"color": SETTINGS.get(side, colour), "width": 2},
+                hovertemplate=f"{side} " * bool(side) + "share %{x:.2f}<br>" + name + " %{y:.4g}<extra></extra>",
+            )
+            for side, way in ways.items()
+        ]  # fmt: skip
+        ends = " and ".join(f"{of(way)[-1]:.4g}{f' under {side}' if side else ''}" for side, way in ways.items())
+        says = (
+            f"A curve of {name} from identity, 0, to the setting, 1; it ends at {ends}."
+            if pinned is None
+            else f"Two curves of {name} from identity, 0, to each setting, 1; they end at {ends}."
+        )
+        drawn.append(axes.figure(traces, 280, x, {"title": {"text": name}, "rangemode": "tozero"}, says, **layout))
     return drawn
 
 

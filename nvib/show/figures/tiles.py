@@ -11,7 +11,8 @@ from nvib.show.figures import axes, colours
 
 BESIDE = 6  # maps in a row, unless all heads are shown, a layer a row
 LETTERS = 10  # pixels
-LARGEST = 8  # pixels of a cell at most
+LARGEST, LARGER = 8, 18  # pixels of a cell at most, of many maps and of few
+FEW = 4  # maps
 TALLEST = 1600  # pixels of the picture at most
 PRESSED = 60  # pixels around a map's middle that open it
 
@@ -74,9 +75,10 @@ def tiles(
         line = {"color": axes.FRAMES[theme], "width": 2}
         ends = {"x0": x - 0.5, "x1": x + width - 0.5, "y0": y - 0.5, "y1": y + high - 0.5}
         shapes = [{"type": "rect", "line": line, **ends}]
-    square = {"columns": size[1] + 1, "rows": size[0] + 1, "largest": LARGEST, "tallest": TALLEST}
+    largest = LARGER if count <= FEW else LARGEST
+    square = {"columns": size[1] + 1, "rows": size[0] + 1, "largest": largest, "tallest": TALLEST}
     margin = {"l": 2, "r": 2, "t": 4, "b": 4}
-    height = 8 + LARGEST * square["rows"]
+    height = 8 + largest * square["rows"]
     return axes.figure(traces, height, x_axis, y_axis, says, {"square": square}, shapes=shapes, margin=margin)
 
 

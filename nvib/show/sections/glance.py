@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -15,9 +14,10 @@ from nvib.lab import Bench, Observation, Scenario
 from nvib.lab.view.glance import Glance
 from nvib.show import draw, page, pick, resources
 from nvib.show.boundary import choice
-from nvib.show.figures import colours, maps
+from nvib.show.figures import colours
 from nvib.show.figures.tiles import BESIDE, tiles
 from nvib.show.sections.attention import measures
+from nvib.show.sections.small_maps import Shown, shown
 from nvib.show.session import control, place
 
 SOON = 0.5  # seconds after which it says how far it is
@@ -54,11 +54,11 @@ def _draw(bench: Bench, scenario: Scenario, seen: Observation) -> None:
         order = np.argsort(-values[scenario.glance_order], kind="stable").tolist()
     side = SIDES[scenario.glance_side]
     title = f"{side}, {seen.kind} attention, {which[scenario.glance]}"
-    shown = _shown(scenario, found, seen)
-    says = _explained(scenario, found, shown)
+    picture = _shown(scenario, found, seen)
+    says = _explained(scenario, found, picture)
     st.caption(says)
     draw.chart(
-        _figure(scenario, found, seen, shown, values, order, title), CHART, title=title, says=says,
+        _figure(scenario, found, seen, picture, values, order, title), CHART, title=title, says=says,
         on_select=partial(_open, found.places, order), selection_mode="points",
     )  # fmt: skip
     columns = {"layer": [layer for layer, _ in found.places], "head": [_head(seen, head) for _, head in found.places],
@@ -80,34 +80,18 @@ def _made(bench: Bench, scenario: Scenario) -> Glance:
     return found
 
 
-@dataclass(frozen=True)
-class Shown:
-    """What the small maps show: cells [n, G, K], the prior's column [n, G] where there is one, and the colours."""
-
-    cells: np.ndarray
-    prior: np.ndarray | None
-    top: float
-    low: float
-    scale: colours.Scale
-
-
 def _shown(scenario: Scenario, found: Glance, seen: Observation) -> Shown:
-    """One side, or the difference, in colours that end where those of all its maps do, or are fixed."""
-    side, theme, scale = scenario.glance_side, page.theme(), scenario.scale
+    """One side, or the difference."""
+    side = scenario.glance_side
     maps_of = {"baseline": found.baseline, "nv": found.regularised, "difference": found.regularised - found.baseline}
     picture = maps_of[side]
     present = side == "nv" and scenario.with_prior and bool(np.isfinite(seen.prior_log_alpha).any())
-    cells, prior = picture[:, :, 1:], picture[:, :, 0] if present else None
-    least = maps.CHANGES_LEAST if side == "difference" else maps.WEIGHTS_LEAST
-    top = 1.0 if scenario.colour_range == "fixed" else maps.reach([picture if present else cells], least)
-    if side == "difference":
-        return Shown(cells, prior, top, -top, colours.diverging(theme, scale))
-    return Shown(cells, prior, top, 0.0, colours.ramp("attention", theme, scale))
+    return shown(scenario, picture[:, :, 1:], picture[:, :, 0] if present else None, change=side == "difference")
 
 
 def _figure(
-    scenario: Scenario, found: Glance, seen: Observation, shown: Shown, values: dict[str, np.ndarray], order: list[int],
-    title: str,
+    scenario: Scenario, found: Glance, seen: Observation, picture: Shown, values: dict[str, np.ndarray],
+    order: list[int], title: str,
 ) -> Any:  # fmt: skip
     """The picture."""
     theme, places = page.theme(), [found.places[n] for n in order]
@@ -116,10 +100,9 @@ def _figure(
     at = seen.layer, int(seen.head) if seen.head.isdecimal() else None
     columns = seen.change.shape[1] if scenario.glance == "all" else BESIDE
     return tiles(
-        shown.cells[order], None if shown.prior is None else shown.prior[order],
+        picture.cells[order], None if picture.prior is None else picture.prior[order],
         [_name(scenario, *each) for each in places], tips, columns,
-        {"zmin": shown.low, "zmax": shown.top, "colorscale": shown.scale},
-        colours.ramp("prior", theme, scenario.scale), theme,
+        picture.style, colours.ramp("prior", theme, scenario.scale), theme,
         places.index(at) if at in places else None, f"{len(places)} small maps: {title}.",
     )  # fmt: skip
 
@@ -138,15 +121,12 @@ def _of(table: np.ndarray, layer: int, head: int | None) -> float:
     return float(table[layer].mean() if head is None else table[layer, head])
 
 
-def _explained(scenario: Scenario, found: Glance, shown: Shown) -> str:
+def _explained(scenario: Scenario, found: Glance, picture: Shown) -> str:
     """How the small maps are read."""
-    low = f"−{shown.top:g}" if shown.low else "0"
     said = "Rows are queries, columns are keys, as in the maps above; press one to open it there."
-    said += f" Colours go from {low} to {shown.top:g}."
+    said += picture.said
     if scenario.glance == "all":
         said += " Above each: its layer and head."
-    if shown.prior is not None:
-        said += " The prior is in amber."
     if scenario.glance_order != "place":
         said += f" The most first: {ORDERS[scenario.glance_order].removeprefix('by ')}."
     if found.joined:

@@ -17,9 +17,8 @@ from nvib.lab.view import variants, words
 from nvib.lab.view.variants import LARGEST, Maps
 from nvib.show import draw, page, pick, resources
 from nvib.show.boundary import choice
-from nvib.show.figures import axes, colours, maps
-from nvib.show.figures.tiles import BESIDE, tiles
 from nvib.show.sections.folds import at_work
+from nvib.show.sections.small_maps import beside, shown
 from nvib.show.session import control, key, place
 
 FOLD = "variants"
@@ -87,35 +86,17 @@ def _table(bench: Bench, views: Sequence[Scenario], seen: Sequence[Observation])
 
 def _maps(scenario: Scenario, found: Maps, seen: Sequence[Observation]) -> None:
     """Baseline and NV of each variant side by side, and the differences."""
-    theme, scale, fixed = page.theme(), scenario.scale, scenario.colour_range == "fixed"
     present = scenario.with_prior and any(np.isfinite(each.prior_log_alpha).any() for each in seen)
     where = f"{seen[0].kind} layer {seen[0].layer}, {pick.head_name(seen[0].head)}"
     count = len(seen)
     pairs = np.stack((found.baseline, found.regularised), 1).reshape(2 * count, *found.baseline.shape[1:])
     priors = np.stack((np.full_like(found.prior, np.nan), found.prior), 1).reshape(2 * count, -1)
-    whole = [pairs, priors] if present else [pairs]
     sides = [f"{n} {side}" for n in range(1, count + 1) for side in ("baseline", "NV")]
-    top = 1.0 if fixed else maps.reach(whole, maps.WEIGHTS_LEAST)
-    style = {"zmin": 0.0, "zmax": top, "colorscale": colours.ramp("attention", theme, scale)}
-    _chart("variants-maps", f"Variants, baseline and NV, {where}", pairs, priors if present else None, sides, style,
-           scenario, f" Colours go from 0 to {top:g}.{' The prior is in amber.' if present else ''}")  # fmt: skip
-    top = 1.0 if fixed else maps.reach([found.difference], maps.CHANGES_LEAST)
-    style = {"zmin": -top, "zmax": top, "colorscale": colours.diverging(theme, scale)}
+    weights = shown(scenario, pairs, priors if present else None)
+    beside("variants-maps", f"Variants, baseline and NV, {where}", weights, sides, scenario)
     names = [f"{n} NV − baseline" for n in range(1, count + 1)]
-    _chart("variants-difference", f"Variants, NV − baseline, {where}", found.difference, None, names, style, scenario,
-           f" Colours go from −{top:g} to {top:g}.")  # fmt: skip
-
-
-def _chart(
-    name: str, title: str, cells: np.ndarray, prior: np.ndarray | None, names: list[str], style: axes.Layout,
-    scenario: Scenario, colours_say: str,
-) -> None:  # fmt: skip
-    theme = page.theme()
-    amber = colours.ramp("prior", theme, scenario.scale)
-    figure = tiles(cells, prior, names, names, BESIDE, style, amber, theme, None, f"{len(names)} small maps: {title}.")
-    says = f"{title}. Rows are queries, columns are keys, as in the maps above.{colours_say}"
-    st.caption(says)
-    draw.chart(figure, name, title=title, says=says)
+    changes = shown(scenario, found.difference, change=True)
+    beside("variants-difference", f"Variants, NV − baseline, {where}", changes, names, scenario)
 
 
 @choice
