@@ -12,6 +12,7 @@ from tests.browser.conftest import WAIT, Visit
 from tests.support import tiny
 from tests.support.folders import save
 
+PINNED = "pinned=model%3Dg2p%26decoder_sigma%3D0.3"  # a setting beside that of the example
 FOLDS_DEEP = 3  # what is in a fold may come with its opening, folded itself
 
 
@@ -182,12 +183,12 @@ def test_labels_of_unusual_tokens(shared, browser):
 @pytest.mark.parametrize(
     "path",
     [
-        "?model=g2p&path=True",
+        f"?model=g2p&path=True&{PINNED}",
         "?model=minilm",
         "Pseudo-counts?model=g2p",
         "Prior?model=minilm",
         "Method",
-        "Compare?model=g2p",
+        f"Compare?model=g2p&{PINNED}",
         "Heads?model=minilm",
         "Gallery",
     ],

@@ -52,9 +52,8 @@ def test_all_of_a_setting_is_held_but_its_baseline():
         ("model=g2p&pinned=model", "The setting that is pinned cannot be read, it has 'pinned'; unpin it."),
         ("model=g2p&view=abc", "The setting that is pinned cannot be read, it has 'view'; unpin it."),
         (
-            "model=g2p&decoder_alpha=many",
-            "The setting that is pinned cannot be read: The link's decoder_alpha='many' is not a legal value and was "
-            "ignored.",
+            "model=g2p&mu=7",
+            "The setting that is pinned cannot be read: The link's mu='7' is not a legal value and was ignored.",
         ),
     ],
 )
