@@ -11,6 +11,7 @@ from nvib.lab.share.pinned import pin
 from nvib.lab.view import words
 from nvib.lab.view.comparison import outputs_of
 from nvib.lab.view.walk import follow
+from nvib.show import resources
 from nvib.show.draw import verbatim
 from nvib.show.figures import colours
 from tests.support.pages import arrays, keyed, opened
@@ -169,6 +170,24 @@ def test_what_cannot_be_read_or_loaded_is_one_sentence_and_the_page_goes_on():
     ]
     press(app, "Unpin A")
     assert not app.error
+
+
+def test_a_text_that_a_cannot_take_is_one_sentence_and_no_work_seems_to_go_on():
+    app = page("Explore", replace(SHORT["smollm2"], text="cat " * 600), replace(SHORT["minilm"], model="minilm"))
+    (told,) = (error.value.replace("\\", "") for error in app.error)
+    assert "this page takes 512 at most" in told
+    assert not [each for each in app.button if each.label == "Stop running A"]
+
+
+def test_a_public_server_chooses_how_a_runs(monkeypatch):
+    """Its own precision, whatever a link asks for: what is shown under A is of that."""
+    monkeypatch.setattr(resources, "LIMITS", replace(resources.LIMITS, public="1"))
+    held = replace(SHORT["minilm"], dtype="bfloat16", encoder_alpha=4.0)
+    app = page("Explore", SHORT["minilm"], held)
+    which = next(each.value for each in app.markdown if each.value.startswith("A, pinned"))
+    assert "bfloat16" not in which
+    (weights,) = keyed(app, "beside-maps")
+    assert next(trace["text"] for trace in weights["data"] if trace.get("mode") == "text") == ["untouched", "A", "B"]
 
 
 def test_long_texts_have_no_maps_side_by_side():

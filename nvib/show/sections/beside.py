@@ -72,6 +72,8 @@ def _draw(bench: Bench, scenario: Scenario, seen: Observation, writes: bool) -> 
     _bar(scenario, held)
     if held is None:
         return
+    if resources.LIMITS.is_public:  # which chooses these itself
+        held = replace(held, device="", dtype="")
     other = resources.bench(held.model, held.device, held.dtype)
     held = _placed(held, other)
     _say_which("A", "pinned", held, other)
@@ -117,7 +119,8 @@ def _say_which(letter: str, whose: str, scenario: Scenario, bench: Bench) -> Non
     """A side in words, as the line under the title says it."""
     parts = [part.words for part in view_line.parts(scenario, bench.kinds)]
     model, _, *setting = parts
-    draw.say(f"{letter}, {whose}: {', '.join([model, *setting])}.")
+    how = [choice for choice in (scenario.device, scenario.dtype) if choice]
+    draw.say(f"{letter}, {whose}: {', '.join([model, *how, *setting])}.")
 
 
 # Output
@@ -137,13 +140,13 @@ def _output(a: _Side, b: _Side) -> None:
 def _columns(a: _Side, b: _Side, of: Callable[[Any], tuple[Any, Any]]) -> dict[str, Any]:
     """A column for the untouched model, or for each model's, and for A and B; of: both sides of an output."""
     (first, held), (second, own) = of(a.seen.output), of(b.seen.output)
-    return {_untouched(a, b): first, "A": held} | ({"untouched, B's": second} if a.bench is not b.bench else {}) | {
+    return {_untouched(a, b): first, "A": held} | ({"B's untouched": second} if a.bench is not b.bench else {}) | {
         "B": own
     }  # fmt: skip
 
 
 def _untouched(a: _Side, b: _Side) -> str:
-    return "untouched" if a.bench is b.bench else "untouched, A's"
+    return "untouched" if a.bench is b.bench else "A's untouched"
 
 
 def _next_tokens(a: _Side, b: _Side) -> None:
@@ -156,7 +159,7 @@ def _next_tokens(a: _Side, b: _Side) -> None:
     second, own = both_sides(b.bench, b.scenario)
     one = a.bench is b.bench
     sides = [first, held, own] if one else [first, held, second, own]
-    names = [_untouched(a, b), "A", *([] if one else ["untouched, B's"]), "B"]
+    names = [_untouched(a, b), "A", *([] if one else ["B's untouched"]), "B"]
     found = beside.next_tokens(b.bench, sides)
     apart = ", ".join(f"{names[m]} and {names[n]} {found.js[m, n]:.4f}" for m, n in combinations(range(len(sides)), 2))
     st.caption(f"Next token after the text: {LEGEND}. Jensen–Shannon divergence in nats: {apart}.")
@@ -191,7 +194,7 @@ def _texts(a: _Side, b: _Side, found: list[dict[str, list[str]]]) -> None:
     """What the untouched model, A and B write."""
     st.caption(f"At most {b.scenario.length} new tokens, chosen as above.")
     texts = {_untouched(a, b): found[0]["baseline"], "A": found[0]["NV"]}
-    texts |= {} if a.bench is b.bench else {"untouched, B's": found[1]["baseline"]}
+    texts |= {} if a.bench is b.bench else {"B's untouched": found[1]["baseline"]}
     texts |= {"B": found[1]["NV"]}
     if b.bench.mode.answers:
         draw.show_table(pd.DataFrame({"text": b.seen.rows, **texts}), "Generated text, untouched, A and B")
@@ -218,7 +221,7 @@ def _maps(a: _Side, b: _Side) -> None:
     one = a.bench is b.bench
     none = np.full_like(found.prior[0], np.nan)
     whole = [(_untouched(a, b), found.baseline[0], none), ("A", found.regularised[0], found.prior[0])]
-    whole += [] if one else [("untouched, B's", found.baseline[1], none)]
+    whole += [] if one else [("B's untouched", found.baseline[1], none)]
     whole += [("B", found.regularised[1], found.prior[1])]
     names, cells, priors = zip(*whole, strict=True)
     present = b.scenario.with_prior and any(np.isfinite(side.seen.prior_log_alpha).any() for side in (a, b))

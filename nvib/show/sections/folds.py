@@ -21,9 +21,16 @@ def at_work(doing: str, cancel: str, key: str) -> Iterator[Callable[[int, int], 
     def tell(done: int, count: int) -> None:
         bar.progress(done / count, f"{doing}, {done} of {count}")
 
-    yield tell
-    bar.empty()
-    place.empty()
+    def away() -> None:
+        bar.empty()
+        place.empty()
+
+    try:
+        yield tell
+    except Exception:
+        away()
+        raise
+    away()
 
 
 @choice
