@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nvib.lab import observe
+from nvib.lab import Scenario, observe
 from nvib.lab.share import link
 from nvib.lab.share.pinned import pin
 from nvib.lab.view import words
@@ -14,6 +14,8 @@ from nvib.lab.view.walk import follow
 from nvib.show import resources
 from nvib.show.draw import verbatim
 from nvib.show.figures import colours
+from tests.support import tiny
+from tests.support.folders import save
 from tests.support.pages import arrays, keyed, opened
 from tests.support.scenes import SHORT
 
@@ -148,12 +150,14 @@ def press(app, label):
 
 
 def test_two_models_stand_beside_each_other_as_far_as_they_can():
-    app = page("Explore", replace(SHORT["minilm"], layer=1), replace(SHORT["g2p"], model="g2p"))
-    assert not app.exception
-    assert not app.error
-    assert "The two models read this text as different tokens, so their maps are not set side by side." in [
-        each.value for each in app.caption
-    ]
+    for title, view in (("Explore", SHORT["minilm"]), ("Compare", SHORT["smollm2"])):
+        app = page(title, replace(view, layer=1), SHORT["g2p"])
+        assert not app.exception
+        assert not app.error
+        gives = {"Explore": "similarity", "Compare": "next token"}[title]
+        told = next(each.value for each in app.caption if each.value.startswith("A's model gives"))
+        gives = f"A's model gives generated text, B's {gives}"
+        assert told == f"{gives}: what they say is not set side by side; swap the two to see A."
     app = page("Explore", SHORT["smollm2"], replace(SHORT["smollm2"], model="smollm2", dtype="bfloat16"))
     (figure,) = keyed(app, "beside-next-token")
     assert len(figure["data"]) == 4
@@ -172,10 +176,12 @@ def test_what_cannot_be_read_or_loaded_is_one_sentence_and_the_page_goes_on():
     assert not app.error
 
 
-def test_a_text_that_a_cannot_take_is_one_sentence_and_no_work_seems_to_go_on():
-    app = page("Explore", replace(SHORT["smollm2"], text="cat " * 600), replace(SHORT["minilm"], model="minilm"))
+def test_a_text_that_a_cannot_take_is_one_sentence_and_no_work_seems_to_go_on(tmp_path):
+    short = str(save(tmp_path, tiny.llama(max_position_embeddings=64)))
+    held = Scenario(model=short, prior="normal", decoder_alpha=1.0)
+    app = page("Explore", replace(SHORT["smollm2"], text="cat " * 90), held)
     (told,) = (error.value.replace("\\", "") for error in app.error)
-    assert "this page takes 512 at most" in told
+    assert "64 at most" in told
     assert not [each for each in app.button if each.label == "Stop running A"]
 
 
@@ -188,6 +194,20 @@ def test_a_public_server_chooses_how_a_runs(monkeypatch):
     assert "bfloat16" not in which
     (weights,) = keyed(app, "beside-maps")
     assert next(trace["text"] for trace in weights["data"] if trace.get("mode") == "text") == ["untouched", "A", "B"]
+
+
+def test_two_models_that_read_a_text_as_other_tokens_have_no_maps_beside_each_other(tmp_path):
+    other = str(save(tmp_path, tiny.llama()))
+    held = Scenario(model=other, prior="normal", decoder_alpha=1.0)
+    app = page("Explore", SHORT["smollm2"], held)
+    assert not app.error
+    assert not keyed(app, "beside-")
+    said = [each.value for each in app.caption]
+    assert (
+        "The two models write tokens of different vocabularies, so their likeliest ones are not set side by side."
+        in said
+    )
+    assert "The two models read this text as different tokens, so their maps are not set side by side." in said
 
 
 def test_long_texts_have_no_maps_side_by_side():

@@ -81,6 +81,10 @@ def _draw(bench: Bench, scenario: Scenario, seen: Observation, writes: bool) -> 
     if pin(held) == pin(scenario):
         st.caption("A and B are the same now: move a control, or choose another model.")
         return
+    if other.mode != bench.mode or other.rows(scenario.text) != bench.rows(scenario.text):
+        what = f"A's model gives {other.mode.name}, B's {bench.mode.name}"
+        st.caption(f"{what}: what they say is not set side by side; swap the two to see A.")
+        return
     with at_work("Running A", "Stop running A", FOLD) as tell:
         tell(0, 1)
         a, b = _Side("A", other, held, resources.observation(other, held)), _Side("B", bench, scenario, seen)
