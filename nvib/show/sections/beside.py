@@ -135,22 +135,24 @@ def _output(a: _Side, b: _Side) -> None:
     if isinstance(b.seen.output, NextToken) and isinstance(a.seen.output, NextToken):
         _next_tokens(a, b)
     elif isinstance(b.seen.output, Generated) and isinstance(a.seen.output, Generated):
-        columns = {"text": b.seen.output.sources} | _columns(a, b, lambda output: (output.baseline, output.regularised))
+        columns = {"text": b.seen.output.sources} | _by_name(a, b, _outputs)
         draw.show_table(pd.DataFrame(columns), "Outputs, untouched, A and B")
     elif isinstance(b.seen.output, Similarity) and isinstance(a.seen.output, Similarity):
         _similarities(a, b)
 
 
-def _columns(a: _Side, b: _Side, of: Callable[[Any], tuple[Any, Any]]) -> dict[str, Any]:
-    """A column for the untouched model, or for each model's, and for A and B; of: both sides of an output."""
-    (first, held), (second, own) = of(a.seen.output), of(b.seen.output)
-    return {_untouched(a, b): first, "A": held} | ({"B's untouched": second} if a.bench is not b.bench else {}) | {
-        "B": own
-    }  # fmt: skip
+def _by_name(a: _Side, b: _Side, of: Callable[[_Side], tuple[Any, Any]]) -> dict[str, Any]:
+    """What the untouched model, or each side's own, A and B have; of: a side's, untouched and not."""
+    (first, held), (second, own) = of(a), of(b)
+    if a.bench is b.bench:
+        return {"untouched": first, "A": held, "B": own}
+    return {"A's untouched": first, "A": held, "B's untouched": second, "B": own}
 
 
-def _untouched(a: _Side, b: _Side) -> str:
-    return "untouched" if a.bench is b.bench else "A's untouched"
+def _outputs(side: _Side) -> tuple[Any, Any]:
+    """What a side says untouched and under its setting."""
+    output = side.seen.output
+    return output.baseline, output.regularised
 
 
 def _next_tokens(a: _Side, b: _Side) -> None:
@@ -159,13 +161,10 @@ def _next_tokens(a: _Side, b: _Side) -> None:
         st.caption("The two models write tokens of different vocabularies, so their likeliest ones are not set side by "
                    "side.")  # fmt: skip
         return
-    first, held = both_sides(a.bench, a.scenario)
-    second, own = both_sides(b.bench, b.scenario)
-    one = a.bench is b.bench
-    sides = [first, held, own] if one else [first, held, second, own]
-    names = [_untouched(a, b), "A", *([] if one else ["B's untouched"]), "B"]
-    found = beside.next_tokens(b.bench, sides)
-    apart = ", ".join(f"{names[m]} and {names[n]} {found.js[m, n]:.4f}" for m, n in combinations(range(len(sides)), 2))
+    sides = _by_name(a, b, lambda side: both_sides(side.bench, side.scenario))
+    names = list(sides)
+    found = beside.next_tokens(b.bench, list(sides.values()))
+    apart = ", ".join(f"{names[m]} and {names[n]} {found.js[m, n]:.4f}" for m, n in combinations(range(len(names)), 2))
     st.caption(f"Next token after the text: {LEGEND}. Jensen–Shannon divergence in nats: {apart}.")
     draw.chart(bars.next_token_sides(found.tokens, found.shares, names), "beside-next-token",
                title="Next token, untouched, A and B")  # fmt: skip
@@ -177,14 +176,12 @@ def _next_tokens(a: _Side, b: _Side) -> None:
 
 def _similarities(a: _Side, b: _Side) -> None:
     """A pair of sentences a row."""
-    count = len(b.seen.output.baseline) if isinstance(b.seen.output, Similarity) else 0
-    pairs = list(combinations(range(count), 2))
+    pairs = list(combinations(range(len(b.seen.rows)), 2))
     if not pairs:
         return
     at = tuple(np.array(pairs).T)
     columns = {"sentence": at[0] + 1, "and": at[1] + 1} | {
-        f"cosine, {name}": values
-        for name, values in _columns(a, b, lambda output: (output.baseline[at], output.regularised[at])).items()
+        f"cosine, {name}": values[at] for name, values in _by_name(a, b, _outputs).items()
     }
     draw.show_table(pd.DataFrame(columns), "Similarities, untouched, A and B")
 
@@ -197,9 +194,8 @@ def _written(a: _Side, b: _Side) -> list[dict[str, list[str]]]:
 def _texts(a: _Side, b: _Side, found: list[dict[str, list[str]]]) -> None:
     """What the untouched model, A and B write."""
     st.caption(f"At most {b.scenario.length} new tokens, chosen as above.")
-    texts = {_untouched(a, b): found[0]["baseline"], "A": found[0]["NV"]}
-    texts |= {} if a.bench is b.bench else {"B's untouched": found[1]["baseline"]}
-    texts |= {"B": found[1]["NV"]}
+    both = {side.letter: (texts["baseline"], texts["NV"]) for side, texts in zip((a, b), found, strict=True)}
+    texts = _by_name(a, b, lambda side: both[side.letter])
     if b.bench.mode.answers:
         draw.show_table(pd.DataFrame({"text": b.seen.rows, **texts}), "Generated text, untouched, A and B")
         return
@@ -222,15 +218,15 @@ def _maps(a: _Side, b: _Side) -> None:
     if not beside.same_tokens(a.seen, b.seen):
         st.caption("The two models read this text as different tokens, so their maps are not set side by side.")
         return
-    one = a.bench is b.bench
     none = np.full_like(found.prior[0], np.nan)
-    whole = [(_untouched(a, b), found.baseline[0], none), ("A", found.regularised[0], found.prior[0])]
-    whole += [] if one else [("B's untouched", found.baseline[1], none)]
-    whole += [("B", found.regularised[1], found.prior[1])]
-    names, cells, priors = zip(*whole, strict=True)
+    both = {
+        letter: ((found.baseline[n], none), (found.regularised[n], found.prior[n])) for n, letter in enumerate("AB")
+    }
+    whole = _by_name(a, b, lambda side: both[side.letter])
+    cells, priors = zip(*whole.values(), strict=True)
     present = b.scenario.with_prior and any(np.isfinite(side.seen.prior_log_alpha).any() for side in (a, b))
     weights = shown(b.scenario, np.stack(cells), np.stack(priors) if present else None)
-    small_maps.beside("beside-maps", f"Untouched, A and B, {where}", weights, names, b.scenario)
+    small_maps.beside("beside-maps", f"Untouched, A and B, {where}", weights, list(whole), b.scenario)
     differences = [
         ("A − untouched", found.difference[0]), ("B − untouched", found.difference[1]),
         ("B − A", found.regularised[1] - found.regularised[0]),
